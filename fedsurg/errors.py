@@ -1,0 +1,63 @@
+"""Every error fedsurg raises on purpose.
+
+    FedsurgError            one line for a person: what, where, what to do
+    ├── StudyError          the study file
+    ├── DataError           a site's data folder
+    ├── NetworkError        a network, backbone or text vector that cannot be built
+    ├── ContractError       an update that is not what the sharing contract says
+    ├── CheckpointError     a checkpoint or private state that cannot be used or written
+    ├── FederationError     a round or run that cannot go on (quorum missed, guard tripped)
+    ├── SimulatorError      rendering
+    ├── RunError            the output directory of a run
+    └── Interrupted         the person stopped the run; state is on disk
+
+The command line prints the message and exits with `exit_code`; the traceback appears with `--debug` only.
+"""
+
+
+class FedsurgError(Exception):
+    """Base of all intended errors; the message is one line for a person."""
+
+    exit_code = 1
+
+
+class StudyError(FedsurgError):
+    """A study file with an unknown key, a wrong type, or values that contradict each other."""
+
+    exit_code = 2
+
+
+class DataError(FedsurgError):
+    """Site data that is missing, unreadable or inconsistent."""
+
+    exit_code = 3
+
+
+class NetworkError(FedsurgError):
+    """A backbone that does not fit, a missing weight file or an unknown text vector."""
+
+
+class ContractError(FedsurgError):
+    """Tensors that do not match the sharing contract: missing, extra, mis-shaped, non-finite, oversized."""
+
+
+class CheckpointError(FedsurgError):
+    """A checkpoint or private state that is damaged, belongs to another study, or cannot be written."""
+
+
+class FederationError(FedsurgError):
+    """A round that missed its quorum, or a server step that may not go on."""
+
+
+class SimulatorError(FedsurgError):
+    """Rendering that cannot start or did not finish."""
+
+
+class RunError(FedsurgError):
+    """An output directory that is taken, foreign or cannot be written."""
+
+
+class Interrupted(FedsurgError):
+    """The person pressed Ctrl-C; everything up to the last finished round is on disk."""
+
+    exit_code = 130

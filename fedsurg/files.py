@@ -1,0 +1,65 @@
+"""Files that are whole or absent: atomic writing, and digests of plain values."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fedsurg.errors import FedsurgError, RunError
+
+
+def write_atomic(path: Path, content: bytes | str, *, error: type[FedsurgError] = RunError) -> None:
+    """Write `content` to `path` so that a crash leaves the old file or the new one, never a part.
+
+    A temporary file beside it is written, synced to disk and renamed. Parent folders are made.
+
+    Raises:
+        error: the disk is full or the folder cannot be written; the previous file is untouched.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as problem:
+        with contextlib.suppress(OSError):
+            if temporary:
+                os.unlink(temporary)
+        raise error(
+            f"{path}: cannot be written ({problem.strerror or problem}); free some space or check permissions, "
+            "the previous state is unchanged"
+        ) from problem
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (hex) of a plain value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def derived_seed(*parts: object) -> int:
+    """A 63-bit seed that depends on all `parts` and on nothing else (not on process, order or time)."""
+    text = canonical_json([str(part) for part in parts])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

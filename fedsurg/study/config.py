@@ -1,0 +1,264 @@
+"""The study: everything that is decided before the first round, as frozen typed objects.
+
+A study is one TOML file (`fedsurg.study.load`). Each class below is one table of it; the docstring of a class
+and the comments beside its keys are the reference for that table. `[D]`-marked defaults are decisions where
+the literature is silent; they are keys, never constants in code.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Scope = Literal["shared", "site", "frozen"]
+Part = Literal["encoder", "query", "temporal", "gate", "adapters", "decoder", "head"]
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+
+class Section(BaseModel):
+    """A table of the study file: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class TaskConfig(Section):
+    """`[task]`: what every pixel is to be called, and at which size frames are seen."""
+
+    kind: Literal["segmentation"] = "segmentation"
+    classes: tuple[str, ...] = ("background", "instrument")  # the first one is the background
+    includes: dict[str, tuple[str, ...]] = {}  # class -> names that sites may use for its parts
+    image_size: Size = (128, 160)  # height, width in pixels
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes must be two or more different names, got {list(self.classes)}")
+        unknown = sorted(set(self.includes) - set(self.classes))
+        if unknown:
+            raise ValueError(f"includes names {unknown}, which are no classes of {list(self.classes)}")
+        return self
+
+
+class TemporalConfig(Section):
+    """`[network.temporal]`: attention from the current frame to the `frames` before it."""
+
+    enabled: bool = True
+    frames: Positive = 3
+    channels: Positive = 64
+    heads: Positive = 4
+    pooling: tuple[Positive, ...] = (2, 4, 8)  # history tokens are average-pooled by these factors
+    feed_forward: Positive = 3
+    history_gradient: bool = False  # train through the features of past frames too
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.channels % self.heads:
+            raise ValueError(f"channels ({self.channels}) must be a multiple of heads ({self.heads})")
+        return self
+
+
+class GateConfig(Section):
+    """`[network.gate]`: the text gate; `prompt` may use {site} and {procedure}."""
+
+    enabled: bool = True
+    text: Literal["onehot", "sentence", "clip"] = "sentence"
+    text_model: str = ""  # local directory or hub name of the text encoder; empty: the shipped vectors
+    prompt: str = "surgical instruments in {procedure} at {site}"
+
+
+class AdaptersConfig(Section):
+    """`[network.adapters]`: low-rank site adapters (LoRA) on the encoder's attention."""
+
+    enabled: bool = True
+    rank: Positive = 4
+    alpha: Rate = 4.0
+    targets: tuple[Literal["kv", "proj"], ...] = ("kv", "proj")
+
+
+class NetworkConfig(Section):
+    """`[network]`: backbone and decoder."""
+
+    encoder: str = "pvt_v2_b0"  # any timm backbone with a feature pyramid and a separate query projection
+    encoder_weights: str = ""  # local file or hub name; empty: random weights
+    pyramid_channels: Positive = 256
+    segmentation_channels: Positive = 128
+    temporal: TemporalConfig = TemporalConfig()
+    gate: GateConfig = GateConfig()
+    adapters: AdaptersConfig = AdaptersConfig()
+
+
+class FederationConfig(Section):
+    """`[federation]`: rounds, and what the server accepts."""
+
+    rounds: Positive = 12
+    quorum: Count = 0  # accepted replies a round needs; 0: all federated sites
+    deadline_s: Rate = 3600.0  # seconds a round waits for replies
+    weights: Literal["uniform", "samples"] = "uniform"
+    max_samples: Positive = 1_000_000  # a reply that claims more is refused
+    max_update_norm: Rate = 1000.0  # L2 norm of (reply - sent)
+    minimum_samples: Positive = 1
+
+
+class AugmentationConfig(Section):
+    """`[local.augmentation]`: random changes, the same for every frame of a clip."""
+
+    flip: bool = True
+    scale: tuple[Rate, Rate] = (0.5, 2.0)
+    brightness: Weight = 0.3
+    contrast: Weight = 0.3
+    saturation: Weight = 0.3
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    blur: Annotated[float, Field(ge=0, le=1)] = 0.0  # probability
+    noise: Weight = 0.0  # largest standard deviation, in units of the 0-1 pixel range
+    rotation: Weight = 0.0  # degrees
+
+
+class LocalConfig(Section):
+    """`[local]`: what a site does in one round."""
+
+    steps: Positive = 10
+    batch_size: Positive = 8
+    learning_rate: Rate = 1e-4
+    site_rate_factor: Rate = 1.0  # learning rate of site-scoped tensors, relative
+    weight_decay: Weight = 1e-2
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: Count = 0
+    gradient_clip: Rate = 1.0
+    cross_entropy: Weight = 0.7
+    jaccard: Weight = 0.3
+    keep_optimiser: bool = True
+    mixed_precision: Literal["auto", "off", "bf16"] = "auto"
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+
+class PretrainConfig(Section):
+    """`[server.pretrain]`: the start that every method begins from, trained on synthetic video."""
+
+    steps: Count = 900
+    batch_size: Positive = 8
+    learning_rate: Rate = 5e-4
+    warmup_steps: Count = 50
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+
+class SerqConfig(Section):
+    """`[server.serq]`: synthetic explicit representation quantification (FedST, arXiv 2506.23759)."""
+
+    steps_descriptor: Count = 50  # SERQ-a: the pre-trained copy and the domain descriptor
+    steps_global: Count = 50  # SERQ-b: the global model towards the explicit instrument target
+    lambda_2: Weight = 0.1
+    lambda_3: Weight = 0.1
+    ema_decay: Annotated[float, Field(ge=0, le=1)] = 0.99
+    descriptor: bool = True  # false: D = 0
+    descriptor_rank: Count = 4
+    mask_dilation_px: Count = 5
+    outside_weight: Weight = 0.1
+    collapse_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.01
+
+
+class ServerConfig(Section):
+    """`[server]`: the server's own learning on synthetic video."""
+
+    batch_size: Positive = 8
+    rate_factor: Rate = 0.1  # server learning rate relative to `local.learning_rate`
+    pretrain: PretrainConfig = PretrainConfig()
+    serq: SerqConfig = SerqConfig()
+
+
+class SyntheticConfig(Section):
+    """`[synthetic]`: the server's labelled simulator video."""
+
+    profiles: tuple[str, ...] = ("abdominal", "kidney_bed", "prostate_fossa", "uterus", "stomach", "thoracic", "eye")
+    clips: Positive = 100
+    frames: Positive = 6
+    seed: Count = 1
+    size: Size | None = None  # height, width; none: the task's image size
+
+
+class SimulatedSite(Section):
+    """`[sites.simulate]`: a hospital drawn by the simulator."""
+
+    profiles: tuple[str, ...]
+    cases: Positive = 6
+    clips: Positive = 12
+    frames: Positive = 6
+    val_cases: Count = 1
+    test_cases: Count = 0
+    seed: Count = 0
+    whole_instruments: bool = False
+
+
+class SiteConfig(Section):
+    """`[[sites]]`: a hospital; its data is drawn by the simulator or lies in a folder below `--data`."""
+
+    name: Name
+    procedure: str
+    role: Literal["federated", "unseen"] = "federated"
+    folder: str = ""  # below --data; empty: the site's name
+    simulate: SimulatedSite | None = None
+
+
+class EvaluationConfig(Section):
+    """`[evaluation]`: which cases are held out, and how scores are made."""
+
+    folds: Count = 0  # 0: the manifest's splits; n: each case left out once, dealt over n folds
+    every: Positive = 1  # validate in every n-th round, and in the last
+    max_frames: Count = 0  # frames per validation in a round, evenly spread; 0: all. The last is always on all
+    choose: Literal["last", "best"] = "last"  # the round whose personalised model is reported
+    tolerance_px: Rate = 3.0  # of the surface distance (NSD), in pixels of the label image
+    bootstrap: Positive = 2000
+
+
+class Study(Section):
+    """One study: the whole file. `fedsurg.study.load.load_study` reads and checks it."""
+
+    name: Name
+    seed: Count = 0
+    methods: tuple[str, ...] = ("fedst", "fedavg", "local")
+    task: TaskConfig = TaskConfig()
+    network: NetworkConfig = NetworkConfig()
+    sharing: dict[Part, Scope] = {}  # overrides the method's scope of a part
+    federation: FederationConfig = FederationConfig()
+    local: LocalConfig = LocalConfig()
+    server: ServerConfig = ServerConfig()
+    synthetic: SyntheticConfig = SyntheticConfig()
+    sites: tuple[SiteConfig, ...] = ()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [site.name for site in self.sites]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"sites: {twice[0]!r} appears {names.count(twice[0])} times; site names must differ")
+        if not self.federated:
+            raise ValueError("sites: none is federated; list at least one [[sites]] with role = 'federated'")
+        if self.federation.quorum > len(self.federated):
+            raise ValueError(
+                f"federation.quorum is {self.federation.quorum}, but only {len(self.federated)} sites are federated"
+            )
+        return self
+
+    @property
+    def federated(self) -> tuple[SiteConfig, ...]:
+        """The sites that train."""
+        return tuple(site for site in self.sites if site.role == "federated")
+
+    @property
+    def unseen(self) -> tuple[SiteConfig, ...]:
+        """The sites that only test the global model."""
+        return tuple(site for site in self.sites if site.role == "unseen")
+
+    @property
+    def quorum(self) -> int:
+        """Accepted replies a round needs."""
+        return self.federation.quorum or len(self.federated)
+
+    def resolved(self) -> dict[str, Any]:
+        """The study with every default filled in, as plain values."""
+        return self.model_dump(mode="json")
