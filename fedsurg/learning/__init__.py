@@ -1,0 +1,1 @@
+"""Learning on one machine: losses, the local training loop, synthetic pre-training and SERQ."""

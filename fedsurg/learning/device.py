@@ -1,0 +1,36 @@
+"""Where tensors live, and at which precision."""
+
+import contextlib
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+from fedsurg.errors import FedsurgError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` takes CUDA when there is one; any other name is torch's.
+
+    Raises:
+        FedsurgError: the device does not exist here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as problem:
+        raise FedsurgError(f"device {name!r} cannot be used here; take 'auto' or 'cpu'") from problem
+    return device
+
+
+def precision(device: torch.device, mode: Literal["auto", "off", "bf16"]) -> AbstractContextManager[object]:
+    """Autocast to bfloat16. `auto`: on CUDA, and on processors that multiply bfloat16 in hardware."""
+    if mode == "off" or (mode == "auto" and device.type == "cpu" and not _fast_bfloat16()):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _fast_bfloat16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,118 @@
+"""Scores of a network on held-out clips: quick ones in every round, all of them at the end."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedsurg.data.clips import ClipDataset
+from fedsurg.data.labels import LabelSpace
+from fedsurg.data.loader import ClipLoader
+from fedsurg.learning.device import precision
+from fedsurg.learning.loss import LossWeights, SegmentationLoss, label_log_probabilities
+from fedsurg.metrics.frames import frame_scores, quick_scores
+from fedsurg.models.network import SegmentationNetwork
+
+
+@dataclass(frozen=True)
+class Quick:
+    """Mean loss, Dice and IoU over frames at the task's image size; NaN where nothing could be scored."""
+
+    loss: float = math.nan
+    dice: float = math.nan
+    iou: float = math.nan
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One labelled frame and what the network made of it, both (h, w) label indices at the label's own size."""
+
+    index: int
+    predicted: Tensor
+    label: Tensor
+
+
+def predicted_labels(logits: Tensor, labels: LabelSpace) -> Tensor:
+    """Most probable label of each pixel: (b, k, h, w) logits -> (b, h, w) label indices of the site."""
+    missing = torch.zeros(labels.classes, dtype=torch.bool, device=logits.device)
+    missing[list(labels.missing)] = True
+    return label_log_probabilities(logits, labels.membership().to(logits.device), missing).argmax(1)
+
+
+@torch.no_grad()
+def quick_validation(
+    network: SegmentationNetwork,
+    dataset: ClipDataset,
+    labels: LabelSpace,
+    weights: LossWeights,
+    *,
+    device: torch.device,
+    max_frames: int = 0,
+    mode: str = "auto",
+) -> Quick:
+    """Scores at the task's image size, over all frames or an evenly spread subset."""
+    loss = SegmentationLoss(labels, weights).to(device)
+    losses, dices, ious = [], [], []
+    for _, logits, target in _forward(network, dataset, device, max_frames, mode):
+        losses.append(float(loss(logits, target)) * len(target))
+        dice, iou = quick_scores(predicted_labels(logits, labels), target, len(labels.names))
+        dices.append(dice)
+        ious.append(iou)
+    if not losses:
+        return Quick()
+    frames = sum(len(dice) for dice in dices)
+    return Quick(sum(losses) / frames, _mean(torch.cat(dices)), _mean(torch.cat(ious)))
+
+
+@torch.no_grad()
+def predictions(
+    network: SegmentationNetwork,
+    dataset: ClipDataset,
+    labels: LabelSpace,
+    *,
+    device: torch.device,
+    mode: str = "auto",
+) -> Iterator[Prediction]:
+    """Predict every frame at the size of its own label image, so that no label is ever resized."""
+    for indices, logits, _ in _forward(network, dataset, device, 0, mode):
+        for row, index in enumerate(indices):
+            truth = dataset.label_at_full_size(index)
+            full = F.interpolate(logits[row : row + 1], truth.shape, mode="bilinear", align_corners=False)
+            yield Prediction(index, predicted_labels(full, labels)[0].cpu(), truth)
+
+
+def score_rows(
+    prediction: Prediction, dataset: ClipDataset, labels: LabelSpace, tolerance_px: float
+) -> list[dict[str, Any]]:
+    """One row per label of a predicted frame: where it comes from, and all metrics."""
+    case, clip, frame = dataset.row(prediction.index)
+    scores = frame_scores(prediction.predicted, prediction.label, labels.names, tolerance_px)
+    return [{"case": case, "clip": clip, "frame": frame} | asdict(score) for score in scores]
+
+
+def picture(dataset: ClipDataset, prediction: Prediction) -> NDArray[np.uint8]:
+    """The predicted frame itself at the label's size, (h, w, 3)."""
+    frame = dataset[prediction.index].frames[-1].unsqueeze(0).float()
+    resized = F.interpolate(frame, prediction.label.shape, mode="bilinear", antialias=True)[0]
+    return resized.round().clamp(0, 255).byte().movedim(0, -1).numpy()
+
+
+def _forward(
+    network: SegmentationNetwork, dataset: ClipDataset, device: torch.device, max_frames: int, mode: Any
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    network.eval()
+    loader = ClipLoader(dataset, None, batch_size=8)
+    for indices, batch in loader.in_order(max_frames):
+        with precision(device, mode):
+            output = network(batch.frames.to(device))
+        yield indices, output.logits.float(), batch.labels.to(device)
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.nanmean())

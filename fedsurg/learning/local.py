@@ -1,0 +1,84 @@
+"""One site's local work: a number of optimiser steps on its own clips."""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from fedsurg.data.loader import Batch
+from fedsurg.learning.device import precision
+from fedsurg.learning.loss import SegmentationLoss
+from fedsurg.learning.optimiser import Optimiser, rate_share
+from fedsurg.models.network import SegmentationNetwork
+from fedsurg.study.config import LocalConfig
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a piece of training did: mean loss of its steps, steps that were not finite, seconds."""
+
+    loss: float
+    skipped: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Where a round stands in the whole study: its first step, and all steps there are."""
+
+    first: int
+    total: int
+    warmup: int
+    form: str
+
+    @classmethod
+    def of(cls, config: LocalConfig, steps: int, number: int, rounds: int) -> "Schedule":
+        """Round `number` (from 1) of `rounds`, `steps` a round."""
+        return cls((number - 1) * steps, steps * rounds, config.warmup_steps, config.schedule)
+
+    def share(self, step: int) -> float:
+        """Share of the learning rate at the `step`-th step of this round."""
+        return rate_share(self.first + step, self.total, self.warmup, self.form)
+
+
+def train(
+    network: SegmentationNetwork,
+    losses: Sequence[SegmentationLoss],
+    batches: Iterable[tuple[int, Batch]],
+    optimiser: Optimiser,
+    schedule: Schedule,
+    config: LocalConfig,
+    device: torch.device,
+) -> Trained:
+    """Train `network` on `batches`, each with the index of its source's loss.
+
+    Args:
+        network: in any mode; left in training mode.
+        losses: one per data source (one, except when sites are pooled).
+        batches: frames (b, t, 3, h, w) and labels (b, h, w).
+        optimiser: keeps its moments between calls.
+        schedule: learning rate over the study.
+        config: precision.
+        device: of the network.
+    """
+    network.train()
+    total, steps, skipped, started = 0.0, 0, 0, time.perf_counter()
+    for step, (source, batch) in enumerate(batches):
+        with precision(device, config.mixed_precision):
+            output = network(batch.frames.to(device))
+        loss = losses[source](output.logits, batch.labels.to(device))
+        if not math.isfinite(optimiser.step(loss, schedule.share(step))):
+            skipped += 1
+            continue
+        total += float(loss.detach())
+        steps += 1
+    return Trained(total / steps if steps else math.nan, skipped, time.perf_counter() - started)
+
+
+def to_device(module: nn.Module, device: torch.device) -> None:
+    """Move a network; on a CPU in the memory layout its convolutions are fastest in."""
+    module.to(device)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

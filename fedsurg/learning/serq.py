@@ -1,0 +1,330 @@
+"""SERQ: what the server does with the average (FedST, arXiv 2506.23759).
+
+The server owns labelled synthetic video and states with it which instrument representation the average should have.
+Features are read as domain + instrument, F = D + I, so F_pre - D is the explicit instrument target:
+
+    SERQ-a   pre, D  <-  L_seg(pre) + lambda_2 * mean(w (F_pre - D - sg F_ema)^2)
+    SERQ-b   global  <-  L_seg(global) + lambda_3 * mean(w (F_global - sg(F_pre - D))^2)
+    ema      <-  decay * ema + (1 - decay) * global
+
+with sg = stop gradient and w = 1 on the dilated instrument mask, `outside_weight` elsewhere. Plain fine-tuning on
+synthetic video (the control) is the same with no SERQ-a and lambda_3 = 0.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedsurg.data.augment import Augmentation
+from fedsurg.data.clips import ClipDataset
+from fedsurg.data.labels import IGNORE
+from fedsurg.data.loader import Batch, ClipLoader
+from fedsurg.errors import CheckpointError
+from fedsurg.files import derived_seed
+from fedsurg.learning.device import precision
+from fedsurg.learning.local import Schedule, to_device
+from fedsurg.learning.loss import LossWeights, SegmentationLoss
+from fedsurg.learning.optimiser import Optimiser, freeze, seed_everything
+from fedsurg.methods.registry import Plan
+from fedsurg.models.network import Output, SegmentationNetwork, build_network
+from fedsurg.sharing.contract import Contract
+from fedsurg.sharing.update import Update
+from fedsurg.study.config import SerqConfig
+
+
+class ServerStep(Protocol):
+    """What happens to the average before it is broadcast."""
+
+    def advance(self, mean: Update, number: int) -> tuple[Update, dict[str, float]]:
+        """Round `number`'s average -> what is broadcast, and numbers for the history."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that the next round needs, for the checkpoint."""
+        ...
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `tensors` gave."""
+        ...
+
+    def neutral(self, shared: Update) -> dict[str, Tensor]:
+        """The whole global network: shared tensors plus the server's own (its query projection)."""
+        ...
+
+
+def take_shared(network: SegmentationNetwork, update: Update) -> None:
+    """Copy an update into a network."""
+    network.load_tensors({name: torch.from_numpy(value.copy()) for name, value in update.tensors.items()})
+
+
+def give_shared(network: SegmentationNetwork, contract: Contract) -> Update:
+    """A network's shared tensors as an update."""
+    tensors = network.tensors()
+    return Update({name: tensors[name].detach().cpu().float().contiguous().numpy().copy() for name in contract.shared})
+
+
+class Broadcast:
+    """The server step of methods without one: the average goes out as it is."""
+
+    def __init__(self, start: Mapping[str, Tensor]) -> None:
+        self._start = dict(start)
+
+    def advance(self, mean: Update, number: int) -> tuple[Update, dict[str, float]]:
+        """The average itself."""
+        return mean, {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Nothing to take up."""
+
+    def neutral(self, shared: Update) -> dict[str, Tensor]:
+        """The start with the shared tensors on top: private parts are those of synthetic pre-training."""
+        return self._start | {name: torch.from_numpy(value.copy()) for name, value in shared.tensors.items()}
+
+
+class DomainDescriptor(nn.Module):
+    """D: what is synthetic about synthetic features, with so little capacity that it cannot hold instruments.
+
+    One value per channel plus `rank` spatial bases, zero at first: D[c, y, x] = v[c] + sum_r a[c, r] b[r, y, x].
+
+    Args:
+        channels: of the features.
+        size: (h, w) of the bases; other feature sizes interpolate them.
+        rank: number of bases; 0 leaves the vector alone.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], rank: int, seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.vector = nn.Parameter(torch.zeros(channels))
+        self.loadings = nn.Parameter(torch.zeros(channels, rank))
+        self.bases = nn.Parameter(torch.randn(rank, *size, generator=generator) * 0.1)
+
+    def forward(self, size: tuple[int, int]) -> Tensor:
+        """D at a feature size (h, w): (1, c, h, w)."""
+        bases = self.bases
+        if bases.shape[0] and tuple(bases.shape[1:]) != size:
+            bases = F.interpolate(bases.unsqueeze(0), size, mode="bilinear", align_corners=False)[0]
+        spatial = torch.einsum("cr,rhw->chw", self.loadings, bases)
+        return (self.vector[:, None, None] + spatial).unsqueeze(0)
+
+
+class Serq:
+    """The server's networks (global, pre-trained, moving copy) and one round of SERQ on them."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        contract: Contract,
+        start: Mapping[str, Tensor],
+        synthetic: ClipDataset,
+        config: SerqConfig,
+        device: torch.device,
+    ) -> None:
+        study = plan.study
+        self._study, self._contract, self._config, self._device = study, contract, config, device
+        self._on_fused = plan.scopes["decoder"] == "shared"  # F: the fused map (R2) or the deepest one (R1)
+        self._global = build_network(study.network, len(study.task.classes), seed=study.seed)
+        self._global.load_tensors(start)
+        to_device(self._global, device)
+        self._pre = copy.deepcopy(self._global)
+        self._ema = copy.deepcopy(self._global).requires_grad_(False).eval()
+        self._loss = SegmentationLoss(synthetic.site.labels, LossWeights.of(study.local)).to(device)
+        augmentation = Augmentation(study.server.pretrain.augmentation, study.task.image_size)
+        self._loader = ClipLoader(synthetic, augmentation, study.server.batch_size)
+        self._descriptor = self._make_descriptor()
+        frozen = [name for name, part in self._global.parts().items() if plan.scopes[part] == "frozen"]
+        for network in (self._global, self._pre):
+            freeze(network.tensors(), frozen)
+        self._optimise_global = self._optimiser(self._global.tensors())
+        descriptor = {f"descriptor.{name}": value for name, value in self._descriptor.named_parameters()}
+        self._optimise_pre = self._optimiser(self._pre.tensors() | descriptor)
+        self._first_variance = math.nan
+        self._stopped = False
+
+    def advance(self, mean: Update, number: int) -> tuple[Update, dict[str, float]]:
+        """One round: SERQ-a, SERQ-b, moving copy. After a collapse the average goes out unchanged."""
+        take_shared(self._global, mean)
+        if self._stopped:
+            return mean, {"serq_stopped": 1.0}
+        seed_everything(derived_seed(self._study.seed, "server", number))
+        facts = self._explain_domain(number) if self._config.steps_descriptor else {}
+        if self._stopped:
+            return mean, facts | {"serq_stopped": 1.0}
+        facts |= self._pull_global(number)
+        self._move_copy()
+        return give_shared(self._global, self._contract), facts
+
+    def neutral(self, shared: Update) -> dict[str, Tensor]:
+        """The global network with the server's own query."""
+        take_shared(self._global, shared)
+        return {name: value.detach().cpu().clone() for name, value in self._global.tensors().items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Networks, descriptor, both optimisers and the guard's state."""
+        found: dict[str, Tensor] = {}
+        for key, network in self._networks().items():
+            found |= {f"{key}/{name}": value.detach() for name, value in network.items()}
+        found |= {f"optimise_global/{key}": value for key, value in self._optimise_global.tensors().items()}
+        found |= {f"optimise_pre/{key}": value for key, value in self._optimise_pre.tensors().items()}
+        return found | {"guard": torch.tensor([self._first_variance, float(self._stopped)], dtype=torch.float64)}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `tensors` gave.
+
+        Raises:
+            CheckpointError: a tensor is missing.
+        """
+        for key, network in self._networks().items():
+            for name, value in network.items():
+                if f"{key}/{name}" not in tensors:
+                    raise CheckpointError(f"the server checkpoint lacks {key}/{name}; it belongs to another study")
+                value.data.copy_(tensors[f"{key}/{name}"])
+        self._optimise_global.load_tensors(_below("optimise_global/", tensors))
+        self._optimise_pre.load_tensors(_below("optimise_pre/", tensors))
+        self._first_variance, self._stopped = float(tensors["guard"][0]), bool(tensors["guard"][1])
+
+    def _networks(self) -> dict[str, Mapping[str, nn.Parameter]]:
+        return {
+            "global": self._global.tensors(),
+            "pre": self._pre.tensors(),
+            "ema": self._ema.tensors(),
+            "descriptor": dict(self._descriptor.named_parameters()),
+        }
+
+    def _explain_domain(self, number: int) -> dict[str, float]:
+        """SERQ-a: train the pre-trained copy and the domain descriptor."""
+        config, losses, variance = self._config, [], math.nan
+        self._pre.train()
+        schedule = self._schedule(config.steps_descriptor, number)
+        seed = derived_seed(self._study.seed, "serq-a", number)
+        for step, batch in enumerate(self._loader.batches(config.steps_descriptor, seed)):
+            output = self._forward(self._pre, batch)
+            with torch.no_grad():
+                anchor = self._features(self._forward(self._ema, batch))
+            target = self._target(output)
+            loss = self._segmentation(output, batch)
+            loss = loss + config.lambda_2 * self._distance(target, anchor, batch)
+            self._optimise_pre.step(loss, schedule.share(step))
+            losses.append(float(loss.detach()))
+            variance = float(target.detach().var((0, 2, 3)).mean())
+        self._guard(variance)
+        return {"serq_descriptor_loss": sum(losses) / len(losses), "target_variance": variance}
+
+    def _pull_global(self, number: int) -> dict[str, float]:
+        """SERQ-b: train the global network towards the explicit instrument target."""
+        config, losses, distances = self._config, [], []
+        self._global.train()
+        self._pre.eval()
+        schedule = self._schedule(config.steps_global, number)
+        seed = derived_seed(self._study.seed, "serq-b", number)
+        for step, batch in enumerate(self._loader.batches(config.steps_global, seed)):
+            output = self._forward(self._global, batch)
+            loss = self._segmentation(output, batch)
+            if config.lambda_3:
+                with torch.no_grad():
+                    target = self._target(self._forward(self._pre, batch))
+                distance = self._distance(self._features(output), target, batch)
+                distances.append(float(distance.detach()))
+                loss = loss + config.lambda_3 * distance
+            self._optimise_global.step(loss, schedule.share(step))
+            losses.append(float(loss.detach()))
+        facts = {"serq_global_loss": sum(losses) / len(losses)} if losses else {}
+        return facts | ({"serq_distance": sum(distances) / len(distances)} if distances else {})
+
+    @torch.no_grad()
+    def _move_copy(self) -> None:
+        decay = self._config.ema_decay
+        for name, value in self._ema.tensors().items():
+            value.lerp_(self._global.tensors()[name].detach(), 1 - decay)
+
+    def _guard(self, variance: float) -> None:
+        """Stop for good when the target has lost its variance: pulling towards a constant destroys the model."""
+        if math.isnan(self._first_variance):
+            self._first_variance = variance
+        self._stopped = not variance >= self._config.collapse_ratio * self._first_variance
+
+    def _forward(self, network: SegmentationNetwork, batch: Batch) -> Output:
+        with precision(self._device, self._study.local.mixed_precision):
+            output: Output = network(batch.frames.to(self._device))
+        return output
+
+    def _features(self, output: Output) -> Tensor:
+        return (output.fused if self._on_fused else output.deepest).float()
+
+    def _target(self, output: Output) -> Tensor:
+        """F_pre - D: the explicit instrument representation, (b, c, h, w)."""
+        features = self._features(output)
+        if not self._config.descriptor:
+            return features
+        return features - self._descriptor((features.shape[2], features.shape[3]))
+
+    def _segmentation(self, output: Output, batch: Batch) -> Tensor:
+        loss: Tensor = self._loss(output.logits, batch.labels.to(self._device))
+        return loss
+
+    def _distance(self, a: Tensor, b: Tensor, batch: Batch) -> Tensor:
+        """mean(w (a - b)^2)."""
+        weights = instrument_weights(
+            batch.labels.to(self._device),
+            (a.shape[2], a.shape[3]),
+            self._config.mask_dilation_px,
+            self._config.outside_weight,
+        )
+        return (weights * (a - b).square()).mean()
+
+    def _schedule(self, steps: int, number: int) -> Schedule:
+        return Schedule(
+            (number - 1) * steps, steps * self._study.federation.rounds, 0, self._study.local.schedule
+        )
+
+    def _optimiser(self, parameters: Mapping[str, nn.Parameter]) -> Optimiser:
+        local = self._study.local
+        rate = local.learning_rate * self._study.server.rate_factor
+        return Optimiser(parameters, rate, local.weight_decay, local.gradient_clip)
+
+    def _make_descriptor(self) -> DomainDescriptor:
+        """Sized by one look at the features of a blank frame."""
+        height, width = self._study.task.image_size
+        with torch.no_grad():
+            output = self._global.eval()(torch.zeros(1, 1, 3, height, width, device=self._device))
+        _, channels, rows, columns = self._features(output).shape
+        seed = derived_seed(self._study.seed, "descriptor")
+        descriptor = DomainDescriptor(channels, (rows, columns), self._config.descriptor_rank, seed)
+        return descriptor.to(self._device)
+
+
+def instrument_weights(labels: Tensor, size: tuple[int, int], dilation_px: int, outside: float) -> Tensor:
+    """Weights (b, 1, h, w) of features at `size`: 1 on the instrument mask dilated by `dilation_px`, else `outside`.
+
+    `labels` (b, H, W) holds label indices, 0 the background.
+    """
+    mask = ((labels > 0) & (labels != IGNORE)).float().unsqueeze(1)
+    if dilation_px:
+        mask = F.max_pool2d(mask, 2 * dilation_px + 1, stride=1, padding=dilation_px)
+    inside = F.adaptive_max_pool2d(mask, size)
+    return outside + (1 - outside) * inside
+
+
+def server_step(
+    plan: Plan, contract: Contract, start: Mapping[str, Tensor], synthetic: ClipDataset | None, device: torch.device
+) -> ServerStep:
+    """The server step that a method's row names."""
+    if plan.method.server == "none" or synthetic is None:
+        return Broadcast(start)
+    config = plan.study.server.serq
+    if plan.method.server == "finetune":
+        config = config.model_copy(update={"steps_descriptor": 0, "lambda_3": 0.0})
+    return Serq(plan, contract, start, synthetic, config, device)
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,103 @@
+"""Federated methods: one row each, no class tree.
+
+A method says which parts of the network leave the site, which private parts the network has at all, and what the
+server does after averaging. Everything else (network, start, budget, batches) is the study's and equal for all rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from fedsurg.study.config import Part, Scope, Study
+
+PARTS: tuple[Part, ...] = get_args(Part)
+
+ServerStep = Literal["none", "finetune", "serq"]
+Grouping = Literal["federated", "pooled"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the registry.
+
+    Args:
+        name: key in the registry and in a study's `methods`.
+        summary: one line for tables and reports.
+        site: parts that stay at the site; every other part is shared.
+        gate: the sites' network has the text gate (when the study enables it).
+        adapters: the sites' network has LoRA adapters (when the study enables them).
+        server: what the server does with the average: nothing, fine-tuning on synthetic video, or SERQ.
+        grouping: `pooled` trains one model on all sites' data in one place (an upper bound, not federated).
+    """
+
+    name: str
+    summary: str
+    site: frozenset[Part] = frozenset()
+    gate: bool = False
+    adapters: bool = False
+    server: ServerStep = "none"
+    grouping: Grouping = "federated"
+
+    def scopes(self, overrides: Mapping[Part, Scope]) -> dict[Part, Scope]:
+        """The scope of every part, with the study's overrides on top."""
+        scopes: dict[Part, Scope] = {part: "site" if part in self.site else "shared" for part in PARTS}
+        return scopes | dict(overrides)
+
+
+def _parts(*parts: Part) -> frozenset[Part]:
+    return frozenset(parts)
+
+
+_PRIVATE = _parts("query", "gate", "adapters")
+
+METHODS: dict[str, Method] = {
+    row.name: row
+    for row in (
+        Method("local", "each site alone", site=frozenset(PARTS)),
+        Method("central", "all sites' data in one place: the upper bound", grouping="pooled"),
+        Method("fedavg", "everything shared, averaged (McMahan 2017)"),
+        Method("fedavg-server", "fedavg, then fine-tuned on synthetic video: the control for SERQ", server="finetune"),
+        Method("feddp", "private query projections alone (FedDP)", site=_parts("query")),
+        Method(
+            "fedst",
+            "private queries, gate and adapters; SERQ at the server (arXiv 2506.23759, reading R2)",
+            site=_PRIVATE,
+            gate=True,
+            adapters=True,
+            server="serq",
+        ),
+        Method(
+            "fedst-lite",
+            "fedst whose decoder and head stay at the site: 12.69 MB a message (reading R1)",
+            site=_PRIVATE | _parts("decoder", "head"),
+            gate=True,
+            adapters=True,
+            server="serq",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A method applied to a study: what the code needs to know, decided once."""
+
+    study: Study
+    method: Method
+    scopes: Mapping[Part, Scope] = field(default_factory=dict)
+
+    @property
+    def has_gate(self) -> bool:
+        """The sites' network has a text gate."""
+        return self.method.gate and self.study.network.gate.enabled
+
+    @property
+    def has_adapters(self) -> bool:
+        """The sites' network has LoRA adapters."""
+        return self.method.adapters and self.study.network.adapters.enabled
+
+
+def plan(study: Study, method: str) -> Plan:
+    """Apply the registry's row `method` to `study`."""
+    row = METHODS[method]
+    return Plan(study, row, row.scopes(study.sharing))

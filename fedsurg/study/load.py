@@ -1,0 +1,113 @@
+"""Reading a study file: every mistake names its key, the value found and what is allowed."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from fedsurg.errors import StudyError
+from fedsurg.files import digest_of
+from fedsurg.methods.registry import METHODS
+from fedsurg.study.config import Study
+
+
+def load_study(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Study:
+    """Read and check a study file.
+
+    Args:
+        path: a TOML file.
+        overrides: values that replace keys of the file, by dotted key: `{"federation.rounds": 3}`.
+
+    Raises:
+        StudyError: the file is missing or not TOML, or a key is unknown, ill-typed or contradicts another.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise StudyError(f"{path}: cannot be read ({problem}); give the path of a study file") from problem
+    return parse_study(text, str(path), overrides=overrides)
+
+
+def parse_study(text: str, source: str, *, overrides: Mapping[str, Any] | None = None) -> Study:
+    """Check the text of a study; `source` names it in errors."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise StudyError(f"{source}: is not valid TOML: {problem}") from problem
+    for key, value in (overrides or {}).items():
+        _set(values, key, value)
+    try:
+        study = Study.model_validate(values)
+    except ValidationError as problem:
+        raise StudyError(f"{source}: " + "; ".join(_explain(error) for error in problem.errors())) from None
+    _check_names(study, source)
+    return study
+
+
+def study_digest(study: Study) -> str:
+    """SHA-256 (hex) over the resolved study in canonical form: what a hospital approves and a checkpoint carries."""
+    return digest_of(study.resolved())
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    *tables, last = key.split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+    values[last] = value
+
+
+def _check_names(study: Study, source: str) -> None:
+    from fedsurg.simulator.profiles import PROFILES
+
+    for method in study.methods:
+        if method not in METHODS:
+            raise StudyError(f"{source}: methods: {method!r} is unknown; known: {', '.join(sorted(METHODS))}")
+    tables = [("synthetic.profiles", study.synthetic.profiles)]
+    tables += [(f"sites[{s.name}].simulate.profiles", s.simulate.profiles) for s in study.sites if s.simulate]
+    for key, profiles in tables:
+        if not profiles:
+            raise StudyError(f"{source}: {key}: is empty; name at least one of {', '.join(sorted(PROFILES))}")
+        for profile in profiles:
+            if profile not in PROFILES:
+                raise StudyError(f"{source}: {key}: {profile!r} is unknown; known: {', '.join(sorted(PROFILES))}")
+
+
+def _explain(error: Any) -> str:
+    """One pydantic error in a person's words."""
+    location = error["loc"]
+    key = ".".join(str(part) for part in location) or "study"
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key; {_nearest(location)}"
+    if error["type"] == "missing":
+        return f"{key}: is missing; add it"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"]) if not location else f"{key}: {error['ctx']['error']}"
+    found = repr(error["input"])
+    found = found if len(found) <= 60 else found[:57] + "..."
+    return f"{key}: found {found}; {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _nearest(location: tuple[Any, ...]) -> str:
+    """What could have been meant at an unknown key."""
+    allowed = sorted(_fields_at(location[:-1]))
+    close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed here: {', '.join(allowed)}"
+
+
+def _fields_at(location: tuple[Any, ...]) -> list[str]:
+    model: type[BaseModel] = Study
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            found = _model_in(model.model_fields[part].annotation)
+            model = found or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
