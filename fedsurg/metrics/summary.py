@@ -1,0 +1,129 @@
+"""From frame scores to what a site and a federation reach: over frames, then cases, then sites.
+
+The table of frame scores has one row per label of a frame (`COLUMNS`). A case is the unit of everything
+statistical: frames of one operation resemble each other, and intervals over frames would be far too narrow.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+import pandas as pd
+from pandas import DataFrame
+
+MEASURES = ("dice", "iou", "hd95", "nsd", "dice_lineage", "iou_lineage")
+LOWER_IS_BETTER = frozenset({"hd95"})
+PLACE = ("method", "fold", "seed", "site", "role", "model", "simulated", "case", "clip", "frame", "label")
+COLUMNS = (*PLACE, *MEASURES)
+
+
+@dataclass(frozen=True)
+class FederationSummary:
+    """One measure over a federation.
+
+    `mean`, `worst_site`, `worst` and `spread` (standard deviation over sites, the population's) are over the
+    federated sites; `unseen` holds each unseen site's value apart. NaN where no site has a value.
+    """
+
+    measure: str
+    mean: float
+    worst_site: str
+    worst: float
+    spread: float
+    unseen: dict[str, float]
+
+
+def case_means(scores: DataFrame) -> DataFrame:
+    """Mean per case: over the frames for each label, then over the labels; NaN is skipped.
+
+    Rows of several folds or seeds that scored the same case count as more frames of it.
+
+    Returns:
+        Columns `site`, `case`, the measures, and `frames` (different frames scored).
+
+    Raises:
+        ValueError: a column is missing, or scores of several methods or models are mixed.
+    """
+    _check(scores)
+    labels = scores.groupby(["site", "case", "label"])[list(MEASURES)].mean()
+    cases = labels.groupby(level=["site", "case"]).mean()
+    frames = scores.drop_duplicates(["site", "case", "clip", "frame"]).groupby(["site", "case"]).size()
+    return cases.assign(frames=frames).reset_index()
+
+
+def site_means(scores: DataFrame) -> DataFrame:
+    """Mean per site over its cases; the left-out cases of all folds are pooled first.
+
+    Returns:
+        Columns `site`, the measures, `cases` and `frames`; one row per site, sorted by name.
+
+    Raises:
+        ValueError: as `case_means`.
+    """
+    cases = case_means(scores)
+    sites = cases.groupby("site")
+    table = sites[list(MEASURES)].mean()
+    return table.assign(cases=sites.size(), frames=sites["frames"].sum()).reset_index()
+
+
+def bootstrap_interval(
+    values: Sequence[float], samples: int, seed: int, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of `values`, one value per case.
+
+    The same arguments give the same interval. NaN values are left out; fewer than two cases tell nothing
+    about their variation, and the interval is (NaN, NaN).
+
+    Raises:
+        ValueError: `level` is not between 0 and 1, or `samples` is below 1.
+    """
+    if not 0 < level < 1 or samples < 1:
+        raise ValueError(f"level must lie between 0 and 1 and samples be positive, got {level} and {samples}")
+    known = np.asarray(values, dtype=float)
+    known = known[~np.isnan(known)]
+    if len(known) < 2:
+        return nan, nan
+    picks = np.random.default_rng(seed).integers(0, len(known), size=(samples, len(known)))
+    low, high = np.quantile(known[picks].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_differences(first: DataFrame, second: DataFrame, measure: str) -> list[float]:
+    """`first` minus `second` for every case that both scored, from two tables of `case_means`.
+
+    Pairing takes the difficulty of a case out of the comparison of two methods.
+    """
+    both = pd.merge(first, second, on=["site", "case"], suffixes=("_first", "_second"))
+    differences = (both[f"{measure}_first"] - both[f"{measure}_second"]).dropna()
+    return [float(value) for value in differences]
+
+
+def federation_summary(
+    sites: DataFrame, unseen: Collection[str] = (), measure: str = "iou"
+) -> FederationSummary:
+    """Sum one measure of `site_means` up over the federated sites, and keep the `unseen` ones apart."""
+    values = dict(zip(sites["site"].astype(str), sites[measure].astype(float), strict=True))
+    apart = {site: value for site, value in values.items() if site in unseen}
+    federated = {site: value for site, value in values.items() if site not in unseen and not np.isnan(value)}
+    if not federated:
+        return FederationSummary(measure, nan, "", nan, nan, apart)
+    worst = (max if measure in LOWER_IS_BETTER else min)(federated, key=lambda site: federated[site])
+    reached = np.array(list(federated.values()))
+    return FederationSummary(
+        measure, float(reached.mean()), worst, federated[worst], float(reached.std()), apart
+    )
+
+
+def _check(scores: DataFrame) -> None:
+    """Refuse a table that cannot be averaged, or whose average would mean nothing."""
+    missing = [name for name in ("site", "case", "clip", "frame", "label", *MEASURES) if name not in scores]
+    if missing:
+        raise ValueError(f"frame scores lack the columns {missing}; expected {list(COLUMNS)}")
+    for name, group in (("method", []), ("model", ["site"])):
+        if name not in scores:
+            continue
+        count = scores.groupby(group)[name].nunique().max() if group else scores[name].nunique()
+        if len(scores) and count > 1:
+            found = sorted(set(scores[name].astype(str)))
+            raise ValueError(f"frame scores mix the {name}s {found}; select one before averaging")

@@ -1,0 +1,91 @@
+"""A prediction drawn on its frame: coloured where the model sees a label, white outline where it really is."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fedsurg.metrics.frames import IGNORE
+
+Picture = NDArray[np.uint8]
+Mask = NDArray[Any]
+
+# One colour per label from 1 on, then again from the first: far from tissue red, apart for most eyes.
+COLOURS = ("#2ec4ff", "#ffd23f", "#7cff6b", "#c77dff", "#ff9f1c", "#00e0b8", "#ff7bd5", "#b8c0ff")
+_FILL = 0.45  # share of the label's colour in a filled pixel
+_SHADE = 0.55  # brightness left right outside the white outline, so that it shows on bright steel too
+
+
+def label_colour(index: int) -> str:
+    """The colour (#rrggbb) of label `index`, which is 1 or more; the same in every picture."""
+    return COLOURS[(index - 1) % len(COLOURS)]
+
+
+def draw_overlay(frame: Picture, label: Mask, predicted: Mask, labels: int, scale: int = 2) -> Picture:
+    """Draw one frame, enlarged by `scale`.
+
+    Args:
+        frame: (h, w, 3) uint8.
+        label: (h, w), the truth; `IGNORE` is treated as background.
+        predicted: (h, w), the model's labels.
+        labels: number of labels, the background included.
+        scale: how many times larger the picture is than the frame.
+
+    Returns:
+        (h * scale, w * scale, 3) uint8.
+
+    Raises:
+        ValueError: the masks do not have the frame's height and width.
+    """
+    if not frame.shape[:2] == label.shape == predicted.shape:
+        raise ValueError(
+            f"frame {frame.shape}, label {label.shape} and prediction {predicted.shape} do not match"
+        )
+    height, width = label.shape
+    size = (width * scale, height * scale)
+    picture = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)).astype(np.float32)
+    fill = _enlarge(predicted, labels, size)
+    for index in range(1, labels):
+        where = fill == index
+        picture[where] = (1 - _FILL) * picture[where] + _FILL * _rgb(label_colour(index))
+    outline = _outline(_enlarge(np.where(label == IGNORE, 0, label), labels, size))
+    picture[_grow(outline) & ~outline] *= _SHADE
+    picture[outline] = 255
+    drawn: Picture = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    return drawn
+
+
+def _enlarge(mask: Mask, labels: int, size: tuple[int, int]) -> Mask:
+    """Enlarge a mask to `size` (width, height) with smooth borders: each label's share is interpolated."""
+    layers = [
+        np.asarray(Image.fromarray(np.uint8(255) * (mask == index)).resize(size, Image.Resampling.BILINEAR))
+        for index in range(labels)
+    ]
+    enlarged: Mask = np.stack(layers).argmax(axis=0)
+    return enlarged
+
+
+def _outline(mask: Mask) -> NDArray[np.bool_]:
+    """Pixels of a label that touch another label or the background."""
+    differs = np.zeros(mask.shape, bool)
+    down, right = mask[1:] != mask[:-1], mask[:, 1:] != mask[:, :-1]
+    differs[1:] |= down
+    differs[:-1] |= down
+    differs[:, 1:] |= right
+    differs[:, :-1] |= right
+    return differs & (mask > 0)
+
+
+def _grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask and its four neighbours."""
+    wider = mask.copy()
+    wider[1:] |= mask[:-1]
+    wider[:-1] |= mask[1:]
+    wider[:, 1:] |= mask[:, :-1]
+    wider[:, :-1] |= mask[:, 1:]
+    return wider
+
+
+def _rgb(colour: str) -> NDArray[np.float32]:
+    return np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)], np.float32)

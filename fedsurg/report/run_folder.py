@@ -1,0 +1,154 @@
+"""Reads a run folder, finished or not, into typed records.
+
+    RUN/run.json                      the study, its digest, versions, machine
+    RUN/runs/METHOD[-foldK]/          one folder per method and fold
+        contract.json                 what is shared: one entry per tensor
+        history.jsonl                 one line per finished round
+        scores.csv                    one row per label of a test frame; written last
+        overlays/overlays.json        pictures of predictions
+
+Only `run.json` must exist: everything else appears as the run goes on.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import pandas as pd
+from pandas import DataFrame
+from pydantic import TypeAdapter, ValidationError
+
+from fedsurg.errors import RunError
+from fedsurg.metrics.summary import COLUMNS
+from fedsurg.report.records import Overlay, Round, RunInfo, Tensor
+
+T = TypeVar("T")
+
+_FOLDER = re.compile(r"(?P<method>.+?)(?:-fold(?P<fold>\d+))?")
+
+
+@dataclass(frozen=True)
+class MethodRun:
+    """One method on one fold."""
+
+    folder: Path
+    method: str
+    fold: int | None
+    contract: list[Tensor]
+    rounds: list[Round]
+    scores: DataFrame | None  # None until the run has been evaluated
+    overlays: list[Overlay]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder; `methods` in the order of the study, folds ascending."""
+
+    path: Path
+    info: RunInfo
+    runs: list[MethodRun] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read everything that is there.
+
+        Raises:
+            RunError: the folder or its `run.json` is missing, or a file is not what it should be.
+        """
+        info = _read_info(path)
+        order = {method: position for position, method in enumerate(info.study.methods)}
+        folders = sorted(folder for folder in (path / "runs").glob("*") if folder.is_dir())
+        runs = [_read_method(folder) for folder in folders]
+        runs.sort(key=lambda run: (order.get(run.method, len(order)), run.method, run.fold or 0))
+        return cls(path, info, runs)
+
+    @property
+    def methods(self) -> list[str]:
+        """Names of the methods that have started."""
+        return list(dict.fromkeys(run.method for run in self.runs))
+
+    def of(self, method: str) -> list[MethodRun]:
+        """The folds of one method."""
+        return [run for run in self.runs if run.method == method]
+
+    @property
+    def scores(self) -> DataFrame:
+        """Frame scores of all methods and folds; empty when nothing has been evaluated."""
+        tables = [run.scores for run in self.runs if run.scores is not None]
+        return pd.concat(tables, ignore_index=True) if tables else DataFrame(columns=list(COLUMNS))
+
+
+def _read_info(path: Path) -> RunInfo:
+    if not path.is_dir():
+        raise RunError(f"{path}: no such folder; give the output folder of a run")
+    file = path / "run.json"
+    if not file.is_file():
+        raise RunError(
+            f"{path}: run.json is missing, so this is no run's output; give the folder above runs/"
+        )
+    content = _parse(TypeAdapter(dict[str, Any]), file.read_text(encoding="utf-8"), file)
+    return _parse(TypeAdapter(RunInfo), json.dumps(content | {"settings": content.get("study")}), file)
+
+
+def _read_method(folder: Path) -> MethodRun:
+    match = _FOLDER.fullmatch(folder.name)
+    if match is None:
+        raise RunError(f"{folder}: is not named like a method; rename it or take it out of runs/")
+    fold = match["fold"]
+    return MethodRun(
+        folder=folder,
+        method=match["method"],
+        fold=None if fold is None else int(fold),
+        contract=_read_list(folder / "contract.json", TypeAdapter(list[Tensor])),
+        rounds=_read_rounds(folder / "history.jsonl"),
+        scores=_read_scores(folder / "scores.csv"),
+        overlays=_read_list(folder / "overlays" / "overlays.json", TypeAdapter(list[Overlay])),
+    )
+
+
+def _read_list(file: Path, kind: TypeAdapter[list[T]]) -> list[T]:
+    return _parse(kind, file.read_text(encoding="utf-8"), file) if file.is_file() else []
+
+
+def _read_rounds(file: Path) -> list[Round]:
+    """Rounds in order. A last line without its newline was cut off by a crash, and is left out."""
+    if not file.is_file():
+        return []
+    whole, _, _ = file.read_text(encoding="utf-8").rpartition("\n")
+    kind = TypeAdapter(Round)
+    return [
+        _parse(kind, line, file, number) for number, line in enumerate(whole.split("\n"), 1) if line.strip()
+    ]
+
+
+def _read_scores(file: Path) -> DataFrame | None:
+    if not file.is_file():
+        return None
+    try:
+        # A site called "null" or "NA" is a name; in the measures an empty field is NaN.
+        text = dict.fromkeys(("method", "site", "role", "model", "case", "clip", "label"), str)
+        table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values=["", "nan", "NaN"])
+    except (ValueError, pd.errors.ParserError) as problem:
+        raise RunError(f"{file}: is no table of scores ({problem}); evaluate the run again") from problem
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise RunError(f"{file}: the columns {missing} are missing; evaluate the run again")
+    return table
+
+
+def _parse(kind: TypeAdapter[T], text: str, file: Path, line: int | None = None) -> T:
+    """Read JSON into `kind`.
+
+    Raises:
+        RunError: naming the file, the line and the first field that is wrong.
+    """
+    try:
+        return kind.validate_json(text)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        place = f"{file}" if line is None else f"{file}, line {line}"
+        detail = f"{where}: {first['msg']}" if where else first["msg"]
+        raise RunError(f"{place}: {detail}; the file is damaged or was not written by fedsurg") from problem

@@ -1,0 +1,167 @@
+"""The numbers of a run as pandas tables: per method and site, per method, per round, and what is shared."""
+
+from math import nan
+
+import numpy as np
+import pandas as pd
+from pandas import DataFrame
+
+from fedsurg.files import derived_seed
+from fedsurg.metrics.summary import (
+    MEASURES,
+    bootstrap_interval,
+    case_means,
+    federation_summary,
+    paired_differences,
+    site_means,
+)
+from fedsurg.report.records import Tensor
+from fedsurg.report.run_folder import Run
+
+SITE_COLUMNS = ("method", "site", "role", "model", "cases", "frames", *MEASURES)
+INTERVALS = ("dice", "iou")
+FIRST_CHOICE = {"federated": "personal", "unseen": "global"}  # the model that a site is judged by
+
+
+def site_table(run: Run) -> DataFrame:
+    """One row per method, site and model, with `dice_low`, `dice_high`, `iou_low`, `iou_high` (95 %).
+
+    `headline` marks the model that the site is judged by: the personal one of a federated site, the global one
+    of an unseen site, or the only one there is.
+    """
+    scores = run.scores
+    rows = [
+        _site_row(run, scores_of, (str(method), str(site), str(role), str(model)))
+        for (method, site, role, model), scores_of in scores.groupby(["method", "site", "role", "model"])
+    ]
+    ends = [f"{measure}_{end}" for measure in INTERVALS for end in ("low", "high")]
+    table = DataFrame(rows, columns=[*SITE_COLUMNS, *ends])
+    order = {method: position for position, method in enumerate(run.methods)}
+    table["headline"] = _headline(table)
+    table = table.assign(position=table["method"].map(order)).sort_values(
+        ["position", "role", "site", "headline"], ascending=[True, True, True, False]
+    )
+    return table.drop(columns="position").reset_index(drop=True)
+
+
+def method_table(run: Run) -> DataFrame:
+    """One row per method: scores over the federated sites, the unseen ones, traffic and time.
+
+    `bytes_per_round` is what one site sends and receives in one round together; NaN before the first round.
+    `seconds_per_round` is the mean over rounds and folds.
+    """
+    headline = site_table(run).query("headline")
+    return DataFrame(
+        [_method_row(run, method, headline[headline["method"] == method]) for method in run.methods]
+    )
+
+
+def round_table(run: Run) -> DataFrame:
+    """One row per method, fold, round and site: scores of the model it was sent and of the one it trained."""
+    rows = [
+        {
+            "method": one.method,
+            "fold": one.fold or 0,
+            "round": entry.round,
+            "site": site,
+            "iou": (result.trained or {}).get("iou"),
+            "dice": (result.trained or {}).get("dice"),
+            "received_iou": (result.received or {}).get("iou"),
+            "received_dice": (result.received or {}).get("dice"),
+            "train_loss": result.train_loss,
+        }
+        for one in run.runs
+        for entry in one.rounds
+        for site, result in entry.sites.items()
+    ]
+    measured = ["iou", "dice", "received_iou", "received_dice", "train_loss"]
+    table = DataFrame(rows, columns=["method", "fold", "round", "site", *measured])
+    return table.astype(dict.fromkeys(measured, float))
+
+
+def server_table(run: Run) -> DataFrame:
+    """One row per method, fold and round in which the server trained, with the values it reported."""
+    rows = [
+        {"method": one.method, "fold": one.fold or 0, "round": entry.round, **entry.server}
+        for one in run.runs
+        for entry in one.rounds
+        if entry.server
+    ]
+    return DataFrame(rows, columns=None if rows else ["method", "fold", "round"])
+
+
+def contract_table(contract: list[Tensor]) -> DataFrame:
+    """The sharing contract by part and scope: tensors, parameters and bytes."""
+    rows = [
+        {"part": one.part, "scope": one.scope, "tensors": 1, "parameters": one.parameters, "bytes": one.bytes}
+        for one in contract
+    ]
+    table = DataFrame(rows, columns=["part", "scope", "tensors", "parameters", "bytes"])
+    return table.groupby(["part", "scope"], sort=False).sum().reset_index()
+
+
+def difference(
+    run: Run, first: str, second: str, role: str, measure: str = "iou"
+) -> tuple[float, float, float]:
+    """Mean of `first` minus `second` over paired cases of one role, and its 95 % interval; NaN where unknown."""
+    chosen = site_table(run).query("headline and role == @role")
+    cases = [case_means(_select(run.scores, chosen[chosen["method"] == name])) for name in (first, second)]
+    values = paired_differences(cases[0], cases[1], measure)
+    if not values:
+        return nan, nan, nan
+    seed = derived_seed(run.info.digest, "difference", first, second, role, measure)
+    return float(np.mean(values)), *bootstrap_interval(values, run.info.study.evaluation.bootstrap, seed)
+
+
+def _site_row(run: Run, scores: DataFrame, key: tuple[str, str, str, str]) -> dict[str, object]:
+    means = site_means(scores).iloc[0]
+    row: dict[str, object] = (
+        dict(zip(("method", "site", "role", "model"), key, strict=True)) | means.to_dict()
+    )
+    cases = case_means(scores)
+    for measure in INTERVALS:
+        # The seed leaves the method out: two methods on the same cases are resampled alike.
+        seed = derived_seed(run.info.digest, key[1], measure)
+        low, high = bootstrap_interval(list(cases[measure]), run.info.study.evaluation.bootstrap, seed)
+        row |= {f"{measure}_low": low, f"{measure}_high": high}
+    return row
+
+
+def _headline(table: DataFrame) -> "pd.Series[bool]":
+    preferred = table["role"].map(FIRST_CHOICE) == table["model"]
+    has_preferred = preferred.groupby([table["method"], table["site"]]).transform("any")
+    first = ~table.duplicated(["method", "site"])
+    return preferred | (~has_preferred & first)
+
+
+def _select(scores: DataFrame, sites: DataFrame) -> DataFrame:
+    """Frame scores of the methods, sites and models listed in `sites`."""
+    return scores.merge(sites[["method", "site", "role", "model"]], on=["method", "site", "role", "model"])
+
+
+def _method_row(run: Run, method: str, sites: DataFrame) -> dict[str, object]:
+    unseen = set(sites.loc[sites["role"] == "unseen", "site"])
+    iou, dice = (federation_summary(sites, unseen, measure) for measure in ("iou", "dice"))
+    rounds = [entry for one in run.of(method) for entry in one.rounds]
+    return {
+        "method": method,
+        "dice": dice.mean,
+        "iou": iou.mean,
+        "worst_site": iou.worst_site,
+        "worst_dice": dice.worst,
+        "worst_iou": iou.worst,
+        "spread_iou": iou.spread,
+        "unseen_dice": _mean(list(dice.unseen.values())),
+        "unseen_iou": _mean(list(iou.unseen.values())),
+        "rounds": min((len(one.rounds) for one in run.of(method)), default=0),
+        "refused": sum(len(entry.refused) for entry in rounds),
+        "bytes_out": _mean([entry.bytes_out for entry in rounds]),
+        "bytes_in": _mean([entry.bytes_in for entry in rounds]),
+        "bytes_per_round": _mean([entry.bytes_out + entry.bytes_in for entry in rounds]),
+        "seconds_per_round": _mean([sum(value or 0 for value in entry.seconds.values()) for entry in rounds]),
+    }
+
+
+def _mean(values: list[float] | list[int]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else nan

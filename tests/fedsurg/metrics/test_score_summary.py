@@ -1,0 +1,162 @@
+"""Frames to cases to sites to federations, and the interval over cases."""
+
+from math import isnan, nan
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pandas import DataFrame
+
+from fedsurg.metrics.summary import (
+    COLUMNS,
+    MEASURES,
+    bootstrap_interval,
+    case_means,
+    federation_summary,
+    paired_differences,
+    site_means,
+)
+
+Row = tuple[str, str, int, str, float]
+
+
+def scores(*rows: Row, **constant: object) -> DataFrame:
+    """Frame scores from (site, case, frame, label, value); every measure takes the value."""
+    place = {"method": "fedst", "fold": 0, "seed": 0, "role": "federated", "model": "personal", "clip": "a"}
+    records = [
+        place
+        | {"simulated": True, "site": site, "case": case, "frame": frame, "label": label}
+        | dict.fromkeys(MEASURES, value)
+        | constant
+        for site, case, frame, label, value in rows
+    ]
+    return DataFrame(records, columns=list(COLUMNS))
+
+
+def test_each_case_weighs_the_same_however_many_frames_it_has() -> None:
+    table = site_means(
+        scores(
+            ("north", "c1", 0, "shaft", 1.0),
+            ("north", "c1", 1, "shaft", 0.8),
+            ("north", "c1", 2, "shaft", 0.6),
+            ("north", "c2", 0, "shaft", 0.2),
+        )
+    )
+    (row,) = table.to_dict("records")
+    assert row["iou"] == pytest.approx((0.8 + 0.2) / 2)  # over frames it would be 0.65
+    assert (row["site"], row["cases"], row["frames"]) == ("north", 2, 4)
+
+
+def test_each_label_of_a_case_weighs_the_same_and_nan_is_skipped() -> None:
+    table = case_means(
+        scores(
+            ("north", "c1", 0, "shaft", 1.0),
+            ("north", "c1", 0, "clip", nan),
+            ("north", "c1", 1, "shaft", 0.5),
+            ("north", "c1", 1, "clip", 0.25),
+            ("north", "c1", 2, "shaft", nan),
+            ("north", "c1", 2, "clip", nan),
+        )
+    )
+    assert table["dice"].tolist() == [pytest.approx((0.75 + 0.25) / 2)]
+    assert table["frames"].tolist() == [3]
+
+
+def test_a_case_without_any_value_leaves_the_site_mean_alone() -> None:
+    (row,) = site_means(scores(("n", "c1", 0, "x", 0.5), ("n", "c2", 0, "x", nan))).to_dict("records")
+    assert row["dice"] == 0.5
+    assert row["cases"] == 2
+
+
+def test_cases_of_all_folds_are_pooled_per_site() -> None:
+    rows = scores(("n", "c1", 0, "x", 0.2), ("n", "c2", 0, "x", 0.4), ("n", "c3", 0, "x", 0.9))
+    rows["fold"] = [0, 0, 1]
+    (row,) = site_means(rows).to_dict("records")
+    assert row["iou"] == pytest.approx(0.5)  # the mean of the folds' means would be 0.6
+
+
+def test_one_case_scored_in_two_folds_is_one_case() -> None:
+    rows = scores(("far", "c1", 0, "x", 0.2), ("far", "c1", 0, "x", 0.4), ("far", "c2", 0, "x", 0.9))
+    rows["fold"] = [0, 1, 0]
+    (row,) = site_means(rows).to_dict("records")
+    assert row["iou"] == pytest.approx((0.3 + 0.9) / 2)
+    assert (row["cases"], row["frames"]) == (2, 2)
+
+
+def test_mixed_methods_or_models_are_refused_by_name() -> None:
+    rows = scores(("n", "c1", 0, "x", 0.2), ("n", "c1", 0, "x", 0.4))
+    with pytest.raises(ValueError, match=r"mix the methods \['fedavg', 'fedst'\]; select one"):
+        site_means(rows.assign(method=["fedst", "fedavg"]))
+    with pytest.raises(ValueError, match=r"mix the models \['global', 'personal'\]"):
+        site_means(rows.assign(model=["personal", "global"]))
+    with pytest.raises(ValueError, match=r"lack the columns \['case'\]"):
+        site_means(rows.drop(columns="case"))
+
+
+def test_sites_may_report_different_models() -> None:
+    rows = scores(("n", "c1", 0, "x", 0.2), ("far", "c1", 0, "x", 0.4)).assign(model=["personal", "global"])
+    assert site_means(rows)["site"].tolist() == ["far", "n"]
+
+
+def test_the_interval_repeats_with_its_seed_and_only_with_it() -> None:
+    values = [0.31, 0.52, 0.77, 0.48, 0.66]
+    assert bootstrap_interval(values, 500, seed=7) == bootstrap_interval(values, 500, seed=7)
+    assert bootstrap_interval(values, 500, seed=7) != bootstrap_interval(values, 500, seed=8)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.integers(0, 5))
+def test_the_interval_lies_within_the_values_and_narrows_with_the_level(
+    values: list[float], seed: int
+) -> None:
+    low, high = bootstrap_interval(values, 200, seed)
+    inner_low, inner_high = bootstrap_interval(values, 200, seed, level=0.5)
+    assert min(values) - 1e-12 <= low <= inner_low <= inner_high <= high <= max(values) + 1e-12
+
+
+def test_the_interval_shifts_and_scales_with_the_values() -> None:
+    values = np.array([0.1, 0.4, 0.35, 0.9])
+    low, high = bootstrap_interval(list(values), 300, seed=1)
+    moved = bootstrap_interval(list(2 * values + 3), 300, seed=1)
+    assert moved == pytest.approx((2 * low + 3, 2 * high + 3))
+
+
+def test_two_values_give_the_whole_span() -> None:
+    # A resample of {0, 1} is all 0 or all 1 a quarter of the time each: 2.5 % and 97.5 % fall into those.
+    assert bootstrap_interval([0.0, 1.0], 2000, seed=0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("values", [[], [0.4], [0.4, nan], [nan, nan]])
+def test_fewer_than_two_cases_give_no_interval(values: list[float]) -> None:
+    assert all(isnan(end) for end in bootstrap_interval(values, 100, seed=0))
+
+
+def test_an_impossible_level_is_refused() -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        bootstrap_interval([0.1, 0.2], 100, seed=0, level=95)
+
+
+def test_differences_are_paired_by_case() -> None:
+    first = case_means(scores(("n", "c1", 0, "x", 0.5), ("n", "c2", 0, "x", 0.9), ("n", "c3", 0, "x", 0.9)))
+    second = case_means(scores(("n", "c2", 0, "x", 0.6), ("n", "c1", 0, "x", 0.1), ("n", "c3", 0, "x", nan)))
+    assert paired_differences(first, second, "iou") == pytest.approx([0.4, 0.3])
+
+
+def test_the_federation_leaves_unseen_sites_apart() -> None:
+    sites = DataFrame({"site": ["a", "b", "far"], "iou": [0.4, 0.8, 0.1], "hd95": [9.0, 3.0, 1.0]})
+    found = federation_summary(sites, unseen=["far"])
+    assert (found.worst_site, found.worst) == ("a", 0.4)
+    assert found.mean == pytest.approx(0.6)
+    assert found.spread == pytest.approx(0.2)
+    assert found.unseen == {"far": 0.1}
+
+
+def test_the_worst_distance_is_the_largest() -> None:
+    sites = DataFrame({"site": ["a", "b"], "hd95": [9.0, 3.0]})
+    assert federation_summary(sites, measure="hd95").worst_site == "a"
+
+
+def test_a_federation_without_values_is_nan_not_an_error() -> None:
+    found = federation_summary(DataFrame({"site": ["a", "far"], "iou": [nan, 0.3]}), unseen=["far"])
+    assert isnan(found.mean)
+    assert (found.worst_site, found.unseen) == ("", {"far": 0.3})
