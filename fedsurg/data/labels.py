@@ -80,10 +80,18 @@ def label_indices(site: SiteFile, task: TaskConfig, labels: LabelSpace) -> dict[
     return values | dict.fromkeys(site.ignore_values, IGNORE)
 
 
-def own_task(site: SiteFile) -> TaskConfig:
-    """A task whose classes are the site's own names: what a folder is checked against without a study."""
+def own_task(site: SiteFile, *, where: str = "site.toml") -> TaskConfig:
+    """A task whose classes are the site's own names: what a folder is checked against without a study.
+
+    Raises:
+        DataError: there is only one name.
+    """
     names = [*site.mask_values, *(name for name in site.missing if name not in site.mask_values)]
     names.sort(key=lambda name: name != "background")
+    if len(names) < 2:
+        raise DataError(
+            f"{where}: mask_values holds only {names[0]!r}; name the background and one class or more"
+        )
     return TaskConfig(classes=tuple(names))
 
 

@@ -67,6 +67,16 @@ def problems_of(rows: pd.DataFrame, path: Path) -> Iterator[str]:
         yield f"{path}: split 'train' is empty; give at least one case split = train"
 
 
+def path_problem(folder: Path, name: str) -> str:
+    """Why a manifest in `folder` may not name this file; empty if it may."""
+    inside = folder.resolve()
+    target = (inside / name).resolve()
+    # A manifest must not reach outside: the folder is what the hospital agreed to open.
+    if not target.is_relative_to(inside):
+        return "lies outside the site folder; copy it inside"
+    return "" if target.is_file() else "does not exist; add it or remove the line"
+
+
 def _check_columns(rows: pd.DataFrame, path: Path) -> None:
     absent = [column for column in REQUIRED if column not in rows.columns]
     if absent:
@@ -134,15 +144,11 @@ def _gaps(rows: pd.DataFrame, path: Path) -> Iterator[str]:
 
 
 def _bad_paths(rows: pd.DataFrame, path: Path) -> Iterator[str]:
-    folder = path.parent.resolve()
     for column in ("image", "mask"):
         for line, name in rows[column].items():
-            target = (folder / name).resolve()
-            # A manifest must not reach outside: the folder is what the hospital agreed to open.
-            if not target.is_relative_to(folder):
-                yield f"{path}: line {line}: {column} {name!r} lies outside the site folder; copy it inside"
-            elif not target.is_file():
-                yield f"{path}: line {line}: {column} {name!r} does not exist; add it or remove the line"
+            problem = path_problem(path.parent, name)
+            if problem:
+                yield f"{path}: line {line}: {column} {name!r} {problem}"
 
 
 def _one_line(problem: Exception) -> str:
