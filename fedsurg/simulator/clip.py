@@ -1,0 +1,107 @@
+"""One clip: an anatomy, its instruments and their motion, drawn from seeds, frame by frame."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from fedsurg.files import derived_seed
+from fedsurg.simulator.anatomy import draw_anatomy
+from fedsurg.simulator.designs import draw_instrument
+from fedsurg.simulator.fields import Rng
+from fedsurg.simulator.instruments import Instrument, posed
+from fedsurg.simulator.looks import Look, draw_look
+from fedsurg.simulator.materials import Body
+from fedsurg.simulator.meshes import Floats, rotation, translation
+from fedsurg.simulator.motion import Handling, View, Wander, draw_handling, draw_wander, posture
+from fedsurg.simulator.nuisance import circle, develop
+from fedsurg.simulator.profiles import AnatomyProfile
+from fedsurg.simulator.render import Painter
+
+EMPTY_SHARE = 0.03  # of clips that show no instrument at all; others lose theirs for a while
+
+
+@dataclass(frozen=True)
+class ClipSeeds:
+    """What a clip is drawn from: the case decides anatomy and instruments, the clip decides motion."""
+
+    look: int
+    case: int
+    clip: int
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A drawn clip, ready to be rendered."""
+
+    look: Look
+    view: View
+    distance: float
+    still: list[Body]
+    tools: list[tuple[Instrument, Handling]]
+    drift: Wander
+    seed: int
+    size: tuple[int, int]
+
+    def painter(self) -> Painter:
+        """A renderer for this clip."""
+        return Painter(self.look, *self.size, self.distance)
+
+    def frame(
+        self, painter: Painter, number: int, time: float
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Picture (h, w, 3) and part labels (h, w) at `time` seconds."""
+        seed = derived_seed("frame", self.seed, number)
+        moving = [
+            body for tool, handling in self.tools for body in posed(tool, posture(handling, tool, time))
+        ]
+        light, labels = painter.frame(self.still, moving, self._camera(time), seed % 2**31)
+        picture = develop(light, self.look, np.random.default_rng(seed))
+        return picture, np.where(circle(*self.size, self.look), labels, 0).astype(np.uint8)
+
+    def _camera(self, time: float) -> Floats:
+        """A hand-held camera: it drifts and turns a little. 4x4."""
+        x, y, z, pitch, yaw, roll = self.drift.at(time)
+        moved = translation(np.array([x, y, 0.5 * z]) * 0.03 * self.view.half_width * self.distance)
+        turned = rotation(0, 0.02 * pitch) @ rotation(1, 0.02 * yaw) @ rotation(2, 0.04 * roll)
+        pose: Floats = moved @ turned
+        return pose
+
+
+def draw_clip(profile: AnatomyProfile, seeds: ClipSeeds, height: int, width: int, duration: float) -> Clip:
+    """Draws a clip of `duration` seconds; equal arguments give equal clips, on any worker."""
+    look = draw_look(profile, np.random.default_rng(derived_seed("look", seeds.look)))
+    tangent = float(np.tan(np.deg2rad(look.view_deg / 2)))
+    view = View(tangent, tangent * height / width)
+    anatomy = np.random.default_rng(derived_seed("case", seeds.case))
+    distance = float(anatomy.uniform(*profile.distance_mm))
+    texels = fft.next_fast_len(int(np.clip(2.1 * max(height, width), 96, 640)), real=True)
+    still = draw_anatomy(profile, view, distance, texels, anatomy)
+    tray = np.random.default_rng(derived_seed("tools", seeds.case))
+    rng = np.random.default_rng(derived_seed("clip", seeds.clip))
+    tools = _draw_tools(profile, view, distance, duration, tray, rng)
+    return Clip(
+        look, view, distance, still, tools, draw_wander(rng, 6, fastest_hz=0.2), seeds.clip, (height, width)
+    )
+
+
+def _draw_tools(
+    profile: AnatomyProfile, view: View, distance: float, duration: float, tray: Rng, rng: Rng
+) -> list[tuple[Instrument, Handling]]:
+    """Up to three instruments of the case, each with a motion of the clip, from different sides."""
+    count = 1 + int(tray.choice(3, p=profile.counts))
+    styles, weights = zip(*profile.instruments, strict=True)
+    share = np.array(weights) / sum(weights)
+    radius = tray.uniform(*profile.radius_mm)
+    tools = [
+        draw_instrument(styles[int(tray.choice(len(styles), p=share))], radius, tray) for _ in range(count)
+    ]
+    if rng.random() < EMPTY_SHARE:
+        return []
+    first = rng.normal(np.pi / 2, 0.6) if profile.eye and rng.random() < 0.8 else rng.uniform(0, 2 * np.pi)
+    bearings = [first + index * rng.uniform(0.3, 2.4) * rng.choice([-1, 1]) for index in range(count)]
+    return [
+        (tool, draw_handling(profile, view, distance, bearing, duration, rng))
+        for tool, bearing in zip(tools, bearings, strict=True)
+    ]

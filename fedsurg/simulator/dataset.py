@@ -1,0 +1,269 @@
+"""From a request to a folder of site data: clips, masks, manifest; resumable, reproducible, cached by digest.
+
+A folder is rendered in a hidden sibling and renamed when complete, so it is whole or absent. Each finished clip
+leaves a small record there; a later attempt at the same request keeps those clips.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import fedsurg
+from fedsurg.errors import SimulatorError
+from fedsurg.files import digest_of, write_atomic
+from fedsurg.simulator.profiles import profile_named
+
+SIMULATOR_VERSION = 1  # part of every digest: raise it whenever pictures change
+INSTRUMENT_VALUE = 255
+PART_VALUES = {"background": 0, "shaft": 1, "wrist": 2, "clasper": 3}
+WHOLE_VALUES = {"background": 0, "instrument": INSTRUMENT_VALUE}
+COLUMNS = ("image", "mask", "case", "clip", "frame", "split")
+RECORD = "simulator.json"
+SMALLEST_SIDE = 16  # pixels; nothing can be recognised below
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """Everything that decides the bytes of a rendered folder.
+
+    Attributes:
+        profiles: names of anatomy profiles; cases cycle through them.
+        clips, frames: number of clips, and of consecutive frames in each.
+        seed: of everything random.
+        height, width: pixels.
+        site, procedure: texts for site.toml.
+        cases: clips are dealt over this many cases, 0 for one each; a case has one anatomy and one set of
+            instruments.
+        val_cases, test_cases: the last cases go to `test`, those before to `val`, the rest to `train`.
+        whole_instruments: masks hold one value for all parts.
+        look_seed: fixes the camera, so that a simulated hospital has a look of its own; None: one per case.
+        frame_rate_hz: of the clips.
+    """
+
+    profiles: tuple[str, ...]
+    clips: int
+    frames: int
+    seed: int
+    height: int
+    width: int
+    site: str = "synthetic"
+    procedure: str = "simulated surgery"
+    cases: int = 0
+    val_cases: int = 0
+    test_cases: int = 0
+    whole_instruments: bool = False
+    look_seed: int | None = None
+    frame_rate_hz: float = 8.0
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over all fields and the simulator's version."""
+        return digest_of({"request": self.as_dict(), "version": SIMULATOR_VERSION})
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields as plain JSON values."""
+        return asdict(self) | {"profiles": list(self.profiles)}
+
+    def check(self) -> None:
+        """Refuses a request that cannot be rendered.
+
+        Raises:
+            SimulatorError: an unknown profile or an impossible number; the message names it.
+        """
+        if not self.profiles:
+            raise SimulatorError("a rendering needs at least one profile; see: fedsurg simulator profiles")
+        for name in self.profiles:
+            profile_named(name)
+        for name, value, least in (
+            ("clips", self.clips, 1),
+            ("frames", self.frames, 1),
+            ("height", self.height, SMALLEST_SIDE),
+            ("width", self.width, SMALLEST_SIDE),
+            ("cases", self.cases, 0),
+            ("val_cases", self.val_cases, 0),
+            ("test_cases", self.test_cases, 0),
+        ):
+            if value < least:
+                raise SimulatorError(f"{name} is {value}; it must be at least {least}")
+        if self.cases > self.clips:
+            raise SimulatorError(
+                f"cases is {self.cases}, but there are only {self.clips} clips; use at most {self.clips}"
+            )
+        if self.val_cases + self.test_cases > self.case_count:
+            held = self.val_cases + self.test_cases
+            raise SimulatorError(f"val_cases + test_cases is {held}; there are only {self.case_count} cases")
+        if not self.frame_rate_hz > 0:
+            raise SimulatorError(f"frame_rate_hz is {self.frame_rate_hz}; it must be above 0")
+
+    @property
+    def case_count(self) -> int:
+        """Number of cases."""
+        return self.cases or self.clips
+
+    def case_of(self, clip: int) -> int:
+        """The case a clip belongs to."""
+        return clip % self.case_count
+
+    def profile_of(self, clip: int) -> str:
+        """The profile of a clip: that of its case."""
+        return self.profiles[self.case_of(clip) % len(self.profiles)]
+
+    def split_of(self, clip: int) -> str:
+        """train, val or test: decided by the case."""
+        left = self.case_count - self.case_of(clip)
+        return (
+            "test"
+            if left <= self.test_cases
+            else "val"
+            if left <= self.test_cases + self.val_cases
+            else "train"
+        )
+
+
+def render(
+    request: RenderRequest, out: Path, *, workers: int | None = None, progress: Progress | None = None
+) -> Path:
+    """Renders `request` into the folder `out` and returns it; nothing happens when it is already there.
+
+    Args:
+        workers: processes; None for one per processor. The bytes do not depend on it.
+        progress: called with (finished frames, all frames).
+
+    Raises:
+        SimulatorError: a bad request, a folder that holds something else, a full disk, or a renderer that died;
+            finished clips are kept for the next attempt in all but the first two cases.
+    """
+    request.check()
+    if workers is not None and workers < 1:
+        raise SimulatorError(f"workers is {workers}; it must be at least 1")
+    if _is_complete(request, out):
+        return out
+    partial = out.parent / f".{out.name}.{request.digest()[:16]}.partial"
+    with _only_one(partial):
+        if _is_complete(request, out):  # another process finished it while this one waited
+            return out
+        _render_clips(request, partial, workers or os.cpu_count() or 1, progress)
+        _describe(request, partial)
+        _publish(partial, out)
+    return out
+
+
+def cached(
+    request: RenderRequest, cache: Path, *, workers: int | None = None, progress: Progress | None = None
+) -> Path:
+    """The folder of `request` inside `cache`, rendered only when it is not there yet."""
+    return render(request, cache / request.digest()[:16], workers=workers, progress=progress)
+
+
+def _is_complete(request: RenderRequest, out: Path) -> bool:
+    """Whether `out` holds this request already.
+
+    Raises:
+        SimulatorError: it holds anything else.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        found = json.loads((out / RECORD).read_text())["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        found = "none"
+    if found != request.digest():
+        raise SimulatorError(
+            f"{out}: holds something else than this rendering (digest {found[:16]}, expected {request.digest()[:16]}); "
+            "choose an empty folder or delete it"
+        )
+    return True
+
+
+@contextlib.contextmanager
+def _only_one(partial: Path) -> Iterator[None]:
+    """Holds the partial folder against other processes that render the same request."""
+    while True:
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            handle = os.open(partial, os.O_RDONLY)
+        except OSError as problem:
+            raise SimulatorError(f"{partial.parent}: cannot be written ({problem.strerror})") from problem
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if partial.exists() and os.fstat(handle).st_ino == partial.stat().st_ino:
+            break
+        os.close(handle)  # it was published under its final name meanwhile
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _render_clips(request: RenderRequest, partial: Path, workers: int, progress: Progress | None) -> None:
+    """Renders the clips that have no record yet, in parallel processes."""
+    missing = [clip for clip in range(request.clips) if not _record(partial, clip).exists()]
+    done = request.clips - len(missing)
+    report = progress or (lambda _done, _all: None)
+    report(done * request.frames, request.clips * request.frames)
+    if not missing:
+        return
+    pool = ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn"))
+    try:
+        waiting: list[Future[None]] = [pool.submit(_render_clip, request, clip, partial) for clip in missing]
+        for future in as_completed(waiting):
+            future.result()
+            done += 1
+            report(done * request.frames, request.clips * request.frames)
+    except BrokenProcessPool as problem:
+        raise SimulatorError(
+            f"a renderer process died after {done} of {request.clips} clips (out of memory, or stopped from outside); "
+            "run the same command again to go on from there, with fewer workers if memory is short"
+        ) from problem
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _render_clip(request: RenderRequest, clip: int, partial: Path) -> None:
+    """One clip, in a worker: its frames, then its record."""
+    from fedsurg.simulator.frames import write_clip
+
+    rows = write_clip(request, clip, partial)
+    write_atomic(_record(partial, clip), json.dumps(rows), error=SimulatorError)
+
+
+def _record(partial: Path, clip: int) -> Path:
+    return partial / "clips" / f"{clip:05d}.json"
+
+
+def _describe(request: RenderRequest, partial: Path) -> None:
+    """Writes manifest.csv, site.toml and simulator.json."""
+    rows = [row for clip in range(request.clips) for row in json.loads(_record(partial, clip).read_text())]
+    lines = [",".join(COLUMNS), *(",".join(str(row[column]) for column in COLUMNS) for row in rows)]
+    write_atomic(partial / "manifest.csv", "\n".join(lines) + "\n", error=SimulatorError)
+    values = WHOLE_VALUES if request.whole_instruments else PART_VALUES
+    site = [
+        f"name = {json.dumps(request.site)}",
+        f"procedure = {json.dumps(request.procedure)}",
+        f"frame_rate_hz = {request.frame_rate_hz}",
+        "simulated = true",
+        "",
+        "[mask_values]",
+        *(f"{name} = {value}" for name, value in values.items()),
+    ]
+    write_atomic(partial / "site.toml", "\n".join(site) + "\n", error=SimulatorError)
+    versions = {"fedsurg": fedsurg.__version__, "simulator": SIMULATOR_VERSION}
+    record = {"digest": request.digest(), "request": request.as_dict(), "versions": versions}
+    write_atomic(partial / RECORD, json.dumps(record, indent=2) + "\n", error=SimulatorError)
+
+
+def _publish(partial: Path, out: Path) -> None:
+    try:
+        shutil.rmtree(partial / "clips")
+        os.replace(partial, out)  # `out` is absent or an empty folder
+    except OSError as problem:
+        raise SimulatorError(
+            f"{out}: cannot be written ({problem.strerror}); the frames are in {partial}"
+        ) from problem

@@ -1,0 +1,75 @@
+"""The look of a camera: optics, light, exposure, colour, noise. A site or a case draws one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedsurg.simulator.fields import Rng
+from fedsurg.simulator.profiles import AnatomyProfile
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one camera does to every picture it takes.
+
+    Attributes:
+        view_deg: horizontal angle of view.
+        light: position of the spot light beside the lens, millimetres; beam, half-angle in degrees.
+        ambient: even light, share of the spot's.
+        exposure: mean brightness aimed at, linear; gamma and contrast shape the tones.
+        white: gains of red, green and blue; shadow: colour added to black; saturation: 1 leaves colours alone.
+        vignette: darkening at the corners, 0 to 1; circle: radius of the round view as a share of half the
+            diagonal, above 1 for a full picture.
+        haze: share of smoke; bloom: share of light that spills over.
+        blur: sigma in pixels for a picture 192 wide; noise: standard deviation; jpeg: quality, 0 for none.
+    """
+
+    view_deg: float
+    light: tuple[float, float, float]
+    beam: float
+    ambient: float
+    exposure: float
+    gamma: float
+    contrast: float
+    white: tuple[float, float, float]
+    shadow: tuple[float, float, float]
+    saturation: float
+    vignette: float
+    circle: float
+    haze: float
+    bloom: float
+    blur: float
+    noise: float
+    jpeg: int
+
+
+def draw_look(profile: AnatomyProfile, rng: Rng) -> Look:
+    """A random camera for the profile."""
+    near = 4.0 if not profile.eye else 12.0
+    round_view = rng.random() < profile.round_view
+    dark_green = rng.random() < (0.6 if profile.eye else 0.05)
+    return Look(
+        view_deg=rng.uniform(*profile.view_deg),
+        light=(rng.normal(0, near), rng.normal(0, near), rng.uniform(-4, 2)),
+        beam=rng.uniform(5.0, 9.0) if profile.eye else rng.uniform(30, 60),
+        ambient=rng.uniform(0.05, 0.6),
+        exposure=float(np.exp(rng.uniform(np.log(0.10), np.log(0.34)))),
+        gamma=rng.uniform(0.85, 1.2),
+        contrast=rng.uniform(0.0, 0.6),
+        white=_three(np.exp(rng.normal(0, 0.09, 3))),
+        shadow=_three(rng.uniform(0, 0.03, 3) * ((0.3, 1.6, 0.5) if dark_green else (1, 1, 1))),
+        saturation=rng.uniform(0.7, 1.35),
+        vignette=rng.uniform(0.0, 0.6),
+        circle=rng.uniform(0.80, 0.98) if round_view else 2.0,
+        haze=rng.uniform(0.1, 0.6) if rng.random() < profile.haze else 0.0,
+        bloom=rng.uniform(0.0, 0.3),
+        blur=rng.uniform(0.0, 0.9) if rng.random() < 0.6 else 0.0,
+        noise=float(np.exp(rng.uniform(np.log(0.002), np.log(0.03)))),
+        jpeg=int(rng.integers(30, 90)) if rng.random() < 0.4 else 0,
+    )
+
+
+def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

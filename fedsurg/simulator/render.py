@@ -1,0 +1,167 @@
+"""Renders bodies with Mitsuba's scalar variant: linear light and an exact label for every pixel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedsurg.errors import SimulatorError
+from fedsurg.simulator.fields import Field
+from fedsurg.simulator.looks import Look
+from fedsurg.simulator.materials import Body, Material
+from fedsurg.simulator.meshes import Floats, Mesh
+
+VARIANT = "scalar_rgb"  # the LLVM variants abort on some processors
+SAMPLES = 4
+BOUNCES = 3  # eye to surface, to a second surface (metal mirrors tissue), to the light
+
+
+def renderer() -> Any:
+    """The `mitsuba` module, quiet, single-threaded (clips are rendered in parallel) and set to `VARIANT`.
+
+    Raises:
+        SimulatorError: Mitsuba is missing or does not run here.
+    """
+    try:
+        import drjit
+        import mitsuba
+
+        mitsuba.set_variant(VARIANT)
+    except (ImportError, AttributeError) as problem:
+        raise SimulatorError(
+            f"mitsuba cannot be used ({problem}); install it: pip install mitsuba"
+        ) from problem
+    mitsuba.set_log_level(mitsuba.LogLevel.Error)
+    drjit.set_thread_count(1)
+    return mitsuba
+
+
+@dataclass
+class Painter:
+    """Draws frames of one clip; keeps the renderer's objects for what does not change between frames."""
+
+    look: Look
+    height: int
+    width: int
+    distance: float
+    mi: Any = field(default_factory=renderer)
+    _bsdfs: dict[int, Any] = field(default_factory=dict)
+    _meshes: dict[int, Any] = field(default_factory=dict)
+    _kept: list[object] = field(default_factory=list)
+
+    def frame(
+        self, still: Sequence[Body], moving: Sequence[Body], camera: Floats, seed: int
+    ) -> tuple[Field, NDArray[np.uint8]]:
+        """Linear light (h, w, 3) and labels (h, w) of one frame; `camera` is its 4x4 pose.
+
+        `still` bodies must be the same objects in every frame of the clip.
+        """
+        shapes = [self._still_mesh(body) for body in still] + [self._mesh(body) for body in moving]
+        parts = {f"s{index:03d}": shape for index, shape in enumerate(shapes)}
+        world = {"type": "scene", **parts, **self._lights(camera), **self._sensors(camera)}
+        # Unoptimised, because merged meshes would lose their own shape index.
+        scene = self.mi.load_dict(world, parallel=False, optimize=False)
+        path = self.mi.load_dict({"type": "path", "max_depth": BOUNCES})
+        spot = np.array(self.mi.render(scene, integrator=path, sensor=0, seed=seed, spp=SAMPLES), dtype=float)
+        numbers, even = self._centres(scene)
+        labels = np.array([0, *(body.label for body in (*still, *moving))], dtype=np.uint8)
+        return np.nan_to_num(spot) + self.look.ambient * even, labels[numbers]
+
+    def _centres(self, scene: Any) -> tuple[NDArray[np.int64], Field]:
+        """What lies at each pixel's centre: the shape's number from 1, or 0 for none (h, w), and its share of even
+        light (h, w, 3): the reflectance, less where the surface turns away. Traced light from all around
+        would cost more and leave grain."""
+        recipe = {"type": "aov", "aovs": "number:shape_index,colour:albedo,normal:sh_normal"}
+        values = np.array(
+            self.mi.render(scene, integrator=self.mi.load_dict(recipe), sensor=1, seed=0, spp=1)
+        )
+        facing = np.clip(np.abs(values[..., 6:7]), 0, 1)
+        even: Field = np.nan_to_num(values[..., 1:4]).astype(float) * (0.35 + 0.65 * facing) / np.pi
+        return np.round(values[..., 0]).astype(np.int64), even
+
+    def _still_mesh(self, body: Body) -> Any:
+        if id(body) not in self._meshes:
+            self._meshes[id(body)] = self._mesh(body)
+            self._kept.append(body)  # alive, so that its id is not used again
+        return self._meshes[id(body)]
+
+    def _mesh(self, body: Body) -> Any:
+        properties = self.mi.Properties()
+        properties["bsdf"] = self._bsdf(body.material)
+        return _to_renderer(self.mi, body.mesh, properties)
+
+    def _bsdf(self, material: Material) -> Any:
+        if id(material) not in self._bsdfs:
+            recipe = _bsdf_recipe(self.mi, material)
+            self._bsdfs[id(material)] = self.mi.load_dict(recipe, parallel=False, optimize=False)
+            self._kept.append(material)
+        return self._bsdfs[id(material)]
+
+    def _lights(self, camera: Floats) -> dict[str, Any]:
+        look = self.look
+        position = camera[:3, :3] @ np.array(look.light) + camera[:3, 3]
+        aim = camera[:3, :3] @ np.array([0.0, 0.0, self.distance]) + camera[:3, 3]
+        pose = self.mi.ScalarTransform4f().look_at(position.tolist(), aim.tolist(), [0, 1, 0])
+        spot = {"type": "spot", "to_world": pose, "cutoff_angle": look.beam, "beam_width": 0.5 * look.beam}
+        return {"spot": spot | {"intensity": self.distance**2}}
+
+    def _sensors(self, camera: Floats) -> dict[str, Any]:
+        """Sensor 0 takes the picture; sensor 1 sends one ray through each pixel's centre."""
+        film = {"type": "hdrfilm", "width": self.width, "height": self.height, "rfilter": {"type": "box"}}
+        film |= {"pixel_format": "rgb", "component_format": "float32"}
+        origin, axes = camera[:3, 3], camera[:3, :3]
+        pose = self.mi.ScalarTransform4f().look_at(
+            origin.tolist(), (origin + axes[:, 2]).tolist(), (-axes[:, 1]).tolist()
+        )
+        lens = {
+            "type": "perspective",
+            "fov": self.look.view_deg,
+            "fov_axis": "x",
+            "to_world": pose,
+            "film": film,
+        }
+        lens |= {"near_clip": 0.5, "far_clip": 2000.0}
+        centres = {"type": "stratified", "sample_count": 1, "jitter": False}
+        return {
+            "view_0": lens | {"sampler": {"type": "multijitter", "sample_count": SAMPLES}},
+            "view_1": lens | {"sampler": centres},
+        }
+
+
+def _to_renderer(mi: Any, mesh: Mesh, properties: Any) -> Any:
+    shape = mi.Mesh(
+        "mesh",
+        len(mesh.vertices),
+        len(mesh.faces),
+        props=properties,
+        has_vertex_normals=True,
+        has_vertex_texcoords=True,
+    )
+    values = mi.traverse(shape)
+    values["vertex_positions"] = mesh.vertices.astype(np.float32).ravel()
+    values["faces"] = mesh.faces.astype(np.uint32).ravel()
+    values["vertex_texcoords"] = mesh.uv.astype(np.float32).ravel()
+    values.update()  # also computes the shading normals
+    return shape
+
+
+def _bsdf_recipe(mi: Any, material: Material) -> dict[str, Any]:
+    colour: dict[str, Any] = {"type": "rgb", "value": list(material.colour)}
+    if material.colour_map is not None:
+        colour = _bitmap(mi, material.colour_map)
+    if material.kind == "metal":
+        surface = {"type": "roughconductor", "material": "none", "specular_reflectance": colour}
+    else:
+        surface = {"type": "roughplastic", "diffuse_reflectance": colour}
+    surface |= {"alpha": material.roughness}
+    if material.bump_map is not None:
+        bump = _bitmap(mi, material.bump_map[..., None])
+        surface = {"type": "bumpmap", "relief": bump, "coat": surface}
+    return {"type": "twosided", "side": surface}
+
+
+def _bitmap(mi: Any, values: NDArray[np.float32]) -> dict[str, Any]:
+    pixels = mi.Bitmap(np.ascontiguousarray(values, dtype=np.float32))
+    return {"type": "bitmap", "bitmap": pixels, "raw": True}
