@@ -44,7 +44,7 @@ def add_adapters(body: nn.Module, config: AdaptersConfig) -> None:
 
 
 def _targets(body: nn.Module, config: AdaptersConfig) -> list[str]:
-    """Paths of the layers to adapt: named within attention blocks only, a patch embedding has a `proj` too."""
+    """Paths of the layers to adapt: within attention only, for a patch embedding has a `proj` too."""
     paths: list[str] = []
     for target in config.targets:
         found = [

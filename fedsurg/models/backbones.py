@@ -8,6 +8,7 @@ accepted if it fits.
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import timm
 import torch
@@ -32,7 +33,7 @@ _PROBE = (64, 96)  # height, width of the empty frame: not square, not the size 
 
 @dataclass(frozen=True)
 class Pyramid:
-    """How to read a backbone: which of its outputs to take, and how many channels they have, stride 4 first."""
+    """How to read a backbone: which of its outputs to take, and their channels, stride 4 first."""
 
     indices: tuple[int, ...]
     channels: tuple[int, ...]
@@ -74,7 +75,7 @@ def build_backbone(name: str, indices: tuple[int, ...] | None = None) -> nn.Modu
     """
     if not timm.is_model(name):
         raise NetworkError(f"network.encoder: timm has no model {name!r}")
-    choice = {} if indices is None else {"out_indices": indices}
+    choice: dict[str, Any] = {} if indices is None else {"out_indices": indices}
     try:
         body: nn.Module = timm.create_model(name, pretrained=False, features_only=True, **choice)
     except (RuntimeError, AttributeError, AssertionError, TypeError, ValueError) as problem:

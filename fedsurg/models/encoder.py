@@ -93,7 +93,7 @@ def _from_file(name: str, weights: str) -> nn.Module:
         raise NetworkError(f"network.encoder_weights: {weights} does not fit {name} ({problem})") from problem
     if missing:
         raise NetworkError(
-            f"network.encoder_weights: {weights} lacks {len(missing)} tensors of {name} (first: {missing[0]}); "
+            f"network.encoder_weights: {weights} lacks {len(missing)} tensors of {name}, first {missing[0]}; "
             "give a checkpoint of this backbone"
         )
     return full
@@ -105,14 +105,15 @@ def _from_hub(name: str, weights: str) -> nn.Module:
         full: nn.Module = timm.create_model(target, pretrained=True)
     except Exception as problem:  # timm and its hub client raise many kinds; all mean "cannot be had"
         raise NetworkError(
-            f"network.encoder_weights: {weights!r} is no local file and cannot be loaded as {target!r} ({problem}); "
-            "give the path of a .safetensors or .pth file of this backbone, or leave it empty for random weights"
+            f"network.encoder_weights: {weights!r} is no local file and cannot be had as {target!r} "
+            f"({type(problem).__name__}: {problem}); give the path of a .safetensors or .pth file of this "
+            "backbone, or leave it empty for random weights"
         ) from problem
     return full
 
 
 def _calibrate(body: nn.Module) -> None:
-    """Give a random backbone's batch normalisations the statistics of one batch of noise: signals keep their scale."""
+    """Set a random backbone's batch-norm statistics from one batch of noise: signals keep their scale."""
     norms = [module for module in body.modules() if isinstance(module, _BatchNorm)]
     if not norms:
         return

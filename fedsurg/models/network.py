@@ -48,8 +48,7 @@ class StreamState:
 class SegmentationNetwork(nn.Module):
     """FedST's network (arXiv 2506.23759), of which a study may leave parts out.
 
-        frames -> encoder -> temporal layer -> text gate (deepest map) -> pyramid decoder -> 1x1 head ->
-        upsampling
+        frames -> encoder -> temporal layer -> text gate -> pyramid decoder -> 1x1 head -> upsampling
 
     Every part draws its initial values from a random stream of its own, derived from torch's seed: what one
     part starts with does not depend on which others are there.
@@ -173,7 +172,7 @@ class SegmentationNetwork(nn.Module):
             own[name].copy_(tensor)
 
     def _past(self, frames: Tensor, current: list[Tensor]) -> list[Tokens]:
-        """Tokens of the m frames before, the newest first, from (b,t-1,3,h,w) and the current frame's maps."""
+        """Tokens of the m frames before, the newest first: (b,t-1,3,h,w), or the current frame's own maps."""
         assert self.temporal is not None  # only called with one
         b, t = frames.shape[:2]
         if t == 0:
@@ -181,7 +180,7 @@ class SegmentationNetwork(nn.Module):
             return self._repeat((self.temporal.tokens(own),))
         with torch.set_grad_enabled(self.history_gradient and torch.is_grad_enabled()):
             maps = self.encoder(frames.flatten(0, 1))
-        tokens = [scale.unflatten(0, (b, t)) for scale in self.temporal.tokens(maps)]
+        tokens = [scale.reshape(b, t, *scale.shape[1:]) for scale in self.temporal.tokens(maps)]
         return self._repeat(tuple(tuple(scale[:, i] for scale in tokens) for i in reversed(range(t))))
 
     def _repeat(self, past: tuple[Tokens, ...]) -> list[Tokens]:
@@ -234,7 +233,7 @@ def _stream(part: Part) -> Iterator[None]:
 
 
 def _decoder(channels: tuple[int, ...], config: NetworkConfig) -> nn.Module:
-    decoder = FPNDecoder(
+    decoder: nn.Module = FPNDecoder(
         encoder_channels=list(channels),
         encoder_depth=len(channels),
         pyramid_channels=config.pyramid_channels,
@@ -261,4 +260,4 @@ def _pad(frames: Tensor) -> Tensor:
     if not (down or right):
         return frames
     flat = F.pad(frames.flatten(0, -4), (0, right, 0, down), mode="replicate")
-    return flat.unflatten(0, frames.shape[:-3])
+    return flat.reshape(*frames.shape[:-2], h + down, w + right)

