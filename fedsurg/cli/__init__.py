@@ -1,0 +1,5 @@
+"""The command `fedsurg`."""
+
+from fedsurg.cli.main import main
+
+__all__ = ["main"]

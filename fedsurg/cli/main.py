@@ -1,0 +1,83 @@
+"""The command `fedsurg`: groups load when they are used, errors become one line and an exit code."""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from fedsurg import __version__
+from fedsurg.errors import FedsurgError
+
+# Flower must neither report home nor look for updates, in any command.
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+
+COMMANDS = {
+    "simulate": ("simulations.cli:simulate", "Run a study with many sites on this machine."),
+    "evaluate": ("simulations.cli:evaluate", "Score the models of a finished run on other cases."),
+    "study": ("fedsurg.study.cli:study", "Show a study: digest, sharing contract, bytes."),
+    "data": ("fedsurg.data.cli:data", "Check a site's data folder."),
+    "simulator": ("fedsurg.simulator.cli:simulator", "Render labelled synthetic video."),
+    "report": ("fedsurg.report.cli:report", "Write the report of a run."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, so that help needs no torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table above."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table above, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fedsurg")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def fedsurg(debug: bool) -> None:
+    """Hospitals train surgical video models together without sharing a frame."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: run a command; on an error print one line and exit with its code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        code: Any = fedsurg.main(words, prog_name="fedsurg", standalone_mode=False)
+    except click.exceptions.Abort:
+        _fail("stopped", 130)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(problem.exit_code)
+    except FedsurgError as problem:
+        if debug:
+            raise
+        _fail(str(problem), problem.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+    except Exception as problem:
+        if debug:
+            raise
+        _fail(f"unexpected {type(problem).__name__}: {problem} (run again with --debug and report it)", 70)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    line = " ".join(message.split())
+    click.echo(f"fedsurg: {line}", err=True)
+    sys.exit(code)

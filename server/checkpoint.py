@@ -1,0 +1,85 @@
+"""The server's checkpoint: one file after every round, written whole or not at all.
+
+It holds the shared tensors, everything the server step needs (its own networks, descriptor, optimisers) and the
+history. Random numbers are not stored: each round derives its own from the study's seed and the round's number.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedsurg.errors import CheckpointError
+from fedsurg.files import write_atomic
+from fedsurg.sharing.contract import Contract
+from fedsurg.sharing.update import Update
+from fedsurg.tensor_file import read_tensors, write_tensors
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """After `round` (0: before the first): what is broadcast next, the server step's tensors, one record per round."""
+
+    round: int
+    shared: Update
+    step: Mapping[str, Tensor] = field(default_factory=dict)
+    history: tuple[dict[str, Any], ...] = ()
+    finished: bool = False
+
+
+class CheckpointStore:
+    """The checkpoint of one run in a folder of the server.
+
+    Args:
+        folder: made when first written.
+        study: digest of the study; a checkpoint of another one is refused.
+        contract: of the method; likewise.
+    """
+
+    def __init__(self, folder: Path, study: str, contract: Contract) -> None:
+        self.path = folder / "checkpoint.safetensors"
+        self._history = folder.parent / "history.jsonl"
+        self._study, self._contract = study, contract
+
+    def save(self, state: ServerState) -> None:
+        """Write the state, then the history as lines for people and programs.
+
+        Raises:
+            CheckpointError: it cannot be written; the previous checkpoint is untouched.
+        """
+        tensors = {f"shared/{n}": torch.from_numpy(v.copy()) for n, v in state.shared.tensors.items()}
+        tensors |= {f"step/{name}": value for name, value in state.step.items()}
+        facts = {
+            "study": self._study,
+            "contract": self._contract.digest,
+            "round": state.round,
+            "history": list(state.history),
+            "finished": state.finished,
+        }
+        write_tensors(self.path, tensors, facts)
+        lines = "".join(json.dumps(record) + "\n" for record in state.history)
+        write_atomic(self._history, lines, error=CheckpointError)
+
+    def load(self) -> ServerState | None:
+        """The last state; none when there is no checkpoint yet.
+
+        Raises:
+            CheckpointError: it is damaged, or of another study or contract.
+        """
+        if not self.path.exists():
+            return None
+        tensors, facts = read_tensors(self.path)
+        if facts.get("study") != self._study or facts.get("contract") != self._contract.digest:
+            raise CheckpointError(
+                f"{self.path}: belongs to study {str(facts.get('study'))[:12]}, this one is {self._study[:12]}; "
+                "resume with the study it was made with, or choose another output folder"
+            )
+        shared = {name: tensors[f"shared/{name}"].numpy() for name in self._contract.shared}
+        step = {name.removeprefix("step/"): value for name, value in tensors.items() if name.startswith("step/")}
+        return ServerState(
+            int(facts["round"]), Update(shared), step, tuple(facts["history"]), bool(facts["finished"])
+        )

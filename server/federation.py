@@ -1,0 +1,219 @@
+"""The federation: the round loop over Flower's Grid.
+
+Ours, because Flower's own loop cannot resume, starts always at round 1 and dies on one bad reply. One message goes to
+each site and comes back per round; every reply is checked; one bad site costs only itself.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fedsurg.errors import ContractError, FederationError, Interrupted
+from fedsurg.learning.serq import ServerStep
+from fedsurg.sharing.contract import Contract
+from fedsurg.sharing.protocol import Report, Request
+from fedsurg.sharing.update import RunningMean
+from fedsurg.study.config import Study
+from server.checkpoint import CheckpointStore, ServerState
+from server.records import Outgoing, message_bytes, read_reply
+from server.validation import Accepted, check_reply
+
+log = logging.getLogger("fedsurg.server")
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.001, 1.0  # between two looks for replies
+
+Record = dict[str, Any]
+
+
+class Federation:
+    """All rounds of one study under one method.
+
+    Args:
+        study: resolved.
+        digest: of the study, sent with every request.
+        contract: what every reply must hold.
+        sites: how many nodes take part.
+        step: what happens to the average.
+        store: the checkpoint; `run` begins after the round it holds.
+        first: the state before round 1, when there is no checkpoint.
+        on_round: called with each finished round's record.
+        stopped: asked between replies; true ends the run, which can be resumed.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        digest: str,
+        contract: Contract,
+        sites: int,
+        step: ServerStep,
+        store: CheckpointStore,
+        first: ServerState,
+        on_round: Callable[[Record], None] = lambda record: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._study, self._digest, self._contract, self._sites = study, digest, contract, sites
+        self._quorum = min(study.quorum, sites)
+        self._step, self._store, self._first = step, store, first
+        self._on_round, self._stopped = on_round, stopped
+
+    def run(self, grid: Grid) -> ServerState:
+        """Run or resume all rounds, then deliver the last average.
+
+        Raises:
+            FederationError: too few sites appeared, or a round missed its quorum; the last checkpoint stays good.
+            Interrupted: the person stopped the run.
+        """
+        state = self._store.load() or self._first
+        self._step.load_tensors(state.step) if state.step else None
+        nodes = self._wait_for_nodes(grid)
+        for number in range(state.round + 1, self._study.federation.rounds + 1):
+            state = self._round(grid, nodes, state, number)
+            self._on_round(state.history[-1])
+        if not state.finished:
+            state = self._finish(grid, nodes, state)
+            self._on_round(state.history[-1])
+        return state
+
+    def _round(self, grid: Grid, nodes: list[int], state: ServerState, number: int) -> ServerState:
+        """Ask, check and average as replies come in, let the server step learn, save."""
+        started = time.perf_counter()
+        mean, record = RunningMean(), self._new_record(number)
+        request = Request(self._digest, self._contract.digest, number)
+        for node, reply in self._exchange(grid, nodes, request, state, record):
+            self._take(node, reply, state, mean, record)
+        self._require_quorum(record)
+        asked = time.perf_counter()
+        average = mean.mean()
+        averaged = time.perf_counter()
+        shared, facts = self._step.advance(average, number)
+        stepped = time.perf_counter()
+        record["server"] = facts
+        record["seconds"] = {
+            "sites": asked - started,
+            "aggregate": averaged - asked,
+            "server": stepped - averaged,
+            "checkpoint": 0.0,
+        }
+        _warn_of_collapse(number, facts, state)
+        state = ServerState(number, shared, self._step.tensors(), (*state.history, record))
+        self._store.save(state)
+        record["seconds"]["checkpoint"] = time.perf_counter() - stepped
+        return state
+
+    def _finish(self, grid: Grid, nodes: list[int], state: ServerState) -> ServerState:
+        """Deliver the last average: sites score it and keep their personalised model; their replies hold no tensors."""
+        record = self._new_record(self._study.federation.rounds + 1)
+        request = Request(self._digest, self._contract.digest, record["round"], "finish")
+        for node, reply in self._exchange(grid, nodes, request, state, record):
+            try:
+                site, _, report = read_reply(reply)
+                self._note(record, site, report)
+            except ContractError as problem:
+                record["refused"][f"node {node}"] = str(problem)
+        self._require_quorum(record)
+        state = replace(state, history=(*state.history, record), finished=True)
+        self._store.save(state)
+        return state
+
+    def _exchange(
+        self, grid: Grid, nodes: list[int], request: Request, state: ServerState, record: Record
+    ) -> Iterator[tuple[int, Message]]:
+        """Send the request to all nodes and yield each reply as it comes, until the deadline."""
+        limit = self._study.federation.deadline_s
+        outgoing = Outgoing(request, state.shared, limit)
+        messages = [outgoing.to(node) for node in nodes]
+        record["bytes_out"] = message_bytes(messages[0])
+        waiting = dict(zip(grid.push_messages(messages), nodes, strict=True))
+        deadline, wait = time.monotonic() + limit, FIRST_WAIT_S
+        while waiting and time.monotonic() < deadline:
+            if self._stopped():
+                raise Interrupted(f"stopped in round {request.round}; every finished round is on disk, resume with --resume")
+            replies = list(grid.pull_messages(list(waiting)))
+            for reply in replies:
+                node = waiting.pop(reply.metadata.reply_to_message_id, None)
+                if node is not None:
+                    yield node, reply
+            if replies:
+                wait = FIRST_WAIT_S
+            elif waiting:
+                time.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT_S)
+        for node in waiting.values():
+            record["refused"][f"node {node}"] = f"no answer within {limit:g} s"
+
+    def _take(self, node: int, reply: Message, state: ServerState, mean: RunningMean, record: Record) -> None:
+        """Check one reply and add it to the average, or note why not."""
+        name = f"node {node}"
+        try:
+            name, wire, report = read_reply(reply)
+            if name in record["sites"]:
+                raise ContractError("answered twice in one round, or two nodes use this site name")
+            accepted = check_reply(
+                name, wire, report, sent=state.shared, contract=self._contract, limits=self._study.federation
+            )
+        except ContractError as problem:
+            record["refused"][name] = str(problem)
+            log.warning("round %s: %s refused: %s", record["round"], name, problem)
+            return
+        record["bytes_in"] = record["bytes_in"] or message_bytes(reply)
+        mean.add(accepted.update, self._weight(accepted))
+        self._note(record, accepted.site, accepted.report)
+
+    def _weight(self, accepted: Accepted) -> float:
+        return float(accepted.report.samples) if self._study.federation.weights == "samples" else 1.0
+
+    def _note(self, record: Record, site: str, report: Report) -> None:
+        facts = {key: None if math.isnan(value) else value for key, value in asdict(report).items()}
+        record["sites"][site] = {
+            "samples": report.samples,
+            "train_loss": facts["train_loss"],
+            "received": {key: facts[f"received_{key}"] for key in ("loss", "dice", "iou")},
+            "trained": {key: facts[f"trained_{key}"] for key in ("loss", "dice", "iou")},
+            "seconds": {key: facts[f"{key}_s"] for key in ("train", "validate", "data", "other")},
+        }
+
+    def _require_quorum(self, record: Record) -> None:
+        """A round without a quorum is a failed run: Flower itself would report it as completed."""
+        if len(record["sites"]) < self._quorum:
+            reasons = "; ".join(f"{who}: {why}" for who, why in record["refused"].items()) or "no reply"
+            raise FederationError(
+                f"round {record['round']}: {len(record['sites'])} of {self._sites} sites accepted, the quorum is "
+                f"{self._quorum} ({reasons}); the last round is saved, resume when the cause is mended"
+            )
+
+    def _wait_for_nodes(self, grid: Grid) -> list[int]:
+        """Node ids in a fixed order; Flower alone would wait for ever."""
+        deadline = time.monotonic() + self._study.federation.deadline_s
+        while True:
+            nodes = sorted(grid.get_node_ids())
+            if len(nodes) >= self._sites:
+                return nodes[: self._sites]
+            if self._stopped():
+                raise Interrupted("stopped while waiting for sites; resume with --resume")
+            if time.monotonic() > deadline:
+                if len(nodes) >= self._quorum:
+                    return nodes
+                raise FederationError(
+                    f"{len(nodes)} of {self._sites} sites connected within {self._study.federation.deadline_s:g} s, "
+                    f"the quorum is {self._quorum}; start the missing sites and resume"
+                )
+            time.sleep(0.2)
+
+    def _new_record(self, number: int) -> Record:
+        return {"round": number, "sites": {}, "refused": {}, "server": {}, "bytes_out": 0, "bytes_in": 0, "seconds": {}}
+
+
+def _warn_of_collapse(number: int, facts: dict[str, float], state: ServerState) -> None:
+    if facts.get("serq_stopped") and not (state.history and state.history[-1]["server"].get("serq_stopped")):
+        log.warning(
+            "round %s: the variance of the instrument target fell below its limit; SERQ is stopped for the rest of the "
+            "run, averages go out unchanged. Lower server.serq.lambda_2 or server.rate_factor",
+            number,
+        )

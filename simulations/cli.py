@@ -1,0 +1,116 @@
+"""`fedsurg simulate` and `fedsurg evaluate`."""
+
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fedsurg.study.config import Study
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("study_file", metavar="[STUDY.toml]", type=_PATH, required=False)
+@click.option("--data", type=_PATH, help="Folder that holds one data folder per site.")
+@click.option("--engine", type=click.Choice(["inline", "ray"]), default="inline", show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), help="Instead of the study's federation.rounds.")
+@click.option("--seed", type=click.IntRange(min=0), help="Instead of the study's seed.")
+@click.option("--method", "methods", multiple=True, help="Instead of the study's methods; may be repeated.")
+@click.option("--fold", "folds", type=click.IntRange(min=0), multiple=True, help="Run only this fold; may be repeated.")
+@click.option("--out", type=_PATH, help="Run folder; default: runs/STUDY-TIME.")
+@click.option("--resume", is_flag=True, help="Go on in the run folder --out.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Methods and folds at once; default: one per core.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of torch, per job.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--cache", type=_PATH, help="Rendered video and starts; default: $FEDSURG_CACHE or ~/.cache/fedsurg.")
+def simulate(
+    study_file: Path | None,
+    data: Path | None,
+    out: Path | None,
+    cache: Path | None,
+    jobs: int | None,
+    **options: Any,
+) -> None:
+    """Run STUDY.toml with all its sites on this machine; without a file, the built-in demo.
+
+    Example: fedsurg simulate studies/realsites.toml --data ../shared/realsites --out runs/real
+    """
+    from rich.console import Console
+
+    from fedsurg.errors import RunError
+    from simulations.progress import Progress
+    from simulations.run import Options, free_folder
+    from simulations.run import simulate as run
+
+    overrides = {
+        key: value
+        for key, value in (
+            ("federation.rounds", options.pop("rounds")),
+            ("seed", options.pop("seed")),
+            ("methods", list(options.pop("methods")) or None),
+        )
+        if value is not None
+    }
+    study = _read(study_file, overrides)
+    if out is None and options["resume"]:
+        raise RunError("--resume needs --out, the folder of the run to go on with")
+    chosen = Options(
+        out=out or free_folder(Path("runs"), study.name),
+        data=data,
+        jobs=jobs or os.cpu_count() or 1,
+        cache=cache or default_cache(),
+        **options,
+    )
+    console = Console()
+    with Progress(console) as progress:
+        folder = run(study, chosen, progress)
+    show_results(folder, console)
+
+
+@click.command()
+@click.argument("run_folder", metavar="RUN_DIR", type=_PATH)
+@click.option("--data", type=_PATH, required=True, help="Folder that holds one data folder per site.")
+@click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="test", show_default=True)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def evaluate(run_folder: Path, data: Path, split: str, device: str, as_json: bool) -> None:
+    """Score the finished models of RUN_DIR on other cases of its sites.
+
+    With folds, every fold's model is scored and the scores are averaged. Sites are found by name below --data.
+
+    Example: fedsurg evaluate runs/real --data /data/more-cases --split all
+    """
+    from rich.console import Console
+
+    from simulations.evaluation import evaluate_run, print_scores
+
+    print_scores(evaluate_run(run_folder, data, split, device), Console(), as_json=as_json)
+
+
+def default_cache() -> Path:
+    """Where rendered video and starts are kept."""
+    return Path(os.environ.get("FEDSURG_CACHE", "~/.cache/fedsurg")).expanduser()
+
+
+def show_results(folder: Path, console: Any) -> None:
+    """Write the report and event files of a run, print its table and where the report is."""
+    from fedsurg.report.html import write_report
+    from fedsurg.report.tensorboard import write_events
+    from fedsurg.report.terminal import print_summary
+
+    report = write_report(folder)
+    write_events(folder)
+    print_summary(folder, console)
+    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+
+
+def _read(file: Path | None, overrides: dict[str, Any]) -> Study:
+    from fedsurg.study.load import load_study, parse_study
+
+    if file is not None:
+        return load_study(file, overrides=overrides)
+    text = resources.files("studies").joinpath("demo.toml").read_text(encoding="utf-8")
+    return parse_study(text, "the built-in demo", overrides=overrides)

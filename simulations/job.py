@@ -1,0 +1,253 @@
+"""A job: one method on one fold of a study, from the common start to scored test frames. Jobs run in parallel."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from flwr.app import Context
+from torch import Tensor
+
+from fedsurg.data.clips import ClipDataset
+from fedsurg.data.folds import case_folds, with_fold
+from fedsurg.data.site import SiteData, load_site
+from fedsurg.errors import FedsurgError
+from fedsurg.files import canonical_json, write_atomic
+from fedsurg.learning.device import choose_device
+from fedsurg.learning.serq import ServerStep, server_step
+from fedsurg.methods.registry import Plan, plan
+from fedsurg.models.network import build_network
+from fedsurg.models.text import site_vectors
+from fedsurg.sharing.contract import Contract
+from fedsurg.sharing.update import Update
+from fedsurg.study.config import SiteConfig, Study
+from fedsurg.study.load import study_digest
+from fedsurg.tensor_file import read_tensors
+from server.checkpoint import CheckpointStore, ServerState
+from server.federation import Federation
+from server.server_app import make_server_app
+from simulations.inline import run_inline
+from simulations.scoring import ScoredModel, score_site
+from site_client.client_app import make_client_app
+from site_client.engine import SiteEngine, SiteSetup
+
+POOLED = "central"  # name of the one site that stands for all of them in pooled training
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where everything is, as plain values that travel to a worker process.
+
+    Args:
+        study: the study.
+        method: row of the registry.
+        fold: number of the fold; none: the manifest's splits.
+        folder: of this job's files.
+        sites: folder of each site's data by name.
+        synthetic: site folder of the server's synthetic video.
+        start: file of the pre-trained start.
+        device: name of the device, or auto.
+        engine: inline or ray.
+        threads: of torch, per site.
+    """
+
+    study: Study
+    method: str
+    fold: int | None
+    folder: Path
+    sites: Mapping[str, Path]
+    synthetic: Path
+    start: Path
+    device: str = "auto"
+    engine: str = "inline"
+    threads: int = 1
+    processes: int = 2
+
+    @property
+    def name(self) -> str:
+        """As in the run folder: `fedst`, or `fedst-fold0`."""
+        return self.method if self.fold is None else f"{self.method}-fold{self.fold}"
+
+    @property
+    def done(self) -> bool:
+        """All rounds ran and all frames are scored."""
+        return (self.folder / "done.json").exists()
+
+
+class Bench:
+    """What a job's server and sites are built from; each process builds what it needs, once."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.study = job, job.study
+        self.plan: Plan = plan(job.study, job.method)
+        self.digest = job_digest(job)
+        self.device = choose_device(job.device)
+        self._engines: dict[int, SiteEngine] = {}
+
+    @cached_property
+    def start(self) -> dict[str, Tensor]:
+        """Tensors of the common start."""
+        return read_tensors(self.job.start)[0]
+
+    @cached_property
+    def vectors(self) -> dict[str, Tensor]:
+        """Text vector of each site."""
+        return site_vectors(self.study.network.gate, [(site.name, site.procedure) for site in self.study.sites])
+
+    @property
+    def nodes(self) -> int:
+        """How many sites train."""
+        return 1 if self.plan.method.grouping == "pooled" else len(self.study.federated)
+
+    def data(self, site: SiteConfig) -> SiteData:
+        """A site's data, with this job's fold held out where the site trains."""
+        found = load_site(self.job.sites[site.name], self.study.task)
+        if self.job.fold is None or site.role == "unseen":
+            return found
+        return with_fold(found, case_folds(found, self.study.evaluation.folds)[self.job.fold])
+
+    def contract(self) -> Contract:
+        """The sharing contract of the sites' networks."""
+        vector = next(iter(self.vectors.values())) if self.plan.has_gate else None
+        network = build_network(
+            self.study.network,
+            len(self.study.task.classes),
+            text_vector=vector,
+            adapters=self.plan.has_adapters,
+            seed=self.study.seed,
+        )
+        return Contract.of(network, self.plan.scopes)
+
+    def engine(self, index: int) -> SiteEngine:
+        """The `index`-th site's engine."""
+        if index not in self._engines:
+            sites = self.study.federated
+            pooled = self.plan.method.grouping == "pooled"
+            name = POOLED if pooled else sites[index].name
+            sources = [self.data(site) for site in (sites if pooled else sites[index : index + 1])]
+            vector = None if pooled else self.vectors[name] if self.plan.has_gate else None
+            setup = SiteSetup(name, sources, self.job.folder / "sites" / name, self.start, vector)
+            self._engines[index] = SiteEngine(self.plan, self.digest, setup, self.device)
+        return self._engines[index]
+
+    def server(self, contract: Contract) -> ServerStep:
+        """The method's server step on the synthetic video."""
+        synthetic = None
+        if self.plan.method.server != "none":
+            site = load_site(self.job.synthetic, self.study.task)
+            history = self.study.network.temporal.frames if self.study.network.temporal.enabled else 0
+            synthetic = ClipDataset(site, site.split("train"), self.study.task.image_size, history)
+        return server_step(self.plan, contract, self.start, synthetic, self.device)
+
+    def first(self, contract: Contract) -> ServerState:
+        """The server's state before round 1: the start's shared tensors."""
+        return ServerState(0, Update({name: self._initial(name).numpy() for name in contract.shared}))
+
+    def _initial(self, name: str) -> Tensor:
+        if name not in self.start:
+            raise FedsurgError(f"{name} is shared, but the start does not have it; only parts of the start can be shared")
+        return self.start[name].float().contiguous()
+
+
+def job_digest(job: Job) -> str:
+    """Digest that state files of this job carry: the study's, with method and fold."""
+    return study_digest(job.study)[:48] + f"-{job.name}"
+
+
+_BENCHES: dict[str, Bench] = {}  # in a ray worker: built at the first message, warm from then on
+
+
+@dataclass(frozen=True)
+class EngineOf:
+    """Finds a node's engine by its partition; travels to ray workers by value."""
+
+    job: Job
+
+    def __call__(self, context: Context) -> SiteEngine:
+        key = str(self.job.folder)
+        if key not in _BENCHES:
+            torch.set_num_threads(self.job.threads)
+            _BENCHES[key] = Bench(self.job)
+        return _BENCHES[key].engine(int(context.node_config["partition-id"]))
+
+
+def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Callable[[], bool]) -> None:
+    """Run or resume a job to its scores.
+
+    Raises:
+        FedsurgError: see `Federation.run`.
+    """
+    torch.set_num_threads(job.threads)
+    bench = Bench(job)
+    contract = bench.contract()
+    write_atomic(job.folder / "contract.json", json.dumps(contract.rows(), indent=1))
+    step = bench.server(contract)
+    store = CheckpointStore(job.folder / "server", bench.digest, contract)
+    federation = Federation(
+        job.study, bench.digest, contract, bench.nodes, step, store, bench.first(contract), on_round, stopped
+    )
+    server_app = make_server_app(lambda context: federation)
+    _BENCHES.clear()
+    _BENCHES[str(job.folder)] = bench
+    client_app = make_client_app(EngineOf(job))
+    if job.engine == "ray":
+        from simulations.ray import run_ray
+
+        run_ray(server_app, client_app, bench.nodes, processes=job.processes, threads=job.threads)
+    else:
+        run_inline(server_app, client_app, bench.nodes, job.study.federation.deadline_s)
+    _score(bench, store, step)
+    write_atomic(job.folder / "done.json", canonical_json({"digest": bench.digest}))
+    _BENCHES.clear()
+
+
+def _score(bench: Bench, store: CheckpointStore, step: ServerStep) -> None:
+    """Score every site's personalised model on its held-out cases, and the global one on unseen sites."""
+    job, rows = bench.job, []
+    state = store.load()
+    assert state is not None  # the federation has just saved it
+    personal = {name: read_tensors(job.folder / "sites" / name / "personal.safetensors")[0] for name in _owners(bench)}
+    neutral = ScoredModel("global", step.neutral(state.shared))
+    pictures: list[dict[str, Any]] = []
+    for site in bench.study.sites:
+        data = bench.data(site)
+        models = [replace(neutral, name="global")]
+        if site.role == "federated":
+            owner = POOLED if POOLED in personal else site.name
+            vector = bench.vectors[site.name] if bench.plan.has_gate else None
+            models = [ScoredModel("personal", personal[owner], vector, bench.plan.has_adapters)]
+        elif not any(entry.scope == "shared" for entry in bench.contract().entries):
+            models = [ScoredModel(f"personal of {name}", tensors) for name, tensors in personal.items()]
+        for model in models:
+            scored = score_site(bench.plan, data, model, job.folder / "overlays", job.name, bench.device)
+            origin = {
+                "method": job.method,
+                "fold": "" if job.fold is None else job.fold,
+                "seed": bench.study.seed,
+                "site": site.name,
+                "role": site.role,
+                "simulated": data.simulated,
+                "model": model.name,
+            }
+            rows += [origin | row for row in scored.rows]
+            pictures += scored.pictures
+    _write_rows(job.folder / "scores.csv", rows)
+    write_atomic(job.folder / "overlays" / "overlays.json", json.dumps(pictures, indent=1))
+
+
+def _owners(bench: Bench) -> list[str]:
+    return [POOLED] if bench.plan.method.grouping == "pooled" else [site.name for site in bench.study.federated]
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    import io
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue())

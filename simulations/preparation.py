@@ -1,0 +1,105 @@
+"""What all jobs of a run share, made once and cached by digest: site data, synthetic video, the start."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedsurg.data.site import load_site
+from fedsurg.errors import DataError
+from fedsurg.simulator import RenderRequest, cached
+from fedsurg.study.config import SiteConfig, Study
+
+Progress = Callable[[str, int, int], None]  # what, done, total
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Folders of the sites' data, the synthetic video with its digest, and the file of the start."""
+
+    sites: dict[str, Path]
+    simulated: list[str]
+    synthetic: Path
+    start: Path
+
+
+def prepare(study: Study, data: Path | None, cache: Path, device: str, progress: Progress) -> Prepared:
+    """Check or render every site, render the server's video, train the start.
+
+    Raises:
+        DataError: a site's folder is missing or inconsistent.
+        SimulatorError: rendering failed.
+    """
+    sites = {site.name: _site_folder(site, study, data, cache, progress) for site in study.sites}
+    loaded = {name: load_site(folder, study.task) for name, folder in sites.items()}
+    for site in study.sites:
+        _check_splits(site, study, loaded[site.name].cases("train"), loaded[site.name].cases("val"))
+    request = synthetic_request(study)
+    synthetic = cached(
+        request, cache / "synthetic", progress=lambda done, total: progress("synthetic video", done, total)
+    )
+    start = _start(study, synthetic, request.digest(), cache, device, progress)
+    return Prepared(sites, [name for name, site in loaded.items() if site.simulated], synthetic, start)
+
+
+def synthetic_request(study: Study) -> RenderRequest:
+    """What the server's simulator draws."""
+    config = study.synthetic
+    height, width = config.size or study.task.image_size
+    return RenderRequest(config.profiles, config.clips, config.frames, config.seed, height, width)
+
+
+def site_request(site: SiteConfig, study: Study) -> RenderRequest:
+    """What a simulated hospital looks like: its own seed fixes its camera and instrument maker."""
+    assert site.simulate is not None
+    config = site.simulate
+    height, width = study.synthetic.size or study.task.image_size
+    return RenderRequest(
+        config.profiles,
+        config.clips,
+        config.frames,
+        config.seed,
+        height,
+        width,
+        site=site.name,
+        procedure=site.procedure,
+        cases=config.cases,
+        val_cases=config.val_cases,
+        test_cases=config.test_cases,
+        whole_instruments=config.whole_instruments,
+        look_seed=config.seed,
+    )
+
+
+def _site_folder(site: SiteConfig, study: Study, data: Path | None, cache: Path, progress: Progress) -> Path:
+    if site.simulate:
+        request = site_request(site, study)
+        return cached(
+            request, cache / "sites", progress=lambda done, total: progress(f"video of {site.name}", done, total)
+        )
+    if data is None:
+        raise DataError(f"site {site.name!r} has its own data; say where it lies with --data DIR")
+    return data / (site.folder or site.name)
+
+
+def _check_splits(site: SiteConfig, study: Study, train: tuple[str, ...], val: tuple[str, ...]) -> None:
+    if site.role == "federated" and not study.evaluation.folds and not (train and val):
+        empty = "val" if train else "train"
+        raise DataError(
+            f"site {site.name!r} has no cases in split {empty!r}; move a case there in its manifest, "
+            "or set evaluation.folds"
+        )
+
+
+def _start(study: Study, synthetic: Path, digest: str, cache: Path, device: str, progress: Progress) -> Path:
+    from fedsurg.learning.device import choose_device
+    from fedsurg.learning.pretrain import make_start
+
+    start = make_start(
+        study,
+        synthetic,
+        digest,
+        cache / "starts",
+        device=choose_device(device),
+        progress=lambda done, total: progress("start on synthetic video", done, total),
+    )
+    return cache / "starts" / f"start-{start.digest[:16]}.safetensors"

@@ -1,0 +1,74 @@
+"""Progress of a run: bars with time left on a terminal, plain lines when there is none."""
+
+import time
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+LINE_EVERY_S = 10.0  # at most one plain line in this time for a step that counts quickly
+
+
+class Progress:
+    """Shows preparation and rounds; use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._said: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._bars.stop()
+
+    def say(self, line: str) -> None:
+        """One line for the person."""
+        self._console.print(line, highlight=False)
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Something that all jobs share has come to `done` of `total`."""
+        self._advance(what, done, total, "")
+        now = time.monotonic()
+        if not self._console.is_terminal and (done == total or now - self._said.get(what, 0.0) > LINE_EVERY_S):
+            self._said[what] = now
+            self.say(f"{what}: {done} of {total}")
+
+    def start_jobs(self, names: list[str], rounds: int) -> None:
+        """All jobs that will run, `rounds` each (the last one delivers the final model)."""
+        self._rounds = rounds
+        for name in names:
+            self._advance(name, 0, rounds, "")
+
+    def round_done(self, job: str, record: dict[str, Any]) -> None:
+        """A job has finished a round."""
+        known = [site["received"]["iou"] for site in record["sites"].values() if site["received"]["iou"] is not None]
+        note = f"IoU {sum(known) / len(known):.3f}" if known else ""
+        if record["refused"]:
+            note += f" ({len(record['refused'])} refused)"
+        self._advance(job, record["round"], self._rounds, note)
+        if not self._console.is_terminal:
+            self.say(f"{job}: round {record['round']} of {self._rounds} {note}".rstrip())
+
+    def finish_job(self, job: str) -> None:
+        """A job is scored."""
+        if not self._console.is_terminal:
+            self.say(f"{job}: scored")
+
+    def _advance(self, what: str, done: int, total: int, note: str) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=total, note=note)
+        self._bars.update(self._tasks[what], completed=done, total=total, note=note)

@@ -1,0 +1,91 @@
+"""Scoring a finished model on a site's held-out frames, with a few overlays to look at."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fedsurg.data.clips import ClipDataset
+from fedsurg.data.site import SiteData
+from fedsurg.files import write_atomic
+from fedsurg.learning.evaluate import Prediction, picture, predictions, score_rows
+from fedsurg.learning.local import to_device
+from fedsurg.methods.registry import Plan
+from fedsurg.models.network import SegmentationNetwork, build_network
+from fedsurg.report.overlays import draw_overlay
+
+OVERLAYS_PER_SITE = 3
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """Tensors by canonical name, and the private parts that the network needs for them."""
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    text_vector: Tensor | None = None
+    adapters: bool = False
+
+    def network(self, plan: Plan, device: torch.device) -> SegmentationNetwork:
+        """The network on `device`, ready to predict."""
+        study = plan.study
+        network = build_network(
+            study.network,
+            len(study.task.classes),
+            text_vector=self.text_vector,
+            adapters=self.adapters,
+            seed=study.seed,
+        )
+        network.load_tensors(self.tensors, strict=True)
+        to_device(network, device)
+        return network.eval()
+
+
+@dataclass
+class Scored:
+    """Rows of all metrics (one per frame and label), and what overlays were drawn."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[dict[str, Any]] = field(default_factory=list)
+
+
+def score_site(
+    plan: Plan, site: SiteData, model: ScoredModel, overlays: Path, job: str, device: torch.device
+) -> Scored:
+    """Score `model` on the test cases of `site`; on its validation cases where it has no test split."""
+    study = plan.study
+    network = model.network(plan, device)
+    rows = site.split("test") if len(site.split("test")) else site.split("val")
+    dataset = ClipDataset(site, rows, study.task.image_size, network.history)
+    drawn = {len(dataset) * (2 * n + 1) // (2 * OVERLAYS_PER_SITE) for n in range(OVERLAYS_PER_SITE)}
+    scored = Scored()
+    for prediction in predictions(network, dataset, site.labels, device=device, mode=study.local.mixed_precision):
+        scored.rows += score_rows(prediction, dataset, site.labels, study.evaluation.tolerance_px)
+        if prediction.index in drawn:
+            scored.pictures.append(_draw(prediction, dataset, site, model, overlays, job))
+    return scored
+
+
+def _draw(
+    prediction: Prediction, dataset: ClipDataset, site: SiteData, model: ScoredModel, overlays: Path, job: str
+) -> dict[str, Any]:
+    drawing = draw_overlay(
+        picture(dataset, prediction), prediction.label.numpy(), prediction.predicted.numpy(), len(site.labels.names)
+    )
+    file = f"{site.name}-{model.name.replace(' ', '-')}-{prediction.index:04d}.png"
+    buffer = io.BytesIO()
+    Image.fromarray(drawing).save(buffer, "PNG")
+    write_atomic(overlays / file, buffer.getvalue())
+    case, _, frame = dataset.row(prediction.index)
+    return {
+        "file": file,
+        "site": site.name,
+        "case": case,
+        "caption": f"{site.name}, {job}, frame {frame}",
+        "simulated": site.simulated,
+    }

@@ -1,0 +1,248 @@
+"""The site engine: trains and evaluates one site from (request, update). It owns the site's private state.
+
+The same engine serves a simulation and a hospital. It knows neither Flower nor the network between them; what goes
+in and out are the plain objects of `fedsurg.sharing`.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fedsurg.data.augment import Augmentation
+from fedsurg.data.clips import ClipDataset
+from fedsurg.data.loader import PooledLoader
+from fedsurg.data.site import SiteData
+from fedsurg.errors import ContractError, FederationError
+from fedsurg.files import derived_seed
+from fedsurg.learning.evaluate import Quick, quick_validation
+from fedsurg.learning.local import Schedule, Trained, to_device, train
+from fedsurg.learning.loss import LossWeights, SegmentationLoss
+from fedsurg.learning.optimiser import Optimiser, freeze, seed_everything
+from fedsurg.learning.serq import give_shared, take_shared
+from fedsurg.methods.registry import Plan
+from fedsurg.models.network import build_network
+from fedsurg.sharing.contract import Contract
+from fedsurg.sharing.protocol import Report, Request
+from fedsurg.sharing.update import Update, WireTensor
+from fedsurg.tensor_file import read_tensors, write_tensors
+from site_client.private_state import PrivateState, PrivateStore
+
+
+@dataclass(frozen=True)
+class SiteSetup:
+    """All that a site brings to a study.
+
+    Args:
+        name: of the site.
+        sources: its data; more than one only where sites are pooled (the `central` baseline).
+        folder: where private state and the personalised model are kept.
+        start: tensors of the pre-trained start by canonical name.
+        text_vector: of the site's prompt, for the gate.
+    """
+
+    name: str
+    sources: Sequence[SiteData]
+    folder: Path
+    start: Mapping[str, Tensor]
+    text_vector: Tensor | None = None
+
+
+class SiteEngine:
+    """One site in one study under one method."""
+
+    def __init__(self, plan: Plan, digest: str, setup: SiteSetup, device: torch.device) -> None:
+        self.name, self.folder = setup.name, setup.folder
+        self._plan, self._digest, self._device = plan, digest, device
+        study = plan.study
+        self.network = build_network(
+            study.network,
+            len(study.task.classes),
+            text_vector=setup.text_vector if plan.has_gate else None,
+            adapters=plan.has_adapters,
+            seed=study.seed,
+        )
+        self.network.load_tensors(setup.start)
+        to_device(self.network, device)
+        self.contract = Contract.of(self.network, plan.scopes)
+        freeze(self.network.tensors(), [e.name for e in self.contract.entries if e.scope == "frozen"])
+        self._fresh = {name: self.network.tensors()[name].detach().clone() for name in self.contract.site}
+        self._setup_data(setup.sources)
+        self._store = PrivateStore(setup.folder / "private", digest, setup.name)
+        self._optimiser = self._new_optimiser()
+        self._round = -1  # the round whose private state is in memory; -1: none, look on disk
+
+    def work(self, request: Request, wire: Mapping[str, WireTensor]) -> tuple[Update | None, Report]:
+        """Answer one request.
+
+        1. Refuse a request of another study or contract, and tensors that break the contract.
+        2. Take up the private state from before this round, and the shared tensors.
+        3. Score the model as received.
+        4. For `finish`: keep the personalised model; done.
+        5. Train, score again, save the private state; the shared tensors go out.
+
+        Raises:
+            ContractError: the request or its tensors are not what was agreed.
+            CheckpointError: private state cannot be read or written.
+        """
+        started = time.perf_counter()
+        waited = self._loader.waited_s
+        self._check(request)
+        take_shared(self.network, Update.from_wire(wire, self.contract))
+        self._restore(request.round)
+        scored = time.perf_counter()
+        received = self._validate(request)
+        validate_s = time.perf_counter() - scored
+        self._keep_best(request.round, received)
+        if request.work == "finish":
+            self._keep_personal_model()
+            return None, self._report(received, Quick(), None, validate_s, 0.0, started)
+        trained = self._train(request.round)
+        scored = time.perf_counter()
+        after = self._validate(request)
+        validate_s += time.perf_counter() - scored
+        self._save(request.round)
+        data_s = self._loader.waited_s - waited
+        return give_shared(self.network, self.contract), self._report(
+            received, after, trained, validate_s, data_s, started
+        )
+
+    def personal_model(self) -> dict[str, Tensor]:
+        """The personalised model that `finish` kept, all tensors by canonical name.
+
+        Raises:
+            CheckpointError: the study has not been finished at this site.
+        """
+        tensors, _ = read_tensors(self.folder / "personal.safetensors")
+        return tensors
+
+    def _setup_data(self, sources: Sequence[SiteData]) -> None:
+        study = self._plan.study
+        size, history = study.task.image_size, self.network.history
+        weights = LossWeights.of(study.local)
+        self.sources = tuple(sources)
+        self._losses = [SegmentationLoss(site.labels, weights).to(self._device) for site in sources]
+        self._validation = [ClipDataset(site, site.split("val"), size, history) for site in sources]
+        datasets = [ClipDataset(site, site.split("train"), size, history) for site in sources]
+        self._samples = sum(len(dataset) for dataset in datasets)
+        augmentation = Augmentation(study.local.augmentation, size)
+        self._loader = PooledLoader(datasets, augmentation, study.local.batch_size)
+
+    def _check(self, request: Request) -> None:
+        if request.study != self._digest:
+            raise ContractError(
+                f"the request is of study {request.study[:12]}, this site runs {self._digest[:12]}; "
+                "get the coordinator's study file and review it"
+            )
+        if request.contract != self.contract.digest:
+            raise ContractError("the request has another sharing contract; use the same fedsurg version at both ends")
+
+    def _restore(self, number: int) -> None:
+        """Private state and optimiser as they were before round `number`."""
+        state = self._store.before(number)
+        newest = state.round if state else 0
+        if newest == self._round:
+            return
+        self.network.load_tensors(state.tensors if state else self._fresh)
+        self._optimiser = self._new_optimiser()
+        if state:
+            self._optimiser.load_tensors(state.optimiser)
+        self._round = newest
+
+    def _train(self, number: int) -> Trained:
+        study = self._plan.study
+        steps = study.local.steps * len(self.sources)
+        if not study.local.keep_optimiser:
+            self._optimiser = self._new_optimiser()
+        self._round = -1  # from here on memory is ahead of the disk
+        seed = derived_seed(study.seed, "local", self.name, number)
+        seed_everything(seed)
+        schedule = Schedule.of(study.local, steps, number, study.federation.rounds)
+        batches = self._loader.batches(steps, seed)
+        trained = train(
+            self.network, self._losses, batches, self._optimiser, schedule, study.local, self._device
+        )
+        if trained.skipped == steps:
+            raise FederationError(f"round {number}: no step had a finite loss; lower local.learning_rate")
+        return trained
+
+    def _save(self, number: int) -> None:
+        tensors = self.network.tensors()
+        state = PrivateState(number, {name: tensors[name].detach() for name in self.contract.site}, {})
+        if self._plan.study.local.keep_optimiser:
+            state = PrivateState(number, state.tensors, self._optimiser.tensors())
+        self._store.save(state)
+        self._round = number
+
+    def _validate(self, request: Request) -> Quick:
+        config = self._plan.study.evaluation
+        if request.work != "finish" and request.round % config.every:
+            return Quick()
+        scores = [
+            quick_validation(
+                self.network,
+                dataset,
+                dataset.site.labels,
+                LossWeights.of(self._plan.study.local),
+                device=self._device,
+                max_frames=config.max_frames,
+                mode=self._plan.study.local.mixed_precision,
+            )
+            for dataset in self._validation
+        ]
+        return Quick(*(_mean([getattr(score, key) for score in scores]) for key in ("loss", "dice", "iou")))
+
+    def _keep_best(self, number: int, received: Quick) -> None:
+        """With `evaluation.choose = "best"`, remember the personalised model of the best round on validation cases."""
+        if self._plan.study.evaluation.choose != "best" or math.isnan(received.iou):
+            return
+        path = self.folder / "best.safetensors"
+        best = read_tensors(path)[1]["iou"] if path.exists() and number > 1 else -1.0
+        if received.iou > best:
+            write_tensors(path, self._model(), {"iou": received.iou, "round": number})
+
+    def _keep_personal_model(self) -> None:
+        best = self.folder / "best.safetensors"
+        if self._plan.study.evaluation.choose == "best" and best.exists():
+            tensors, facts = read_tensors(best)
+            write_tensors(self.folder / "personal.safetensors", tensors, facts | {"study": self._digest})
+        else:
+            write_tensors(self.folder / "personal.safetensors", self._model(), {"study": self._digest})
+
+    def _model(self) -> dict[str, Tensor]:
+        return {name: value.detach() for name, value in self.network.tensors().items()}
+
+    def _new_optimiser(self) -> Optimiser:
+        local = self._plan.study.local
+        factors = {name: local.site_rate_factor for name in self.contract.site}
+        return Optimiser(
+            self.network.tensors(), local.learning_rate, local.weight_decay, local.gradient_clip, factors
+        )
+
+    def _report(
+        self, received: Quick, after: Quick, trained: Trained | None, validate_s: float, data_s: float, started: float
+    ) -> Report:
+        train_s = trained.seconds if trained else 0.0
+        return Report(
+            samples=self._samples,
+            train_loss=trained.loss if trained else math.nan,
+            received_loss=received.loss,
+            received_dice=received.dice,
+            received_iou=received.iou,
+            trained_loss=after.loss,
+            trained_dice=after.dice,
+            trained_iou=after.iou,
+            train_s=train_s,
+            validate_s=validate_s,
+            data_s=data_s,
+            other_s=time.perf_counter() - started - train_s - validate_s,
+        )
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
