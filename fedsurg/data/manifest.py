@@ -39,17 +39,18 @@ def read_manifest(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".csv":
             rows = pd.read_csv(
-                path, dtype=str, keep_default_na=False, encoding="utf-8", skip_blank_lines=False
+                path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False
             )
         else:
             rows = pd.read_parquet(path)
     except (OSError, ValueError) as problem:  # pandas' and pyarrow's own errors are ValueErrors
         raise DataError(f"{path}: cannot be read as a table ({_one_line(problem)})") from problem
     _check_columns(rows, path)
-    if rows.empty:
-        raise DataError(f"{path}: no rows; add one per labelled frame")
     # Line 1 of a CSV file is its header.
     rows.index = pd.RangeIndex(2, 2 + len(rows)) if path.suffix == ".csv" else pd.RangeIndex(1, 1 + len(rows))
+    rows = rows[~(rows.isna() | (rows == "")).all(axis=1)]  # blank lines, kept so far for the line numbers
+    if rows.empty:
+        raise DataError(f"{path}: no rows; add one per labelled frame")
     for column in REQUIRED:
         _check_filled(rows[column], path)
     rows = rows.astype({column: str for column in rows.columns if column != "frame"})

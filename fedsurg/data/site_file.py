@@ -4,13 +4,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from fedsurg.errors import DataError
 
 SITE_FILE = "site.toml"
 
 MaskValue = Annotated[int, Field(ge=0, le=255)]
+MaskValues = Annotated[
+    tuple[MaskValue, ...], BeforeValidator(lambda given: (given,) if isinstance(given, int) else given)
+]
 
 
 class SiteFile(BaseModel):
@@ -29,7 +32,7 @@ class SiteFile(BaseModel):
     simulated: bool = False
     missing: tuple[str, ...] = ()  # study classes that this site never labels
     ignore_values: tuple[MaskValue, ...] = ()  # mask values that say "not labelled": no loss, no score
-    mask_values: dict[str, MaskValue | tuple[MaskValue, ...]]
+    mask_values: dict[str, MaskValues]
     unions: dict[str, tuple[str, ...]] = {}
 
     @model_validator(mode="after")
@@ -40,11 +43,10 @@ class SiteFile(BaseModel):
             raise ValueError(f"mask_values holds {swallowed[0]!r}; move that key above [mask_values]")
         if not self.mask_values:
             raise ValueError("mask_values is empty; give each labelled class its value in the masks")
+        names = self.names_of_values
         for value in self.ignore_values:
-            if value in self.names_of_values:
-                raise ValueError(
-                    f"ignore_values and mask_values.{self.names_of_values[value]} both hold {value}"
-                )
+            if value in names:
+                raise ValueError(f"ignore_values and mask_values.{names[value]} both hold {value}")
         return self
 
     @property
@@ -55,8 +57,8 @@ class SiteFile(BaseModel):
             ValueError: one value stands for two names.
         """
         names: dict[int, str] = {}
-        for name, given in self.mask_values.items():
-            for value in (given,) if isinstance(given, int) else given:
+        for name, values in self.mask_values.items():
+            for value in values:
                 if names.get(value, name) != name:
                     raise ValueError(f"mask_values: {value} stands for both {names[value]!r} and {name!r}")
                 names[value] = name
@@ -89,7 +91,7 @@ def read_site_file(folder: Path) -> SiteFile:
 def _first_line(problem: ValidationError) -> str:
     """The first of pydantic's complaints as `key: what is wrong, found ...`."""
     first = problem.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"] if part not in ("int", "tuple[constrained-int, ...]"))
+    key = ".".join(part for part in first["loc"] if isinstance(part, str))
     match first["type"]:
         case "missing":
             return f"{key}: missing; add it"
