@@ -9,7 +9,7 @@
     ├── FederationError     a round or run that cannot go on (quorum missed, guard tripped)
     ├── SimulatorError      rendering
     ├── RunError            the output directory of a run
-    └── Interrupted         the person stopped the run; state is on disk
+    └── InterruptedRunError the person stopped the run; state is on disk
 
 The command line prints the message and exits with `exit_code`; the traceback appears with `--debug` only.
 """
@@ -57,7 +57,7 @@ class RunError(FedsurgError):
     """An output directory that is taken, foreign or cannot be written."""
 
 
-class Interrupted(FedsurgError):
+class InterruptedRunError(FedsurgError):
     """The person pressed Ctrl-C; everything up to the last finished round is on disk."""
 
     exit_code = 130

@@ -28,12 +28,12 @@ def write_atomic(path: Path, content: bytes | str, *, error: type[FedsurgError] 
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
         sync_folder(path.parent)
     except OSError as problem:
         with contextlib.suppress(OSError):
             if temporary:
-                os.unlink(temporary)
+                Path(temporary).unlink()
         raise error(
             f"{path}: cannot be written ({problem.strerror or problem}); free some space or check permissions, "
             "the previous state is unchanged"

@@ -1,0 +1,1 @@
+"""Everything the coordinator runs: the federation loop, what it believes of replies, its checkpoint."""

@@ -14,7 +14,7 @@ from typing import Any
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from fedsurg.errors import ContractError, FederationError, Interrupted
+from fedsurg.errors import ContractError, FederationError, InterruptedRunError
 from fedsurg.learning.serq import ServerStep
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.protocol import Report, Request
@@ -68,7 +68,7 @@ class Federation:
 
         Raises:
             FederationError: too few sites appeared, or a round missed its quorum; the last checkpoint stays good.
-            Interrupted: the person stopped the run.
+            InterruptedRunError: the person stopped the run.
         """
         state = self._store.load() or self._first
         self._step.load_tensors(state.step) if state.step else None
@@ -134,7 +134,9 @@ class Federation:
         deadline, wait = time.monotonic() + limit, FIRST_WAIT_S
         while waiting and time.monotonic() < deadline:
             if self._stopped():
-                raise Interrupted(f"stopped in round {request.round}; every finished round is on disk, resume with --resume")
+                raise InterruptedRunError(
+                    f"stopped in round {request.round}; every finished round is on disk, resume with --resume"
+                )
             replies = list(grid.pull_messages(list(waiting)))
             for reply in replies:
                 node = waiting.pop(reply.metadata.reply_to_message_id, None)
@@ -196,7 +198,7 @@ class Federation:
             if len(nodes) >= self._sites:
                 return nodes[: self._sites]
             if self._stopped():
-                raise Interrupted("stopped while waiting for sites; resume with --resume")
+                raise InterruptedRunError("stopped while waiting for sites; resume with --resume")
             if time.monotonic() > deadline:
                 if len(nodes) >= self._quorum:
                     return nodes
@@ -207,7 +209,15 @@ class Federation:
             time.sleep(0.2)
 
     def _new_record(self, number: int) -> Record:
-        return {"round": number, "sites": {}, "refused": {}, "server": {}, "bytes_out": 0, "bytes_in": 0, "seconds": {}}
+        return {
+            "round": number,
+            "sites": {},
+            "refused": {},
+            "server": {},
+            "bytes_out": 0,
+            "bytes_in": 0,
+            "seconds": {},
+        }
 
 
 def _warn_of_collapse(number: int, facts: dict[str, float], state: ServerState) -> None:

@@ -14,14 +14,18 @@ class Outgoing:
     def __init__(self, request: Request, update: Update, deadline_s: float) -> None:
         arrays = {name: Array(dtype, shape, "raw", data) for name, (dtype, shape, data) in update.to_wire().items()}
         self._content = RecordDict(
-            {UPDATE: ArrayRecord(arrays, keep_input=False), REQUEST: ConfigRecord(request.facts())}
+            {UPDATE: ArrayRecord(arrays, keep_input=False), REQUEST: ConfigRecord({**request.facts()})}
         )
         self._round, self._ttl = request.round, deadline_s
 
     def to(self, node: int) -> Message:
         """The message for one node."""
         return Message(
-            self._content, dst_node_id=node, message_type=MessageType.TRAIN, ttl=self._ttl, group_id=str(self._round)
+            self._content,
+            dst_node_id=node,
+            message_type=MessageType.TRAIN,
+            ttl=self._ttl,
+            group_id=str(self._round),
         )
 
 

@@ -12,7 +12,7 @@ def make_server_app(federation_of: Callable[[Context], Federation]) -> ServerApp
     """A ServerApp that runs the federation which `federation_of` builds from Flower's context."""
     app = ServerApp()
 
-    @app.main()  # type: ignore[untyped-decorator]
+    @app.main()
     def main(grid: Grid, context: Context) -> None:
         federation_of(context).run(grid)
 

@@ -1,0 +1,1 @@
+"""Many sites on one machine: engines, jobs, scoring, the `simulate` command."""

@@ -1,6 +1,6 @@
-"""The inline engine: a Flower Grid in one process. It calls the ClientApp directly and copies each message as a wire would.
+"""The inline engine: a Flower Grid in one process.
 
-Sites are asked one after the other, each only when its reply is pulled, so that one site's memory is in use at a time.
+It calls the ClientApp directly and copies each message as a wire would. Sites are asked one after the other, each only when its reply is pulled, so that one site's memory is in use at a time.
 """
 
 import itertools
@@ -54,7 +54,12 @@ class InlineGrid(Grid):
         return Run.create_empty(RUN_ID)
 
     def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
     ) -> Message:
         """A message to one node."""
         return Message(content, dst_node_id=dst_node_id, message_type=message_type, ttl=ttl, group_id=group_id)

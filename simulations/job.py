@@ -1,9 +1,10 @@
 """A job: one method on one fold of a study, from the common start to scored test frames. Jobs run in parallel."""
 
 import csv
+import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.update import Update
 from fedsurg.study.config import SiteConfig, Study
 from fedsurg.study.load import study_digest
-from fedsurg.tensor_file import read_tensors
+from fedsurg.tensor_file import read_tensors, write_tensors
 from server.checkpoint import CheckpointStore, ServerState
 from server.federation import Federation
 from server.server_app import make_server_app
@@ -103,6 +104,11 @@ class Bench:
         """How many sites train."""
         return 1 if self.plan.method.grouping == "pooled" else len(self.study.federated)
 
+    @property
+    def owners(self) -> list[str]:
+        """Names of the sites that keep a personalised model."""
+        return [POOLED] if self.plan.method.grouping == "pooled" else [site.name for site in self.study.federated]
+
     def data(self, site: SiteConfig) -> SiteData:
         """A site's data, with this job's fold held out where the site trains."""
         found = load_site(self.job.sites[site.name], self.study.task)
@@ -149,7 +155,9 @@ class Bench:
 
     def _initial(self, name: str) -> Tensor:
         if name not in self.start:
-            raise FedsurgError(f"{name} is shared, but the start does not have it; only parts of the start can be shared")
+            raise FedsurgError(
+                f"{name} is shared, but the start does not have it; only parts of the start can be shared"
+            )
         return self.start[name].float().contiguous()
 
 
@@ -168,6 +176,7 @@ class EngineOf:
     job: Job
 
     def __call__(self, context: Context) -> SiteEngine:
+        """The engine of this node."""
         key = str(self.job.folder)
         if key not in _BENCHES:
             torch.set_num_threads(self.job.threads)
@@ -200,52 +209,58 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
         run_ray(server_app, client_app, bench.nodes, processes=job.processes, threads=job.threads)
     else:
         run_inline(server_app, client_app, bench.nodes, job.study.federation.deadline_s)
-    _score(bench, store, step)
-    write_atomic(job.folder / "done.json", canonical_json({"digest": bench.digest}))
+    state = store.load()
+    assert state is not None  # the federation has just saved it
+    write_tensors(job.folder / "server" / "global.safetensors", step.neutral(state.shared), {"study": bench.digest})
+    _score(bench)
+    write_atomic(job.folder / "done.json", canonical_json({"digest": bench.digest, "start": str(job.start)}))
     _BENCHES.clear()
 
 
-def _score(bench: Bench, store: CheckpointStore, step: ServerStep) -> None:
+def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
+    """The finished models that are scored on `site`.
+
+    A federated site is scored with its personalised model, an unseen one with the global model. Where nothing is
+    shared there is no global model: then every site's own model is scored on the unseen one.
+
+    Raises:
+        CheckpointError: the job is not finished.
+    """
+    personal = {
+        name: read_tensors(bench.job.folder / "sites" / name / "personal.safetensors")[0] for name in bench.owners
+    }
+    if site.role == "federated":
+        vector = bench.vectors[site.name] if bench.plan.has_gate else None
+        tensors = personal.get(POOLED) or personal[site.name]
+        return [ScoredModel("personal", tensors, vector, bench.plan.has_adapters)]
+    if "shared" not in bench.plan.scopes.values():
+        return [ScoredModel(f"personal of {name}", tensors) for name, tensors in personal.items()]
+    return [ScoredModel("global", read_tensors(bench.job.folder / "server" / "global.safetensors")[0])]
+
+
+def _score(bench: Bench) -> None:
     """Score every site's personalised model on its held-out cases, and the global one on unseen sites."""
     job, rows = bench.job, []
-    state = store.load()
-    assert state is not None  # the federation has just saved it
-    personal = {name: read_tensors(job.folder / "sites" / name / "personal.safetensors")[0] for name in _owners(bench)}
-    neutral = ScoredModel("global", step.neutral(state.shared))
     pictures: list[dict[str, Any]] = []
     for site in bench.study.sites:
         data = bench.data(site)
-        models = [replace(neutral, name="global")]
-        if site.role == "federated":
-            owner = POOLED if POOLED in personal else site.name
-            vector = bench.vectors[site.name] if bench.plan.has_gate else None
-            models = [ScoredModel("personal", personal[owner], vector, bench.plan.has_adapters)]
-        elif not any(entry.scope == "shared" for entry in bench.contract().entries):
-            models = [ScoredModel(f"personal of {name}", tensors) for name, tensors in personal.items()]
-        for model in models:
-            scored = score_site(bench.plan, data, model, job.folder / "overlays", job.name, bench.device)
-            origin = {
-                "method": job.method,
-                "fold": "" if job.fold is None else job.fold,
-                "seed": bench.study.seed,
-                "site": site.name,
-                "role": site.role,
-                "simulated": data.simulated,
-                "model": model.name,
-            }
-            rows += [origin | row for row in scored.rows]
-            pictures += scored.pictures
+        origin = {
+            "method": job.method,
+            "fold": "" if job.fold is None else job.fold,
+            "seed": bench.study.seed,
+            "site": site.name,
+            "role": site.role,
+            "simulated": data.simulated,
+        }
+        for model in models_for(bench, site):
+            scored = score_site(bench.plan, data, model, bench.device, job.folder / "overlays")
+            rows += [origin | {"model": model.name} | row for row in scored.rows]
+            pictures += [drawn | {"caption": f"{site.name}, {job.name}"} for drawn in scored.pictures]
     _write_rows(job.folder / "scores.csv", rows)
     write_atomic(job.folder / "overlays" / "overlays.json", json.dumps(pictures, indent=1))
 
 
-def _owners(bench: Bench) -> list[str]:
-    return [POOLED] if bench.plan.method.grouping == "pooled" else [site.name for site in bench.study.federated]
-
-
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    import io
-
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()

@@ -74,7 +74,9 @@ def _site_folder(site: SiteConfig, study: Study, data: Path | None, cache: Path,
     if site.simulate:
         request = site_request(site, study)
         return cached(
-            request, cache / "sites", progress=lambda done, total: progress(f"video of {site.name}", done, total)
+            request,
+            cache / "sites",
+            progress=lambda done, total: progress(f"video of {site.name}", done, total),
         )
     if data is None:
         raise DataError(f"site {site.name!r} has its own data; say where it lies with --data DIR")

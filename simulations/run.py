@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedsurg.errors import FedsurgError, Interrupted, RunError
+from fedsurg.errors import FedsurgError, InterruptedRunError, RunError
 from fedsurg.files import write_atomic
 from fedsurg.study.config import Study
 from fedsurg.study.load import study_digest
@@ -28,7 +28,17 @@ from simulations.progress import Progress
 if TYPE_CHECKING:
     from simulations.job import Job
 
-PACKAGES = ("fedsurg", "flwr", "torch", "timm", "peft", "segmentation-models-pytorch", "monai", "mitsuba", "numpy")
+PACKAGES = (
+    "fedsurg",
+    "flwr",
+    "torch",
+    "timm",
+    "peft",
+    "segmentation-models-pytorch",
+    "monai",
+    "mitsuba",
+    "numpy",
+)
 
 
 @dataclass(frozen=True)
@@ -158,7 +168,7 @@ def _run_jobs(jobs: list["Job"], options: Options, progress: Progress) -> None:
             if isinstance(problem, KeyboardInterrupt):
                 progress.say("stopping after the sites that are at work; press Ctrl-C again to stop at once")
                 _wait_or_kill(running, pool)
-                raise Interrupted("stopped; every finished round is on disk, go on with --resume") from None
+                raise InterruptedRunError("stopped; every finished round is on disk, go on with --resume") from None
             raise
 
 
@@ -203,7 +213,7 @@ _stop: Any = None
 
 def _start_worker(rounds: Any, stop: Any) -> None:
     """In a new worker: the person's Ctrl-C reaches the main process alone, which asks workers to stop."""
-    global _rounds, _stop  # noqa: PLW0603 (a worker process has no other place to keep them)
+    global _rounds, _stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _rounds, _stop = rounds, stop
 
@@ -266,4 +276,3 @@ def free_folder(base: Path, name: str) -> Path:
     """A run folder below `base` that does not exist yet, named by study and time."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return base / f"{name}-{stamp}"
-

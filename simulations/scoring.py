@@ -55,9 +55,12 @@ class Scored:
 
 
 def score_site(
-    plan: Plan, site: SiteData, model: ScoredModel, overlays: Path, job: str, device: torch.device
+    plan: Plan, site: SiteData, model: ScoredModel, device: torch.device, overlays: Path | None = None
 ) -> Scored:
-    """Score `model` on the test cases of `site`; on its validation cases where it has no test split."""
+    """Score `model` on the test cases of `site`; on its validation cases where it has no test split.
+
+    With a folder `overlays`, a few predictions are drawn there.
+    """
     study = plan.study
     network = model.network(plan, device)
     rows = site.split("test") if len(site.split("test")) else site.split("val")
@@ -66,26 +69,23 @@ def score_site(
     scored = Scored()
     for prediction in predictions(network, dataset, site.labels, device=device, mode=study.local.mixed_precision):
         scored.rows += score_rows(prediction, dataset, site.labels, study.evaluation.tolerance_px)
-        if prediction.index in drawn:
-            scored.pictures.append(_draw(prediction, dataset, site, model, overlays, job))
+        if overlays and prediction.index in drawn:
+            scored.pictures.append(_draw(prediction, dataset, site, model, overlays))
     return scored
 
 
 def _draw(
-    prediction: Prediction, dataset: ClipDataset, site: SiteData, model: ScoredModel, overlays: Path, job: str
+    prediction: Prediction, dataset: ClipDataset, site: SiteData, model: ScoredModel, overlays: Path
 ) -> dict[str, Any]:
     drawing = draw_overlay(
-        picture(dataset, prediction), prediction.label.numpy(), prediction.predicted.numpy(), len(site.labels.names)
+        picture(dataset, prediction),
+        prediction.label.numpy(),
+        prediction.predicted.numpy(),
+        len(site.labels.names),
     )
     file = f"{site.name}-{model.name.replace(' ', '-')}-{prediction.index:04d}.png"
     buffer = io.BytesIO()
     Image.fromarray(drawing).save(buffer, "PNG")
     write_atomic(overlays / file, buffer.getvalue())
-    case, _, frame = dataset.row(prediction.index)
-    return {
-        "file": file,
-        "site": site.name,
-        "case": case,
-        "caption": f"{site.name}, {job}, frame {frame}",
-        "simulated": site.simulated,
-    }
+    case, _, _ = dataset.row(prediction.index)
+    return {"file": file, "site": site.name, "case": case, "simulated": site.simulated}

@@ -1,0 +1,1 @@
+"""Everything a hospital runs: the site engine, its private state, the Flower client."""

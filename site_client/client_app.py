@@ -24,7 +24,7 @@ def make_client_app(engine_of: Callable[[Context], SiteEngine]) -> ClientApp:
     """A ClientApp for the engines that `engine_of` finds by Flower's context (its node configuration)."""
     app = ClientApp()
 
-    @app.train()  # type: ignore[untyped-decorator]
+    @app.train()
     def train(message: Message, context: Context) -> Message:
         try:
             engine = engine_of(context)
@@ -54,7 +54,7 @@ def answer(engine: SiteEngine, content: RecordDict) -> RecordDict:
     return RecordDict(
         {
             UPDATE: ArrayRecord({n: Array(d, s, "raw", b) for n, (d, s, b) in tensors.items()}, keep_input=False),
-            REPORT: MetricRecord(report.facts()),
+            REPORT: MetricRecord({**report.facts()}),
             ORIGIN: ConfigRecord({"site": engine.name}),
         }
     )

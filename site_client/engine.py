@@ -163,9 +163,7 @@ class SiteEngine:
         seed_everything(seed)
         schedule = Schedule.of(study.local, steps, number, study.federation.rounds)
         batches = self._loader.batches(steps, seed)
-        trained = train(
-            self.network, self._losses, batches, self._optimiser, schedule, study.local, self._device
-        )
+        trained = train(self.network, self._losses, batches, self._optimiser, schedule, study.local, self._device)
         if trained.skipped == steps:
             raise FederationError(f"round {number}: no step had a finite loss; lower local.learning_rate")
         return trained
@@ -218,13 +216,17 @@ class SiteEngine:
 
     def _new_optimiser(self) -> Optimiser:
         local = self._plan.study.local
-        factors = {name: local.site_rate_factor for name in self.contract.site}
-        return Optimiser(
-            self.network.tensors(), local.learning_rate, local.weight_decay, local.gradient_clip, factors
-        )
+        factors = dict.fromkeys(self.contract.site, local.site_rate_factor)
+        return Optimiser(self.network.tensors(), local.learning_rate, local.weight_decay, local.gradient_clip, factors)
 
     def _report(
-        self, received: Quick, after: Quick, trained: Trained | None, validate_s: float, data_s: float, started: float
+        self,
+        received: Quick,
+        after: Quick,
+        trained: Trained | None,
+        validate_s: float,
+        data_s: float,
+        started: float,
     ) -> Report:
         train_s = trained.seconds if trained else 0.0
         return Report(

@@ -81,4 +81,4 @@ def train(
 def to_device(module: nn.Module, device: torch.device) -> None:
     """Move a network; on a CPU in the memory layout its convolutions are fastest in."""
     module.to(device)
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to(memory_format=torch.channels_last)

@@ -30,7 +30,9 @@ def label_log_probabilities(logits: Tensor, membership: Tensor, missing: Tensor)
     if bool(missing.any()):
         logits = logits.masked_fill(missing[None, :, None, None], _NEVER)
     classes = F.log_softmax(logits, dim=1)
-    if membership.shape[0] == membership.shape[1] and bool(torch.eye(len(membership), dtype=torch.bool).equal(membership.cpu())):
+    if membership.shape[0] == membership.shape[1] and bool(
+        torch.eye(len(membership), dtype=torch.bool).equal(membership.cpu())
+    ):
         return classes
     covered = [torch.logsumexp(classes[:, row], dim=1) for row in membership]
     return torch.stack(covered, dim=1)

@@ -90,9 +90,7 @@ def _train_in_chunks(
     loader = ClipLoader(dataset, Augmentation(config.augmentation, study.task.image_size), config.batch_size)
     loss = SegmentationLoss(site.labels, LossWeights.of(study.local)).to(device)
     to_device(network, device)
-    optimiser = Optimiser(
-        network.tensors(), config.learning_rate, study.local.weight_decay, study.local.gradient_clip
-    )
+    optimiser = Optimiser(network.tensors(), config.learning_rate, study.local.weight_decay, study.local.gradient_clip)
     done = _resume(unfinished, digest, network, optimiser)
     while done < config.steps:
         steps = min(CHUNK, config.steps - done)

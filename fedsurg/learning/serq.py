@@ -110,7 +110,7 @@ class DomainDescriptor(nn.Module):
 
     def forward(self, size: tuple[int, int]) -> Tensor:
         """D at a feature size (h, w): (1, c, h, w)."""
-        bases = self.bases
+        bases: Tensor = self.bases
         if bases.shape[0] and tuple(bases.shape[1:]) != size:
             bases = F.interpolate(bases.unsqueeze(0), size, mode="bilinear", align_corners=False)[0]
         spatial = torch.einsum("cr,rhw->chw", self.loadings, bases)
@@ -146,7 +146,7 @@ class Serq:
             freeze(network.tensors(), frozen)
         self._optimise_global = self._optimiser(self._global.tensors())
         descriptor = {f"descriptor.{name}": value for name, value in self._descriptor.named_parameters()}
-        self._optimise_pre = self._optimiser(self._pre.tensors() | descriptor)
+        self._optimise_pre = self._optimiser({**self._pre.tensors(), **descriptor})
         self._first_variance = math.nan
         self._stopped = False
 
@@ -172,7 +172,7 @@ class Serq:
         """Networks, descriptor, both optimisers and the guard's state."""
         found: dict[str, Tensor] = {}
         for key, network in self._networks().items():
-            found |= {f"{key}/{name}": value.detach() for name, value in network.items()}
+            found |= {f"{key}/{name}": parameter.detach() for name, parameter in network.items()}
         found |= {f"optimise_global/{key}": value for key, value in self._optimise_global.tensors().items()}
         found |= {f"optimise_pre/{key}": value for key, value in self._optimise_pre.tensors().items()}
         return found | {"guard": torch.tensor([self._first_variance, float(self._stopped)], dtype=torch.float64)}
@@ -258,7 +258,8 @@ class Serq:
         return output
 
     def _features(self, output: Output) -> Tensor:
-        return (output.fused if self._on_fused else output.deepest).float()
+        features = output.fused if self._on_fused else output.deepest
+        return features.float()
 
     def _target(self, output: Output) -> Tensor:
         """F_pre - D: the explicit instrument representation, (b, c, h, w)."""
@@ -279,12 +280,11 @@ class Serq:
             self._config.mask_dilation_px,
             self._config.outside_weight,
         )
-        return (weights * (a - b).square()).mean()
+        distance: Tensor = (weights * (a - b).square()).mean()
+        return distance
 
     def _schedule(self, steps: int, number: int) -> Schedule:
-        return Schedule(
-            (number - 1) * steps, steps * self._study.federation.rounds, 0, self._study.local.schedule
-        )
+        return Schedule((number - 1) * steps, steps * self._study.federation.rounds, 0, self._study.local.schedule)
 
     def _optimiser(self, parameters: Mapping[str, nn.Parameter]) -> Optimiser:
         local = self._study.local
@@ -315,7 +315,11 @@ def instrument_weights(labels: Tensor, size: tuple[int, int], dilation_px: int, 
 
 
 def server_step(
-    plan: Plan, contract: Contract, start: Mapping[str, Tensor], synthetic: ClipDataset | None, device: torch.device
+    plan: Plan,
+    contract: Contract,
+    start: Mapping[str, Tensor],
+    synthetic: ClipDataset | None,
+    device: torch.device,
 ) -> ServerStep:
     """The server step that a method's row names."""
     if plan.method.server == "none" or synthetic is None:

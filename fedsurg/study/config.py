@@ -173,7 +173,15 @@ class ServerConfig(Section):
 class SyntheticConfig(Section):
     """`[synthetic]`: the server's labelled simulator video."""
 
-    profiles: tuple[str, ...] = ("abdominal", "kidney_bed", "prostate_fossa", "uterus", "stomach", "thoracic", "eye")
+    profiles: tuple[str, ...] = (
+        "abdominal",
+        "kidney_bed",
+        "prostate_fossa",
+        "uterus",
+        "stomach",
+        "thoracic",
+        "eye",
+    )
     clips: Positive = 100
     frames: Positive = 6
     seed: Count = 1

@@ -1,0 +1,96 @@
+"""`fedsurg study`: what a study is before anyone runs it."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fedsurg.models.cli import text_vectors
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fedsurg.sharing.contract import Contract
+    from fedsurg.study.config import Study
+
+
+@click.group()
+def study() -> None:
+    """Show a study: digest, sharing contract, bytes."""
+
+
+study.add_command(text_vectors)
+
+
+@study.command()
+@click.argument("study_file", metavar="STUDY.toml", type=click.Path(path_type=Path))
+@click.option("--method", help="Whose contract to show; default: the study's first method.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def show(study_file: Path, method: str | None, as_json: bool) -> None:
+    """The resolved study, its digest, the sharing contract and the bytes of a round.
+
+    Example: fedsurg study show studies/fedst.toml --json
+    """
+    from fedsurg.errors import StudyError
+    from fedsurg.methods.registry import METHODS
+    from fedsurg.study.load import load_study
+
+    found = load_study(study_file)
+    name = method or found.methods[0]
+    if name not in METHODS:
+        raise StudyError(f"--method {name!r} is unknown; known: {', '.join(sorted(METHODS))}")
+    facts, contract = describe(found, name)
+    if as_json:
+        click.echo(json.dumps(facts | {"study": found.resolved(), "contract": contract.rows()}, indent=2))
+    else:
+        from rich.console import Console
+
+        _print(facts, contract, Console())
+
+
+def describe(study: "Study", method: str) -> tuple[dict[str, Any], "Contract"]:
+    """Digest, parameter counts, scopes and bytes of a study under a method, and its contract."""
+    from fedsurg.methods.registry import plan
+    from fedsurg.models.network import build_network, count_parameters
+    from fedsurg.models.text import site_vectors
+    from fedsurg.sharing.contract import Contract
+    from fedsurg.study.load import study_digest
+
+    applied = plan(study, method)
+    vectors = site_vectors(study.network.gate, [(site.name, site.procedure) for site in study.sites])
+    network = build_network(
+        study.network,
+        len(study.task.classes),
+        text_vector=vectors[study.sites[0].name] if applied.has_gate else None,
+        adapters=applied.has_adapters,
+        seed=study.seed,
+    )
+    contract = Contract.of(network, applied.scopes)
+    facts = {
+        "name": study.name,
+        "digest": study_digest(study),
+        "method": method,
+        "parameters": count_parameters(network),
+        "scopes": contract.scope_counts(),
+        "bytes_per_round": contract.bytes_per_message,
+        "contract_digest": contract.digest,
+    }
+    return facts, contract
+
+
+def _print(facts: dict[str, Any], contract: "Contract", console: "Console") -> None:
+    from rich.table import Table
+
+    console.print(f"[bold]{facts['name']}[/] under [bold]{facts['method']}[/]")
+    console.print(f"digest           {facts['digest']}", highlight=False)
+    mebibytes = facts["bytes_per_round"] / 2**20
+    console.print(f"a round sends    {mebibytes:.2f} MiB, one site, one direction", highlight=False)
+    table = Table("part", "scope", "tensors", "parameters", "MiB on the wire", box=None, pad_edge=False)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for entry in contract.entries:
+        groups.setdefault((entry.part, entry.scope), []).append(entry.values)
+    for (part, scope), values in groups.items():
+        wire = f"{4 * sum(values) / 2**20:.3f}" if scope == "shared" else "never leaves"
+        table.add_row(part, scope, f"{len(values)}", f"{sum(values):,}", wire)
+    console.print(table)

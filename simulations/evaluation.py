@@ -1,0 +1,88 @@
+"""`fedsurg evaluate`: the finished models of a run on cases that the run did not have."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from fedsurg.data.site import SiteData, load_site
+from fedsurg.errors import RunError
+from fedsurg.metrics.summary import site_means
+from fedsurg.study.config import Study
+from simulations.job import Bench, Job, models_for
+from simulations.scoring import score_site
+
+
+def evaluate_run(run_folder: Path, data: Path, split: str, device: str) -> pd.DataFrame:
+    """Score all methods and folds of a run on `split` of the sites found below `data`.
+
+    Returns:
+        One row per method and site: method, site, cases, frames and the mean of each metric; with folds, the scores
+        of every fold's model are pooled before averaging.
+
+    Raises:
+        RunError: the run is not finished, or none of its sites lies below `data`.
+        DataError: a site's data is inconsistent, or has no such split.
+    """
+    study = _study(run_folder)
+    rows: list[dict[str, Any]] = []
+    for bench in _benches(run_folder, study, device):
+        for site in bench.study.sites:
+            folder = data / (site.folder or site.name)
+            if not folder.is_dir():
+                continue
+            cases = _only(load_site(folder, study.task), split)
+            for model in models_for(bench, site):
+                scored = score_site(bench.plan, cases, model, bench.device)
+                rows += [{"method": bench.job.method, "site": site.name, "model": model.name} | r for r in scored.rows]
+    if not rows:
+        raise RunError(f"{data}: holds no folder of a site of this run ({', '.join(s.name for s in study.sites)})")
+    scores = pd.DataFrame(rows)
+    means = [site_means(part).assign(method=method) for method, part in scores.groupby("method", sort=False)]
+    table = pd.concat(means, ignore_index=True)
+    return table[["method", *(column for column in table.columns if column != "method")]]
+
+
+def print_scores(table: pd.DataFrame, console: Console, *, as_json: bool) -> None:
+    """The table for people, or as JSON rows."""
+    if as_json:
+        console.print_json(json.dumps(json.loads(table.to_json(orient="records"))))
+        return
+    shown = Table(box=None, pad_edge=False)
+    for column in table.columns:
+        shown.add_column(str(column), justify="left" if column in ("method", "site") else "right")
+    for row in table.itertuples(index=False):
+        shown.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
+    console.print(shown)
+
+
+def _study(run_folder: Path) -> Study:
+    try:
+        return Study.model_validate(json.loads((run_folder / "run.json").read_text())["study"])
+    except (OSError, ValueError, KeyError) as problem:
+        raise RunError(f"{run_folder}: is no run folder ({problem}); give the --out of a finished run") from problem
+
+
+def _benches(run_folder: Path, study: Study, device: str) -> list[Bench]:
+    folders = sorted(path for path in (run_folder / "runs").iterdir() if (path / "done.json").exists())
+    if not folders:
+        raise RunError(f"{run_folder}: no method has finished there; go on with fedsurg simulate --resume")
+    benches = []
+    for folder in folders:
+        name, _, fold = folder.name.partition("-fold")
+        start = Path(json.loads((folder / "done.json").read_text())["start"])
+        job = Job(study, name, int(fold) if fold else None, folder, {}, Path(), start, device)
+        benches.append(Bench(job))
+    return benches
+
+
+def _only(site: SiteData, split: str) -> SiteData:
+    """A site whose test cases are those of `split`."""
+    frames = site.frames if split == "all" else site.split(split)
+    if not len(frames):
+        raise RunError(f"{site.root}: has no frames in split {split!r}; choose --split all or another one")
+    return replace(site, frames=frames.assign(split="test"))
