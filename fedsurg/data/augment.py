@@ -44,9 +44,7 @@ class Augmentation:
     def __call__(self, clip: Clip, rng: torch.Generator) -> Clip:
         """The changed clip, of the same shapes; everything random comes from `rng`."""
         frames, label = self._move(clip.frames, clip.label, rng)
-        return Clip(
-            self._degrade(self._colour(frames, rng), rng).round_().clamp_(0, 255).to(torch.uint8), label
-        )
+        return Clip(self._degrade(self._colour(frames, rng), rng).round_().clamp_(0, 255).to(torch.uint8), label)
 
     def _move(self, frames: Tensor, label: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Flip, scale, shift and turn; pixels from outside are black, and `IGNORE` in the label.

@@ -170,9 +170,7 @@ def _by_split(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _split_report(rows: pd.DataFrame, reads: list[_Read], names: tuple[str, ...]) -> SplitReport:
-    pixels = sum(
-        (read.pixels for row in rows.index if (read := reads[row]).pixels is not None), np.zeros(256)
-    )
+    pixels = sum((read.pixels for row in rows.index if (read := reads[row]).pixels is not None), np.zeros(256))
     labelled = float(pixels.sum() - pixels[IGNORE])
     return SplitReport(
         cases=rows["case"].nunique(),

@@ -23,9 +23,7 @@ def data() -> None:
 
 @data.command()
 @click.argument("site_dir", type=click.Path(path_type=Path))
-@click.option(
-    "--study", type=click.Path(path_type=Path), help="Check the labels against this study's classes."
-)
+@click.option("--study", type=click.Path(path_type=Path), help="Check the labels against this study's classes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check(site_dir: Path, study: Path | None, as_json: bool) -> None:
     """Read every file of SITE_DIR and list what is wrong; exit code 3 if anything is."""
@@ -91,9 +89,7 @@ def _table(report: SiteReport) -> Table:
 
     table = Table("split", "cases", "clips", "frames", *report.labels, "not labelled")
     for name, split in report.splits.items():
-        shares = [
-            f"{100 * split.shares[label]:.2f} %" if label in split.shares else "-" for label in report.labels
-        ]
+        shares = [f"{100 * split.shares[label]:.2f} %" if label in split.shares else "-" for label in report.labels]
         counts = (str(split.cases), str(split.clips), str(split.frames))
         table.add_row(name, *counts, *shares, f"{100 * split.unlabelled:.2f} %")
     return table

@@ -59,9 +59,7 @@ class ClipDataset:
         cache_bytes: int = 2 << 30,
     ) -> None:
         if rows.empty:
-            raise DataError(
-                f"site {site.name!r}: no frames to serve, the split is empty; check the manifest's splits"
-            )
+            raise DataError(f"site {site.name!r}: no frames to serve, the split is empty; check the manifest's splits")
         self.site = site
         self.size = size
         images_of = _images_by_clip(site.frames)

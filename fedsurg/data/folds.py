@@ -40,9 +40,7 @@ def with_fold(site: SiteData, held_out: Collection[str]) -> SiteData:
     movable = set(site.cases("train")) | set(site.cases("val"))
     strange = sorted(set(held_out) - movable)
     if strange:
-        raise DataError(
-            f"site {site.name!r}: {strange[0]!r} is no case of train or val; those are {sorted(movable)}"
-        )
+        raise DataError(f"site {site.name!r}: {strange[0]!r} is no case of train or val; those are {sorted(movable)}")
     if not held_out or movable == set(held_out):
         raise DataError(
             f"site {site.name!r}: holding out {len(held_out)} of {len(movable)} cases leaves an empty split; "

@@ -68,9 +68,7 @@ def label_space(site: SiteFile, task: TaskConfig, *, where: str = "site.toml") -
     missing = tuple(index for index, name in enumerate(task.classes) if name in site.missing)
     _check_partition(found, missing, task, where)
     ordered = sorted(found)
-    return LabelSpace(
-        tuple(found[members] for members in ordered), tuple(ordered), missing, len(task.classes)
-    )
+    return LabelSpace(tuple(found[members] for members in ordered), tuple(ordered), missing, len(task.classes))
 
 
 def label_indices(site: SiteFile, task: TaskConfig, labels: LabelSpace) -> dict[int, int]:
@@ -89,9 +87,7 @@ def own_task(site: SiteFile, *, where: str = "site.toml") -> TaskConfig:
     names = [*site.mask_values, *(name for name in site.missing if name not in site.mask_values)]
     names.sort(key=lambda name: name != "background")
     if len(names) < 2:
-        raise DataError(
-            f"{where}: mask_values holds only {names[0]!r}; name the background and one class or more"
-        )
+        raise DataError(f"{where}: mask_values holds only {names[0]!r}; name the background and one class or more")
     return TaskConfig(classes=tuple(names))
 
 
@@ -108,14 +104,11 @@ def members_of(name: str, site: SiteFile, task: TaskConfig, *, where: str = "sit
         strange = [part for part in parts if part not in _class_of(task)]
         if strange or not parts:
             raise DataError(
-                f"{where}: unions.{name} lists {strange or 'nothing'}; allowed are the study's "
-                f"classes {_known(task)}"
+                f"{where}: unions.{name} lists {strange or 'nothing'}; allowed are the study's classes {_known(task)}"
             )
         return tuple(sorted({_class_of(task)[part] for part in parts}))
     if name == WHOLE:
-        return tuple(
-            index for index in range(1, len(task.classes)) if task.classes[index] not in site.missing
-        )
+        return tuple(index for index in range(1, len(task.classes)) if task.classes[index] not in site.missing)
     raise DataError(
         f"{where}: mask_values.{name} is no class of the study; allowed are {_known(task)}. Rename it, list "
         "it in task.includes of the study, spell it out in [unions], or move its value to ignore_values"
@@ -138,9 +131,7 @@ def _check_partition(
 ) -> None:
     """Every class once: in one label, or missing."""
     if () in found:
-        raise DataError(
-            f"{where}: {found[()]!r} covers no class, missing lists them all; remove its mask value"
-        )
+        raise DataError(f"{where}: {found[()]!r} covers no class, missing lists them all; remove its mask value")
     for index, name in enumerate(task.classes):
         covering = list(_covering(index, found))
         if len(covering) > 1:
@@ -149,9 +140,7 @@ def _check_partition(
                 "class in one way, and list the other mask values in ignore_values"
             )
         if covering and index in missing:
-            raise DataError(
-                f"{where}: missing lists {name!r}, but mask_values labels it; remove one of the two"
-            )
+            raise DataError(f"{where}: missing lists {name!r}, but mask_values labels it; remove one of the two")
         if not covering and index not in missing:
             raise DataError(
                 f"{where}: class {name!r} of the study is neither in mask_values "

@@ -75,9 +75,7 @@ class ClipLoader:
             max_frames: at most that many frames, evenly spread over the dataset; 0: all.
         """
         indices = _evenly_spread(len(self.dataset), max_frames)
-        plans = [
-            indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size)
-        ]
+        plans = [indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size)]
         batches = self._prefetched(partial(self._plain_batch, plan) for plan in plans)
         yield from zip(plans, batches, strict=True)
 
@@ -116,8 +114,7 @@ class PooledLoader:
         workers: int = 1,
     ) -> None:
         self._loaders = [
-            ClipLoader(dataset, augmentation, batch_size, prefetch=prefetch, workers=workers)
-            for dataset in datasets
+            ClipLoader(dataset, augmentation, batch_size, prefetch=prefetch, workers=workers) for dataset in datasets
         ]
 
     @property
@@ -130,8 +127,7 @@ class PooledLoader:
         turns = _Deck(range(len(self._loaders)), torch.Generator().manual_seed(derived_seed(seed, "turns")))
         order = [turns.draw() for _ in range(steps)]
         sources = [
-            loader.batches(order.count(site), derived_seed(seed, site))
-            for site, loader in enumerate(self._loaders)
+            loader.batches(order.count(site), derived_seed(seed, site)) for site, loader in enumerate(self._loaders)
         ]
         try:
             for site in order:

@@ -38,9 +38,7 @@ def read_manifest(path: Path) -> pd.DataFrame:
     """
     try:
         if path.suffix == ".csv":
-            rows = pd.read_csv(
-                path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False
-            )
+            rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
         else:
             rows = pd.read_parquet(path)
     except (OSError, ValueError) as problem:  # pandas' and pyarrow's own errors are ValueErrors
@@ -93,9 +91,7 @@ def _check_columns(rows: pd.DataFrame, path: Path) -> None:
 def _check_filled(column: "pd.Series[str]", path: Path) -> None:
     empty = column[column.isna() | (column.astype(str).str.strip() == "")]
     if not empty.empty:
-        raise DataError(
-            f"{path}: line {empty.index[0]}: {column.name} is empty; fill it in or remove the line"
-        )
+        raise DataError(f"{path}: line {empty.index[0]}: {column.name} is empty; fill it in or remove the line")
 
 
 def _whole_numbers(column: "pd.Series[str]", path: Path) -> "pd.Series[int]":

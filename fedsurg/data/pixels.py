@@ -28,9 +28,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Pixels:
         height, width = size
         # A JPEG can be decoded at 1/2, 1/4 or 1/8 directly; Pillow keeps it at least as large as asked for.
         image.draft("RGB", (width, height))
-        return np.array(
-            image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0)
-        )
+        return np.array(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
 def read_mask(path: Path, image: Path, label_of_value: Mapping[int, int]) -> Pixels:
@@ -52,9 +50,7 @@ def read_mask(path: Path, image: Path, label_of_value: Mapping[int, int]) -> Pix
                 "x height); export the mask at the image's size"
             )
         if mask.mode not in _MASK_MODES:
-            raise DataError(
-                f"{path}: the mask has mode {mask.mode}; export it as 8-bit single-channel values"
-            )
+            raise DataError(f"{path}: the mask has mode {mask.mode}; export it as 8-bit single-channel values")
         values = np.asarray(mask).astype(np.uint8)
     table = _lookup(label_of_value)
     labels = table[values]
@@ -99,7 +95,7 @@ def _lookup(label_of_value: Mapping[int, int]) -> NDArray[np.int16]:
 
 
 def _share(labels: NDArray[np.int16]) -> str:
-    return f"{100 * float((labels < 0).mean()):.2g} %"
+    return f"{100 * float((labels < 0).mean()):.1f} %"
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -58,9 +58,7 @@ def load_site(folder: Path, task: TaskConfig) -> SiteData:
     return site_of(folder, site_file, task, labels, rows)
 
 
-def site_of(
-    folder: Path, site_file: SiteFile, task: TaskConfig, labels: LabelSpace, rows: pd.DataFrame
-) -> SiteData:
+def site_of(folder: Path, site_file: SiteFile, task: TaskConfig, labels: LabelSpace, rows: pd.DataFrame) -> SiteData:
     """Put the checked pieces together, with the rows in order."""
     return SiteData(
         name=site_file.name,

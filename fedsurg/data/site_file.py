@@ -77,9 +77,7 @@ def read_site_file(folder: Path) -> SiteFile:
     try:
         return SiteFile.model_validate(tomllib.loads(path.read_text("utf-8")))
     except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file; every site folder needs one (name, procedure, mask_values)"
-        ) from None
+        raise DataError(f"{path}: no such file; every site folder needs one (name, procedure, mask_values)") from None
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"{path}: cannot be read ({problem})") from problem
     except tomllib.TOMLDecodeError as problem:

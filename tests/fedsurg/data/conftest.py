@@ -1,9 +1,10 @@
 """Tiny site folders: 48 x 64 pictures whose grey value tells which frame they are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from fedsurg.data.site import SiteData, load_site
@@ -25,6 +26,15 @@ ROWS: tuple[Row, ...] = (
     *(("op2", "a", frame, "train") for frame in range(3)),
     *(("op3", "a", frame, "val") for frame in range(2)),
 )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads of torch stall on busy machines, and tiny pictures gain nothing from them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -33,9 +33,7 @@ def test_included_names_become_one_label_named_after_the_class() -> None:
 
 
 def test_union_covers_several_classes() -> None:
-    site = site_file(
-        mask_values={"background": 0, "tool": 1, "shaft": 2}, unions={"tool": ["clasper", "wrist"]}
-    )
+    site = site_file(mask_values={"background": 0, "tool": 1, "shaft": 2}, unions={"tool": ["clasper", "wrist"]})
     space = label_space(site, PARTS)
     assert (space.names, space.members) == (("background", "shaft", "tool"), ((0,), (1,), (2, 3)))
     assert space.membership().int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1]]
@@ -44,9 +42,7 @@ def test_union_covers_several_classes() -> None:
 
 def test_two_unions_of_the_same_classes_are_one_label() -> None:
     whole = ["shaft", "wrist", "clasper"]
-    site = site_file(
-        mask_values={"background": 0, "grasper": 1, "hook": 2}, unions={"grasper": whole, "hook": whole}
-    )
+    site = site_file(mask_values={"background": 0, "grasper": 1, "hook": 2}, unions={"grasper": whole, "hook": whole})
     space = label_space(site, PARTS)
     assert space.names == ("background", "grasper")
     assert label_indices(site, PARTS, space) == {0: 0, 1: 1, 2: 1}
@@ -61,9 +57,7 @@ def test_instrument_is_the_union_of_everything_labelled() -> None:
 
 
 def test_union_is_not_needed_by_a_study_of_whole_instruments() -> None:
-    site = site_file(
-        mask_values={"background": 0, "instrument": 1}, unions={"instrument": ["shaft", "wrist"]}
-    )
+    site = site_file(mask_values={"background": 0, "instrument": 1}, unions={"instrument": ["shaft", "wrist"]})
     assert label_space(site, TaskConfig()).members == ((0,), (1,))
 
 

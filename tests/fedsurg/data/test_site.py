@@ -25,9 +25,7 @@ def test_good_site(folder: Path, task: TaskConfig) -> None:
     assert set(site.of_cases(["op2", "op3"])["case"]) == {"op2", "op3"}
 
 
-def test_rows_are_sorted_by_frame_number_not_by_text(
-    write_site: Callable[..., Path], task: TaskConfig
-) -> None:
+def test_rows_are_sorted_by_frame_number_not_by_text(write_site: Callable[..., Path], task: TaskConfig) -> None:
     rows = [("op1", "a", frame, "train") for frame in reversed(range(12))]
     assert load_site(write_site(rows), task).frames["frame"].tolist() == list(range(12))
 
@@ -94,9 +92,7 @@ def test_one_thing_wrong_in_the_manifest(
 def test_unknown_column(folder: Path, task: TaskConfig) -> None:
     rows = pd.read_csv(folder / "manifest.csv").assign(surgeon="x")
     rows.to_csv(folder / "manifest.csv", index=False)
-    with pytest.raises(
-        DataError, match=r"unknown column 'surgeon'; allowed are image, mask, case, clip, frame, split"
-    ):
+    with pytest.raises(DataError, match=r"unknown column 'surgeon'; allowed are image, mask, case, clip, frame, split"):
         load_site(folder, task)
 
 
@@ -107,11 +103,7 @@ def test_empty_train_split(write_site: Callable[..., Path], task: TaskConfig) ->
 
 def test_spreadsheet_leftovers_are_harmless(folder: Path, task: TaskConfig) -> None:
     """A byte-order mark and blank lines; the line in an error is still the line in the file."""
-    text = (
-        "\ufeff"
-        + (folder / "manifest.csv").read_text().replace("images/op2_a_0", "\nimages/op2_a_0")
-        + "\n\n"
-    )
+    text = "\ufeff" + (folder / "manifest.csv").read_text().replace("images/op2_a_0", "\nimages/op2_a_0") + "\n\n"
     (folder / "manifest.csv").write_text(text, encoding="utf-8")
     assert len(load_site(folder, task).frames) == 12
     (folder / "manifest.csv").write_text(text.replace("op2,a,0", "op2,a,x"), encoding="utf-8")
@@ -139,17 +131,13 @@ def test_several_problems_are_counted(folder: Path, task: TaskConfig) -> None:
 def test_manifest_absent_twice_empty_or_no_table(folder: Path, task: TaskConfig) -> None:
     manifest = folder / "manifest.csv"
     (folder / "manifest.parquet").write_bytes(b"PAR1 not really")
-    with pytest.raises(
-        DataError, match=r"both manifest.csv and manifest.parquet; keep the one that is right"
-    ):
+    with pytest.raises(DataError, match=r"both manifest.csv and manifest.parquet; keep the one that is right"):
         load_site(folder, task)
     manifest.rename(folder / "old.csv")
     with pytest.raises(DataError, match=r"manifest.parquet: cannot be read as a table"):
         load_site(folder, task)
     (folder / "manifest.parquet").unlink()
-    with pytest.raises(
-        DataError, match=r"no manifest.csv or manifest.parquet; write one row per labelled frame"
-    ):
+    with pytest.raises(DataError, match=r"no manifest.csv or manifest.parquet; write one row per labelled frame"):
         load_site(folder, task)
     manifest.write_text("image,mask,case,clip,frame,split\n")
     with pytest.raises(DataError, match=r"manifest.csv: no rows; add one per labelled frame"):
