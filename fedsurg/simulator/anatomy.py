@@ -10,7 +10,7 @@ from fedsurg.simulator.motion import View
 from fedsurg.simulator.profiles import AnatomyProfile
 from fedsurg.simulator.tissue import Surface, draw_tissue, finish, make_bed, paint
 
-MESH_STEP = 3  # texels per mesh edge: finer relief is shading only
+MESH_STEP = 5  # texels per mesh edge: finer relief is shading only
 
 
 def draw_anatomy(profile: AnatomyProfile, view: View, distance: float, n: int, rng: Rng) -> list[Body]:
@@ -85,9 +85,7 @@ def _clips(view: View, distance: float, rng: Rng) -> list[Body]:
     for _ in range(int(rng.integers(1, 6))):
         size = distance * rng.uniform(0.01, 0.05)
         white = rng.uniform(0.5, 0.85)
-        colour = (
-            (white, white, white * 0.95) if rng.random() < 0.7 else tuple(rng.uniform(0.02, 0.6, 3).tolist())
-        )
+        colour = (white, white, white * 0.95) if rng.random() < 0.7 else tuple(rng.uniform(0.02, 0.6, 3).tolist())
         material = Material("plastic", colour, 0.25)
         thread = rng.random() < 0.4
         steps = np.linspace(0, 1, 12)[:, None]

@@ -48,17 +48,17 @@ class Clip:
         """A renderer for this clip."""
         return Painter(self.look, *self.size, self.distance)
 
-    def frame(
-        self, painter: Painter, number: int, time: float
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def frame(self, painter: Painter, number: int, time: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Picture (h, w, 3) and part labels (h, w) at `time` seconds."""
         seed = derived_seed("frame", self.seed, number)
-        moving = [
-            body for tool, handling in self.tools for body in posed(tool, posture(handling, tool, time))
-        ]
+        moving = [body for tool, handling in self.tools for body in posed(tool, posture(handling, tool, time))]
         light, labels = painter.frame(self.still, moving, self._camera(time), seed % 2**31)
         picture = develop(light, self.look, np.random.default_rng(seed))
         return picture, np.where(circle(*self.size, self.look), labels, 0).astype(np.uint8)
+
+    def bodies(self, time: float) -> list[Body]:
+        """The instruments at `time` seconds, in their parts."""
+        return [body for tool, handling in self.tools for body in posed(tool, posture(handling, tool, time))]
 
     def _camera(self, time: float) -> Floats:
         """A hand-held camera: it drifts and turns a little. 4x4."""
@@ -81,9 +81,7 @@ def draw_clip(profile: AnatomyProfile, seeds: ClipSeeds, height: int, width: int
     tray = np.random.default_rng(derived_seed("tools", seeds.case))
     rng = np.random.default_rng(derived_seed("clip", seeds.clip))
     tools = _draw_tools(profile, view, distance, duration, tray, rng)
-    return Clip(
-        look, view, distance, still, tools, draw_wander(rng, 6, fastest_hz=0.2), seeds.clip, (height, width)
-    )
+    return Clip(look, view, distance, still, tools, draw_wander(rng, 6, fastest_hz=0.2), seeds.clip, (height, width))
 
 
 def _draw_tools(
@@ -94,9 +92,7 @@ def _draw_tools(
     styles, weights = zip(*profile.instruments, strict=True)
     share = np.array(weights) / sum(weights)
     radius = tray.uniform(*profile.radius_mm)
-    tools = [
-        draw_instrument(styles[int(tray.choice(len(styles), p=share))], radius, tray) for _ in range(count)
-    ]
+    tools = [draw_instrument(styles[int(tray.choice(len(styles), p=share))], radius, tray) for _ in range(count)]
     if rng.random() < EMPTY_SHARE:
         return []
     first = rng.normal(np.pi / 2, 0.6) if profile.eye and rng.random() < 0.8 else rng.uniform(0, 2 * np.pi)

@@ -12,125 +12,23 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import fedsurg
 from fedsurg.errors import SimulatorError
-from fedsurg.files import digest_of, write_atomic
-from fedsurg.simulator.profiles import profile_named
+from fedsurg.files import write_atomic
+from fedsurg.simulator.request import SIMULATOR_VERSION, RenderRequest
 
-SIMULATOR_VERSION = 1  # part of every digest: raise it whenever pictures change
 INSTRUMENT_VALUE = 255
 PART_VALUES = {"background": 0, "shaft": 1, "wrist": 2, "clasper": 3}
 WHOLE_VALUES = {"background": 0, "instrument": INSTRUMENT_VALUE}
 COLUMNS = ("image", "mask", "case", "clip", "frame", "split")
 RECORD = "simulator.json"
-SMALLEST_SIDE = 16  # pixels; nothing can be recognised below
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class RenderRequest:
-    """Everything that decides the bytes of a rendered folder.
-
-    Attributes:
-        profiles: names of anatomy profiles; cases cycle through them.
-        clips, frames: number of clips, and of consecutive frames in each.
-        seed: of everything random.
-        height, width: pixels.
-        site, procedure: texts for site.toml.
-        cases: clips are dealt over this many cases, 0 for one each; a case has one anatomy and one set of
-            instruments.
-        val_cases, test_cases: the last cases go to `test`, those before to `val`, the rest to `train`.
-        whole_instruments: masks hold one value for all parts.
-        look_seed: fixes the camera, so that a simulated hospital has a look of its own; None: one per case.
-        frame_rate_hz: of the clips.
-    """
-
-    profiles: tuple[str, ...]
-    clips: int
-    frames: int
-    seed: int
-    height: int
-    width: int
-    site: str = "synthetic"
-    procedure: str = "simulated surgery"
-    cases: int = 0
-    val_cases: int = 0
-    test_cases: int = 0
-    whole_instruments: bool = False
-    look_seed: int | None = None
-    frame_rate_hz: float = 8.0
-
-    def digest(self) -> str:
-        """SHA-256 (hex) over all fields and the simulator's version."""
-        return digest_of({"request": self.as_dict(), "version": SIMULATOR_VERSION})
-
-    def as_dict(self) -> dict[str, object]:
-        """The fields as plain JSON values."""
-        return asdict(self) | {"profiles": list(self.profiles)}
-
-    def check(self) -> None:
-        """Refuses a request that cannot be rendered.
-
-        Raises:
-            SimulatorError: an unknown profile or an impossible number; the message names it.
-        """
-        if not self.profiles:
-            raise SimulatorError("a rendering needs at least one profile; see: fedsurg simulator profiles")
-        for name in self.profiles:
-            profile_named(name)
-        for name, value, least in (
-            ("clips", self.clips, 1),
-            ("frames", self.frames, 1),
-            ("height", self.height, SMALLEST_SIDE),
-            ("width", self.width, SMALLEST_SIDE),
-            ("cases", self.cases, 0),
-            ("val_cases", self.val_cases, 0),
-            ("test_cases", self.test_cases, 0),
-        ):
-            if value < least:
-                raise SimulatorError(f"{name} is {value}; it must be at least {least}")
-        if self.cases > self.clips:
-            raise SimulatorError(
-                f"cases is {self.cases}, but there are only {self.clips} clips; use at most {self.clips}"
-            )
-        if self.val_cases + self.test_cases > self.case_count:
-            held = self.val_cases + self.test_cases
-            raise SimulatorError(f"val_cases + test_cases is {held}; there are only {self.case_count} cases")
-        if not self.frame_rate_hz > 0:
-            raise SimulatorError(f"frame_rate_hz is {self.frame_rate_hz}; it must be above 0")
-
-    @property
-    def case_count(self) -> int:
-        """Number of cases."""
-        return self.cases or self.clips
-
-    def case_of(self, clip: int) -> int:
-        """The case a clip belongs to."""
-        return clip % self.case_count
-
-    def profile_of(self, clip: int) -> str:
-        """The profile of a clip: that of its case."""
-        return self.profiles[self.case_of(clip) % len(self.profiles)]
-
-    def split_of(self, clip: int) -> str:
-        """train, val or test: decided by the case."""
-        left = self.case_count - self.case_of(clip)
-        return (
-            "test"
-            if left <= self.test_cases
-            else "val"
-            if left <= self.test_cases + self.val_cases
-            else "train"
-        )
-
-
-def render(
-    request: RenderRequest, out: Path, *, workers: int | None = None, progress: Progress | None = None
-) -> Path:
+def render(request: RenderRequest, out: Path, *, workers: int | None = None, progress: Progress | None = None) -> Path:
     """Renders `request` into the folder `out` and returns it; nothing happens when it is already there.
 
     Args:
@@ -262,8 +160,6 @@ def _describe(request: RenderRequest, partial: Path) -> None:
 def _publish(partial: Path, out: Path) -> None:
     try:
         shutil.rmtree(partial / "clips")
-        os.replace(partial, out)  # `out` is absent or an empty folder
+        partial.replace(out)  # `out` is absent or an empty folder
     except OSError as problem:
-        raise SimulatorError(
-            f"{out}: cannot be written ({problem.strerror}); the frames are in {partial}"
-        ) from problem
+        raise SimulatorError(f"{out}: cannot be written ({problem.strerror}); the frames are in {partial}") from problem

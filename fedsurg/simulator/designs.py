@@ -57,9 +57,7 @@ def _robotic(r: float, rng: Rng) -> Instrument:
         *_jaws(_draw_jaw(r, rng), finish.jaw, finish.metal, r),
     ]
     jaw_length = 2.6 * r
-    return Instrument(
-        pieces, r, wrist, wrist + jaw_length, rng.uniform(0.3, 1.1), (0.02, rng.uniform(0.3, 1.1))
-    )
+    return Instrument(pieces, r, wrist, wrist + jaw_length, rng.uniform(0.3, 1.1), (0.02, rng.uniform(0.3, 1.1)))
 
 
 def _collar(r: float, length: float, rng: Rng) -> Mesh:
@@ -79,8 +77,7 @@ def _collar(r: float, length: float, rng: Rng) -> Mesh:
         (-0.1 * r, 0.7 * r),
     ]
     prongs = [
-        bar((side * 0.62 * r, 0, -0.6 * r), (side * 0.62 * r, 0, 0.55 * r), (0.18 * r, 0.6 * r))
-        for side in (-1, 1)
+        bar((side * 0.62 * r, 0, -0.6 * r), (side * 0.62 * r, 0, 0.55 * r), (0.18 * r, 0.6 * r)) for side in (-1, 1)
     ]
     return joined([lathe(outline), *prongs])
 
@@ -96,9 +93,7 @@ def _wrist_block(r: float, length: float, finish: Finish, rng: Rng) -> list[Piec
     pulleys = [disc((side * 0.5 * r, 0, 0), 0, 0.55 * r, 0.2 * r) for side in (-1, 1)]
     bolts = [disc((side * 0.82 * r, 0, 0), 0, 0.25 * r, 0.12 * r) for side in (-1, 1)]
     cheeks = [disc((0, side * 0.72 * r, length), 1, 0.5 * r, 0.16 * r) for side in (-1, 1)]
-    cables = [
-        bar((s * 0.3 * r, 0.55 * r, 0), (s * 0.3 * r, 0.5 * r, length), (0.07 * r, 0.07 * r)) for s in (-1, 1)
-    ]
+    cables = [bar((s * 0.3 * r, 0.55 * r, 0), (s * 0.3 * r, 0.5 * r, length), (0.07 * r, 0.07 * r)) for s in (-1, 1)]
     inner = finish.accent if rng.random() < 0.6 else finish.dark
     return [
         Piece(joined([body, *bolts, *cheeks]), finish.metal, WRIST, "wrist"),
@@ -244,9 +239,7 @@ def _tube(r: float, rng: Rng) -> Instrument:
         )
     ]
     if rng.random() < 0.7:
-        holes = [
-            disc((0, s * 0.93 * r, -k * 1.3 * r), 1, 0.3 * r, 0.18 * r) for k in (1, 2, 3) for s in (-1, 1)
-        ]
+        holes = [disc((0, s * 0.93 * r, -k * 1.3 * r), 1, 0.3 * r, 0.18 * r) for k in (1, 2, 3) for s in (-1, 1)]
         pieces.append(Piece(joined(holes), finish.dark, SHAFT, "shaft"))
     return Instrument(pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
 
@@ -274,17 +267,12 @@ def _forceps(r: float, rng: Rng) -> Instrument:
     pieces: list[Piece] = []
     joints: tuple[tuple[Joint, int], ...] = (("jaw_a", 1), ("jaw_b", -1))
     for joint, side in joints:
-        bow = [
-            (side * (slim * 0.6 + spread * legs * 0.6 * s * (1 - s) * 4), 0, legs * s)
-            for s in np.linspace(0, 1, 7)
-        ]
+        bow = [(side * (slim * 0.6 + spread * legs * 0.6 * s * (1 - s) * 4), 0, legs * s) for s in np.linspace(0, 1, 7)]
         front, back = bow[4:], bow[:5]
         pieces.append(Piece(loft(back, [(slim, wide)] * 5, sides=8), finish.metal, WRIST, joint))
         sizes = [(slim * s, wide * s) for s in (1.0, 0.7, 0.35)]
         pieces.append(Piece(loft(front, sizes, sides=8), finish.metal, CLASPER, joint))
-    rod = lathe(
-        [(-SHAFT_LENGTH, 2.5 * wide), (-legs, 2.0 * wide), (-legs, 2.0 * wide), (-legs + 1, 1.2 * wide)]
-    )
+    rod = lathe([(-SHAFT_LENGTH, 2.5 * wide), (-legs, 2.0 * wide), (-legs, 2.0 * wide), (-legs + 1, 1.2 * wide)])
     pieces.append(Piece(rod, finish.shaft, SHAFT, "shaft"))
     return Instrument(pieces, r, -legs, 0.0, 0.0, (0.0, rng.uniform(0.03, 0.16)))
 
@@ -303,9 +291,7 @@ def _cannula(r: float, rng: Rng) -> Instrument:
             "shaft",
         ),
         Piece(loft([neck, joint], [(thin * 1.1,) * 2] * 2, sides=10), finish.metal, WRIST, "shaft"),
-        Piece(
-            loft([(neck[0], 0, -SHAFT_LENGTH), neck], [(thin * 2.5,) * 2] * 2), finish.shaft, SHAFT, "shaft"
-        ),
+        Piece(loft([(neck[0], 0, -SHAFT_LENGTH), neck], [(thin * 2.5,) * 2] * 2), finish.shaft, SHAFT, "shaft"),
     ]
     return Instrument(pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
 
@@ -316,9 +302,7 @@ def _injector(r: float, rng: Rng) -> Instrument:
     pale = Material("plastic", (0.45, 0.5, 0.5) if rng.random() < 0.7 else (0.2, 0.45, 0.6), 0.12)
     wide, nozzle = r * rng.uniform(3, 5), rng.uniform(4, 9)
     pieces = [
-        Piece(
-            lathe([(-SHAFT_LENGTH, wide), (-nozzle - 6, wide), (-nozzle - 2, 1.6 * r)]), pale, SHAFT, "shaft"
-        ),
+        Piece(lathe([(-SHAFT_LENGTH, wide), (-nozzle - 6, wide), (-nozzle - 2, 1.6 * r)]), pale, SHAFT, "shaft"),
         Piece(lathe([(-nozzle - 2, 1.6 * r), (-nozzle, 1.5 * r)]), finish.accent, WRIST, "shaft"),
         Piece(lathe([(-nozzle, 1.4 * r), (0, 1.0 * r)]), pale, CLASPER, "shaft"),
     ]

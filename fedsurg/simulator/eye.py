@@ -29,7 +29,7 @@ def make_eye(profile: AnatomyProfile, rng: Rng, n: int, extent: float) -> Surfac
     colour = _bubbles(rng, colour, x, y, limbus)
     height, colour = _lids(rng, height, colour, x, y)
     surface = finish(height - GLOBE_RADIUS, colour, profile, rng, extent)
-    return Surface(surface.height, surface.colour, surface.bump * 0.4, surface.roughness, extent)
+    return Surface(surface.height, surface.colour, surface.bump * rng.uniform(0.1, 0.8), surface.roughness, extent)
 
 
 def _sclera(rng: Rng, n: int, radius: Field, limbus: float) -> Field:
@@ -80,8 +80,8 @@ def _bubbles(rng: Rng, colour: Field, x: Field, y: Field, limbus: float) -> Fiel
 def _lids(rng: Rng, height: Field, colour: Field, x: Field, y: Field) -> tuple[Field, Field]:
     """Skin or drape around an almond-shaped opening."""
     n = height.shape[0]
-    tall, wide = rng.uniform(7.5, 12.5), rng.uniform(12, 19)
-    gap = tall * (1 - np.abs(x / wide) ** rng.uniform(1.6, 2.6)) - np.abs(y - rng.normal(0, 1.0))
+    tall, wide = rng.uniform(8.5, 14.0), rng.uniform(12, 19)
+    gap = tall * (1 - np.abs(x / wide) ** rng.uniform(1.9, 3.2)) - np.abs(y - rng.normal(0, 1.0))
     gap = gap + 1.5 * (fractal(rng, n, 5, slope=3) - 0.5)
     outside = _step(-gap, rng.uniform(0.4, 1.5))
     skin = linear(str(rng.choice(SKINS))) * rng.uniform(0.3, 1.3)
@@ -89,7 +89,7 @@ def _lids(rng: Rng, height: Field, colour: Field, x: Field, y: Field) -> tuple[F
     cover = _blend(np.broadcast_to(skin, colour.shape), other, fractal(rng, n, 5, slope=2.4))
     edge = np.exp(-((gap / rng.uniform(0.4, 1.0)) ** 2))
     colour = _blend(_blend(colour, cover, outside), linear("#c9907a"), edge * rng.uniform(0.2, 0.9))
-    folds = 2.0 * fractal(rng, n, rng.uniform(3, 9), slope=2.8)
+    folds = rng.uniform(0.5, 2.5) * fractal(rng, n, rng.uniform(2, 6), slope=3.2)
     floor = GLOBE_RADIUS * rng.uniform(0.55, 0.8)
     raised = np.maximum(height, floor) + rng.uniform(0.5, 2.0) + folds
     return smooth(height * (1 - outside) + raised * outside, 0.003), colour

@@ -59,9 +59,7 @@ def vessels(rng: Rng, n: int, trunks: int, width: float) -> Field:
         for _ in range(int(rng.uniform(14, 40))):
             heading += curl + rng.normal(0, 0.22)
             to_x, to_y = x + np.cos(heading) * n / 60, y + np.sin(heading) * n / 60
-            draw.line(
-                [(x, y), (to_x, to_y)], fill=int(110 + 145 * min(1.0, thick / 2)), width=max(1, round(thick))
-            )
+            draw.line([(x, y), (to_x, to_y)], fill=int(110 + 145 * min(1.0, thick / 2)), width=max(1, round(thick)))
             x, y = to_x, to_y
             thick *= 0.985
             if depth < 4 and rng.random() < 0.09:

@@ -1,6 +1,7 @@
 """Writes the frames of one clip; runs inside a renderer process."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -8,8 +9,9 @@ from PIL import Image
 from fedsurg.errors import SimulatorError
 from fedsurg.files import derived_seed
 from fedsurg.simulator.clip import ClipSeeds, draw_clip
-from fedsurg.simulator.dataset import INSTRUMENT_VALUE, RenderRequest
+from fedsurg.simulator.dataset import INSTRUMENT_VALUE
 from fedsurg.simulator.profiles import profile_named
+from fedsurg.simulator.request import RenderRequest
 
 JPEG_QUALITY = 95
 
@@ -41,13 +43,11 @@ def write_clip(request: RenderRequest, clip: int, folder: Path) -> list[dict[str
         _save(Image.fromarray(picture), folder / row["image"], quality=JPEG_QUALITY)
         _save(Image.fromarray(mask), folder / row["mask"])
         case = f"case{request.case_of(clip):04d}"
-        rows.append(
-            row | {"case": case, "clip": f"clip{clip:05d}", "frame": number, "split": request.split_of(clip)}
-        )
+        rows.append(row | {"case": case, "clip": f"clip{clip:05d}", "frame": number, "split": request.split_of(clip)})
     return rows
 
 
-def _save(picture: Image.Image, path: Path, **options: int) -> None:
+def _save(picture: Image.Image, path: Path, **options: Any) -> None:
     try:
         path.parent.mkdir(exist_ok=True)
         picture.save(path, **options)

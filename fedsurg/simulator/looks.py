@@ -52,7 +52,7 @@ def draw_look(profile: AnatomyProfile, rng: Rng) -> Look:
     return Look(
         view_deg=rng.uniform(*profile.view_deg),
         light=(rng.normal(0, near), rng.normal(0, near), rng.uniform(-4, 2)),
-        beam=rng.uniform(5.0, 9.0) if profile.eye else rng.uniform(30, 60),
+        beam=rng.uniform(3.8, 8.0) if profile.eye else rng.uniform(30, 60),
         ambient=rng.uniform(0.05, 0.6),
         exposure=float(np.exp(rng.uniform(np.log(0.10), np.log(0.34)))),
         gamma=rng.uniform(0.85, 1.2),

@@ -65,7 +65,8 @@ def lathe(outline: Sequence[tuple[float, float]], *, sides: int = 20) -> Mesh:
 def bar(start: ArrayLike, end: ArrayLike, half: tuple[float, float], *, power: float = 8.0) -> Mesh:
     """Straight bar with a rounded-box section."""
     up = (0.0, 1.0, 0.0) if abs(np.subtract(end, start)[1]) < 1e-6 else (1.0, 0.0, 0.0)
-    return loft([start, end], [half, half], power=power, sides=12, up=up)
+    path = np.array([start, end], float)
+    return loft(path, [half, half], power=power, sides=12, up=up)
 
 
 def disc(centre: ArrayLike, axis: int, radius: float, thickness: float) -> Mesh:
@@ -143,7 +144,8 @@ def _tangents(path: Floats) -> Floats:
         while high < len(path) - 1 and np.allclose(path[high], path[index]):
             high += 1
         tangent[index] = path[high] - path[low]
-    return tangent / (np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-12)
+    unit: Floats = tangent / (np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-12)
+    return unit
 
 
 def _tube_faces(path: Floats, half: Floats, sides: int) -> NDArray[np.int64]:

@@ -53,7 +53,8 @@ def _expose(light: Field, look: Look) -> Field:
 def _bloom(picture: Field, look: Look, width: int) -> Field:
     over = np.clip(picture - 0.8, 0, 6)
     sigma = width / 60
-    return picture + look.bloom * gaussian_filter(over, (sigma, sigma, 0))
+    spilled: Field = gaussian_filter(over, (sigma, sigma, 0))
+    return picture + look.bloom * spilled
 
 
 def _smoke(picture: Field, look: Look, rng: Rng) -> Field:
@@ -62,16 +63,15 @@ def _smoke(picture: Field, look: Look, rng: Rng) -> Field:
     height, width = picture.shape[:2]
     cloud = fractal(rng, max(height, width), 2.0, slope=3)[:height, :width]
     share = (look.haze * (0.4 + 0.6 * cloud))[..., None]
-    return picture * (1 - share) + share * np.array([0.34, 0.33, 0.32])
+    hazy: Field = picture * (1 - share) + share * np.array([0.34, 0.33, 0.32])
+    return hazy
 
 
 def _tone(picture: Field, look: Look) -> Field:
     grey = picture.mean(axis=2, keepdims=True)
     picture = grey + look.saturation * (picture - grey)
     picture = np.clip(picture * look.white + look.shadow, 0, 1)
-    display = (
-        np.where(picture <= 0.0031308, 12.92 * picture, 1.055 * picture ** (1 / 2.4) - 0.055) ** look.gamma
-    )
+    display = np.where(picture <= 0.0031308, 12.92 * picture, 1.055 * picture ** (1 / 2.4) - 0.055) ** look.gamma
     curved: Field = display + look.contrast * (display * display * (3 - 2 * display) - display)
     return curved
 
@@ -79,4 +79,5 @@ def _tone(picture: Field, look: Look) -> Field:
 def _recompressed(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, "JPEG", quality=quality)
-    return np.asarray(Image.open(stream))
+    with Image.open(stream) as stored:
+        return np.array(stored)

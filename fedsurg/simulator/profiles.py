@@ -38,7 +38,7 @@ PERITONEUM = Tissue(("#cf8a80", "#dba79b", "#b96a66", "#e4c0b4"), folds=0.2, ves
 LIVER = Tissue(("#7a2c26", "#8f3a31", "#5f1f1d"), folds=0.0, vessels=0.1)
 KIDNEY = Tissue(("#a8605a", "#c58a82", "#8c4444", "#d9b5ab"), folds=0.05, vessels=0.4)
 RAW = Tissue(("#9c1f22", "#c23a37", "#6b1013", "#d8776d"), folds=0.7, vessels=0.5)
-FASCIA = Tissue(("#dccac2", "#efe2da", "#c9a59b", "#b8c0cc"), folds=0.5, vessels=0.3)
+FASCIA = Tissue(("#dcc0b6", "#ecd8ce", "#c99a90", "#b8b4c4"), folds=0.5, vessels=0.3)
 BEIGE = Tissue(("#c99778", "#b9805f", "#d9ae92", "#a5684f"), folds=0.8, vessels=0.2)
 GALL = Tissue(("#6d6a35", "#8a7a3a", "#4f4a2a", "#a08a4a"), folds=0.5, vessels=0.2)
 LUNG = Tissue(("#c97f86", "#b06a75", "#dfa9aa", "#7c4c5a"), lobes=0.3, folds=0.2, vessels=0.5)

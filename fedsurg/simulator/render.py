@@ -14,7 +14,7 @@ from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import Floats, Mesh
 
 VARIANT = "scalar_rgb"  # the LLVM variants abort on some processors
-SAMPLES = 4
+SAMPLES = 3
 BOUNCES = 3  # eye to surface, to a second surface (metal mirrors tissue), to the light
 
 
@@ -30,9 +30,7 @@ def renderer() -> Any:
 
         mitsuba.set_variant(VARIANT)
     except (ImportError, AttributeError) as problem:
-        raise SimulatorError(
-            f"mitsuba cannot be used ({problem}); install it: pip install mitsuba"
-        ) from problem
+        raise SimulatorError(f"mitsuba cannot be used ({problem}); install it: pip install mitsuba") from problem
     mitsuba.set_log_level(mitsuba.LogLevel.Error)
     drjit.set_thread_count(1)
     return mitsuba
@@ -70,13 +68,14 @@ class Painter:
         return np.nan_to_num(spot) + self.look.ambient * even, labels[numbers]
 
     def _centres(self, scene: Any) -> tuple[NDArray[np.int64], Field]:
-        """What lies at each pixel's centre: the shape's number from 1, or 0 for none (h, w), and its share of even
-        light (h, w, 3): the reflectance, less where the surface turns away. Traced light from all around
-        would cost more and leave grain."""
+        """What lies at each pixel's centre, found with one ray.
+
+        Returns the shape's number from 1, or 0 for none (h, w), and its share of even light (h, w, 3): the
+        reflectance, less where the surface turns away. Light traced from all around would cost more and leave
+        grain.
+        """
         recipe = {"type": "aov", "aovs": "number:shape_index,colour:albedo,normal:sh_normal"}
-        values = np.array(
-            self.mi.render(scene, integrator=self.mi.load_dict(recipe), sensor=1, seed=0, spp=1)
-        )
+        values = np.array(self.mi.render(scene, integrator=self.mi.load_dict(recipe), sensor=1, seed=0, spp=1))
         facing = np.clip(np.abs(values[..., 6:7]), 0, 1)
         even: Field = np.nan_to_num(values[..., 1:4]).astype(float) * (0.35 + 0.65 * facing) / np.pi
         return np.round(values[..., 0]).astype(np.int64), even
@@ -125,7 +124,7 @@ class Painter:
         lens |= {"near_clip": 0.5, "far_clip": 2000.0}
         centres = {"type": "stratified", "sample_count": 1, "jitter": False}
         return {
-            "view_0": lens | {"sampler": {"type": "multijitter", "sample_count": SAMPLES}},
+            "view_0": lens | {"sampler": {"type": "independent", "sample_count": SAMPLES}},
             "view_1": lens | {"sampler": centres},
         }
 
@@ -152,7 +151,7 @@ def _bsdf_recipe(mi: Any, material: Material) -> dict[str, Any]:
     if material.colour_map is not None:
         colour = _bitmap(mi, material.colour_map)
     if material.kind == "metal":
-        surface = {"type": "roughconductor", "material": "none", "specular_reflectance": colour}
+        surface: dict[str, Any] = {"type": "roughconductor", "material": "none", "specular_reflectance": colour}
     else:
         surface = {"type": "roughplastic", "diffuse_reflectance": colour}
     surface |= {"alpha": material.roughness}

@@ -52,9 +52,9 @@ def make_bed(profile: AnatomyProfile, rng: Rng, n: int, extent: float) -> Surfac
 def finish(height: Field, colour: Field, profile: AnatomyProfile, rng: Rng, extent: float) -> Surface:
     """Adds what makes tissue look wet: a fine relief that breaks the highlight into glints."""
     n = height.shape[0]
-    fine = fractal(rng, n, n / 9, slope=2.5) + 0.5 * fractal(rng, n, n / 30, slope=2.5)
-    patchy = 0.4 + 1.2 * fractal(rng, n, 6, slope=2.5)
-    bump = fine * patchy * rng.uniform(0.05, 0.5) * extent / 100
+    fine = fractal(rng, n, n / rng.uniform(8, 25), slope=3) + 0.6 * fractal(rng, n, n / rng.uniform(25, 50), slope=3)
+    patchy = 0.3 + 1.4 * fractal(rng, n, 6, slope=2.5)
+    bump = fine * patchy * np.exp(rng.uniform(np.log(0.02), np.log(0.35))) * extent / 100
     wet = rng.uniform(*profile.wetness)
     return Surface(height, np.clip(colour, 0.002, 0.95), bump, 0.05 + 0.3 * (1 - wet), extent)
 
@@ -70,9 +70,10 @@ def paint(tissue: Tissue, rng: Rng, n: int) -> tuple[Field, Field]:
     palette = [_jittered(linear(colour), rng) for colour in tissue.colours]
     colour = _mix(palette[0], palette[1], fractal(rng, n, rng.uniform(2, 6), slope=2.2))
     for extra in palette[2:]:
-        spots = above(fractal(rng, n, rng.uniform(5, 18), slope=rng.uniform(1.5, 2.5)), 0.3, 0.3)
+        spots = above(fractal(rng, n, rng.uniform(3, 12), slope=rng.uniform(1.8, 3.0)), 0.3, 0.4)
         colour = _mix(colour, extra, spots * rng.uniform(0.4, 1.0))
-    colour = colour * (0.85 + 0.3 * fractal(rng, n, n / 8, slope=1.5))[..., None]
+    grain = rng.uniform(0.0, 0.3)
+    colour = colour * (1 - grain / 2 + grain * fractal(rng, n, n / rng.uniform(8, 30), slope=2))[..., None]
     relief = np.zeros((n, n))
     if tissue.lobes:
         colour, relief = _lobules(tissue, rng, colour, relief)
@@ -102,15 +103,13 @@ def _folds(rng: Rng, n: int) -> Field:
 
 def _add_vessels(tissue: Tissue, rng: Rng, colour: Field, relief: Field) -> tuple[Field, Field]:
     n = relief.shape[0]
-    trunks = int(2 + tissue.vessels * rng.uniform(2, 14))
-    tree = vessels(rng, n, trunks, rng.uniform(1.2, 4.5) * n / 450)
+    trunks = int(2 + tissue.vessels * rng.uniform(3, 22))
+    tree = vessels(rng, n, trunks, rng.uniform(1.0, 4.5) * n / 400)
     red = linear(str(rng.choice(["#8a1a20", "#a32a2c", "#6d1622", "#5b3550"])))
     return _mix(colour, red, tree * rng.uniform(0.4, 0.95)), relief + 0.4 * smooth(tree, 0.003)
 
 
-def _traces(
-    profile: AnatomyProfile, rng: Rng, height: Field, colour: Field, extent: float
-) -> tuple[Field, Field]:
+def _traces(profile: AnatomyProfile, rng: Rng, height: Field, colour: Field, extent: float) -> tuple[Field, Field]:
     """Blood, char, fibres, pits: what surgery leaves behind."""
     n = height.shape[0]
     if rng.random() < profile.blood:
@@ -124,9 +123,7 @@ def _traces(
         colour = _mix(colour, linear("#e9dcd4"), strands * rng.uniform(0.3, 0.9))
         height = height + strands * rng.uniform(0.2, 1.2)
     if rng.random() < 0.45:
-        pit = smooth(
-            above(fractal(rng, n, rng.uniform(1.5, 4), slope=3), rng.uniform(0.08, 0.25), 0.1), 0.012
-        )
+        pit = smooth(above(fractal(rng, n, rng.uniform(1.5, 4), slope=3), rng.uniform(0.08, 0.25), 0.1), 0.012)
         height = height - pit * rng.uniform(0.05, 0.2) * extent
         colour = colour * (1 - pit * rng.uniform(0.2, 0.85))[..., None]
     return height, colour

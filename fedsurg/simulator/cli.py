@@ -1,0 +1,152 @@
+"""The commands `fedsurg simulator ...`."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fedsurg.simulator.profiles import PROFILES
+
+if TYPE_CHECKING:
+    from fedsurg.simulator.dataset import Progress
+
+LINES_WITHOUT_TERMINAL = 10  # progress lines in a log file
+
+
+class Size(click.ParamType[tuple[int, int]]):
+    """Height x width in pixels, as in 160x192."""
+
+    name = "HEIGHTxWIDTH"
+
+    def convert(
+        self, value: str | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """(height, width)."""
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(\d+)[x*](\d+)", value.strip())
+        if not found:
+            self.fail(f"{value!r} is not a size; give height x width, for example 160x192", param, ctx)
+        return int(found[1]), int(found[2])
+
+
+profile_option = click.option(
+    "--profile", "profiles", multiple=True, metavar="NAME", help="Anatomy; repeat for several. Default: all."
+)
+size_option = click.option("--size", type=Size(), default="160x192", show_default=True, help="Height x width.")
+workers_option = click.option("--workers", type=int, help="Processes. Default: one per processor.")
+
+
+@click.group()
+def simulator() -> None:
+    """Render labelled synthetic surgery."""
+
+
+@simulator.command()
+@profile_option
+@click.option("--clips", type=int, required=True, help="Number of clips.")
+@click.option("--frames", type=int, required=True, help="Consecutive frames in each clip.")
+@click.option("--seed", type=int, required=True, help="The same seed gives the same bytes.")
+@size_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the site data.")
+@click.option("--cases", type=int, default=0, help="Deal the clips over this many cases. Default: one each.")
+@click.option("--val-cases", type=int, default=0, help="Cases held out for validation.")
+@click.option("--test-cases", type=int, default=0, help="Cases held out for the test.")
+@click.option("--whole-instruments", is_flag=True, help="One mask value for all parts of an instrument.")
+@workers_option
+def render(
+    profiles: tuple[str, ...],
+    clips: int,
+    frames: int,
+    seed: int,
+    size: tuple[int, int],
+    out: Path,
+    cases: int,
+    val_cases: int,
+    test_cases: int,
+    whole_instruments: bool,
+    workers: int | None,
+) -> None:
+    """Render clips, masks and a manifest into a folder of site data.
+
+    A rendering that was stopped goes on from its finished clips when the same command is given again.
+    """
+    from fedsurg.simulator.dataset import render as render_to
+    from fedsurg.simulator.request import RenderRequest
+
+    request = RenderRequest(
+        profiles or tuple(PROFILES),
+        clips,
+        frames,
+        seed,
+        *size,
+        cases=cases,
+        val_cases=val_cases,
+        test_cases=test_cases,
+        whole_instruments=whole_instruments,
+    )
+    with _progress("Rendering") as report:
+        folder = render_to(request, out, workers=workers, progress=report)
+    click.echo(f"{folder}: {clips * frames} frames, digest {request.digest()[:16]}")
+
+
+@simulator.command("profiles")
+def list_profiles() -> None:
+    """List the profiles of anatomy."""
+    wide = max(len(name) for name in PROFILES)
+    for name, profile in PROFILES.items():
+        click.echo(f"{name:<{wide}}  {profile.summary}")
+
+
+@simulator.command()
+@profile_option
+@click.option("--out", type=click.Path(path_type=Path), default=Path("sheet.png"), show_default=True)
+@click.option("--columns", type=click.IntRange(1, 24), default=6, show_default=True, help="Cases per profile.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@size_option
+@workers_option
+def preview(
+    profiles: tuple[str, ...], out: Path, columns: int, seed: int, size: tuple[int, int], workers: int | None
+) -> None:
+    """Draw a contact sheet: one row per profile, instrument parts outlined."""
+    from fedsurg.simulator.preview import contact_sheet
+
+    names = profiles or tuple(PROFILES)
+    with _progress("Rendering") as report:
+        contact_sheet(names, out, columns=columns, seed=seed, size=size, workers=workers, progress=report)
+    click.echo(f"{out}: rows {', '.join(names)}")
+
+
+@contextlib.contextmanager
+def _progress(title: str) -> Iterator[Progress]:
+    """A bar with the time left on a terminal, about ten plain lines elsewhere; both on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain_lines(title)
+        return
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("frames"), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _plain_lines(title: str) -> Progress:
+    shown = -1
+
+    def report(done: int, total: int) -> None:
+        nonlocal shown
+        tenth = done * LINES_WITHOUT_TERMINAL // max(total, 1)
+        if tenth > shown:
+            shown = tenth
+            click.echo(f"{title}: {done} of {total} frames", err=True)
+
+    return report

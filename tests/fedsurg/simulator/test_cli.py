@@ -1,0 +1,79 @@
+"""The command line: help without the renderer, a table of profiles, errors in one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from fedsurg.errors import SimulatorError
+from fedsurg.simulator import PROFILES
+from fedsurg.simulator.cli import simulator
+
+
+def test_profiles_are_listed_with_their_summaries() -> None:
+    result = CliRunner().invoke(simulator, ["profiles"])
+    assert result.exit_code == 0
+    for name, profile in PROFILES.items():
+        assert f"{name} " in result.output and profile.summary in result.output
+
+
+def test_importing_the_commands_loads_no_renderer() -> None:
+    code = "import sys, fedsurg.simulator.cli; print({'mitsuba', 'scipy', 'torch', 'numpy'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
+
+
+def test_a_bad_size_is_explained(tmp_path: Path) -> None:
+    words = ["render", "--clips", "1", "--frames", "1", "--seed", "0", "--out", str(tmp_path / "x"), "--size", "big"]
+    result = CliRunner().invoke(simulator, words)
+    assert result.exit_code == 2
+    assert "for example 160x192" in result.output
+
+
+def test_an_unknown_profile_is_refused(tmp_path: Path) -> None:
+    words = [
+        "render",
+        "--profile",
+        "moon",
+        "--clips",
+        "1",
+        "--frames",
+        "1",
+        "--seed",
+        "0",
+        "--out",
+        str(tmp_path / "x"),
+    ]
+    result = CliRunner().invoke(simulator, words)
+    assert isinstance(result.exception, SimulatorError)
+
+
+def test_render_and_preview(tmp_path: Path) -> None:
+    shared = ["--profile", "eye", "--size", "32x40", "--seed", "1", "--workers", "1"]
+    out = tmp_path / "site"
+    result = CliRunner().invoke(simulator, ["render", *shared, "--clips", "1", "--frames", "1", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "1 frames, digest" in result.output and "Rendering: 1 of 1 frames" in result.output
+    assert (out / "manifest.csv").exists()
+    sheet = tmp_path / "sheet.png"
+    result = CliRunner().invoke(simulator, ["preview", *shared, "--columns", "2", "--out", str(sheet)])
+    assert result.exit_code == 0, result.output
+    with Image.open(sheet) as picture:
+        assert picture.size == (80, 32)
+
+
+def test_help_names_the_options() -> None:
+    result = CliRunner().invoke(simulator, ["render", "--help"])
+    for option in ("--profile", "--clips", "--frames", "--seed", "--size", "--out", "--workers"):
+        assert option in result.output
+
+
+def test_sizes_are_height_by_width() -> None:
+    from fedsurg.simulator.cli import Size
+
+    assert Size().convert("160x192", None, None) == (160, 192)
+    with pytest.raises(Exception, match="not a size"):
+        Size().convert("160", None, None)

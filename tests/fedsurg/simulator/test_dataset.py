@@ -1,0 +1,135 @@
+"""Rendered folders: reproducible, resumable, well formed, and never half there."""
+
+import csv
+import functools
+import json
+import os
+import shutil
+import tomllib
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fedsurg.errors import SimulatorError
+from fedsurg.simulator import RenderRequest, cached, dataset, render
+
+REQUEST = RenderRequest(("abdominal", "eye"), clips=3, frames=2, seed=1, height=48, width=64, val_cases=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render(REQUEST, tmp_path_factory.mktemp("sim") / "site", workers=2)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_bytes_do_not_depend_on_the_number_of_processes(folder: Path, tmp_path: Path) -> None:
+    assert content(render(REQUEST, tmp_path / "again", workers=1)) == content(folder)
+
+
+def test_manifest_and_site_file(folder: Path) -> None:
+    with (folder / "manifest.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["image", "mask", "case", "clip", "frame", "split"]
+    assert [row["frame"] for row in rows] == ["0", "1"] * 3
+    assert [row["split"] for row in rows] == ["train"] * 4 + ["val"] * 2
+    site = tomllib.loads((folder / "site.toml").read_text())
+    assert site["mask_values"] == {"background": 0, "shaft": 1, "wrist": 2, "clasper": 3}
+    assert (site["name"], site["frame_rate_hz"], site["simulated"]) == ("synthetic", 8.0, True)
+    for row in rows:
+        with Image.open(folder / row["image"]) as picture, Image.open(folder / row["mask"]) as mask:
+            assert (picture.mode, mask.mode) == ("RGB", "L")
+            assert picture.size == mask.size == (64, 48)
+            assert set(np.unique(mask)) <= {0, 1, 2, 3}
+            assert np.asarray(picture).std() > 5
+
+
+def test_record_names_the_request(folder: Path) -> None:
+    record = json.loads((folder / "simulator.json").read_text())
+    assert record["digest"] == REQUEST.digest()
+    assert record["request"]["profiles"] == ["abdominal", "eye"]
+
+
+def test_whole_instruments_are_the_union_of_parts(folder: Path, tmp_path: Path) -> None:
+    whole = render(replace(REQUEST, whole_instruments=True), tmp_path / "whole", workers=2)
+    site = tomllib.loads((whole / "site.toml").read_text())
+    assert site["mask_values"] == {"background": 0, "instrument": 255}
+    for mask in sorted((folder / "masks").iterdir()):
+        with Image.open(mask) as parts, Image.open(whole / "masks" / mask.name) as union:
+            assert (np.asarray(union) == np.where(np.asarray(parts) > 0, 255, 0)).all()
+
+
+def test_a_second_call_renders_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "ProcessPoolExecutor", None)
+    assert render(REQUEST, folder) == folder
+
+
+def test_finished_clips_are_kept_and_the_rest_is_rendered(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    partial = interrupted(folder, out)
+    kept = partial / "images/clip00000_00000.jpg"
+    before = kept.stat().st_mtime_ns
+    seen: list[tuple[int, int]] = []
+    render(REQUEST, out, workers=1, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(2, 6), (4, 6), (6, 6)]
+    assert (out / "images/clip00000_00000.jpg").stat().st_mtime_ns == before
+    assert content(out) == content(folder)
+    assert not partial.exists()
+
+
+def interrupted(folder: Path, out: Path) -> Path:
+    """What is left of a rendering that was killed after its first clip, in the middle of the second."""
+    partial = out.parent / f".{out.name}.{REQUEST.digest()[:16]}.partial"
+    shutil.copytree(folder, partial)
+    for name in ("manifest.csv", "site.toml", "simulator.json"):
+        (partial / name).unlink()
+    for path in [*partial.rglob("clip00001_00001*"), *partial.rglob("clip00002*")]:
+        path.unlink()
+    with (folder / "manifest.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["clip"] == "clip00000"]
+    (partial / "clips").mkdir()
+    (partial / "clips/00000.json").write_text(json.dumps(rows))
+    return partial
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(SimulatorError, match="holds something else"):
+        render(REQUEST, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_another_request_is_not_mixed_in(folder: Path) -> None:
+    with pytest.raises(SimulatorError, match="expected"):
+        render(replace(REQUEST, seed=2), folder)
+
+
+def test_cache_is_named_by_digest(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / REQUEST.digest()[:16])
+    assert cached(REQUEST, tmp_path) == tmp_path / REQUEST.digest()[:16]
+
+
+def test_a_dead_renderer_is_one_clear_error(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    partial = interrupted(folder, tmp_path / "site")
+    dying = functools.partial(ProcessPoolExecutor, initializer=os._exit, initargs=(9,))
+    monkeypatch.setattr(dataset, "ProcessPoolExecutor", dying)
+    with pytest.raises(SimulatorError, match="died after 1 of 3 clips"):
+        render(REQUEST, tmp_path / "site", workers=1)
+    assert (partial / "clips/00000.json").exists()
+    assert not (tmp_path / "site").exists()
+
+
+def test_frames_that_cannot_be_written_leave_no_folder(folder: Path, tmp_path: Path) -> None:
+    partial = interrupted(folder, tmp_path / "site")
+    shutil.rmtree(partial / "masks")
+    (partial / "masks").write_text("in the way")
+    with pytest.raises(SimulatorError, match=r"clip00001_00000.png: cannot be written"):
+        render(REQUEST, tmp_path / "site", workers=1)
+    assert (partial / "clips/00000.json").exists()
+    assert not (tmp_path / "site").exists()

@@ -1,0 +1,94 @@
+"""Clips: labels that belong to the picture, shafts that leave it, motion that is smooth."""
+
+import numpy as np
+import pytest
+
+from fedsurg.simulator.clip import Clip, ClipSeeds, draw_clip
+from fedsurg.simulator.designs import draw_instrument
+from fedsurg.simulator.fields import above, cells, fractal
+from fedsurg.simulator.instruments import CLASPER, SHAFT, WRIST
+from fedsurg.simulator.motion import posture
+from fedsurg.simulator.profiles import PROFILES
+
+SIZE = (48, 64)
+
+
+def clip_of(name: str, seed: int) -> Clip:
+    return draw_clip(PROFILES[name], ClipSeeds(seed, seed, seed), *SIZE, 2.0)
+
+
+def border(mask: np.ndarray) -> np.ndarray:
+    return np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+
+
+def test_shafts_enter_from_the_border_and_masks_hold_known_parts() -> None:
+    seen: set[int] = set()
+    for seed in range(6):
+        clip = clip_of("stomach", seed)
+        _, mask = clip.frame(clip.painter(), 0, 0.0)
+        seen |= set(np.unique(mask).tolist())
+        if (mask == SHAFT).any() and clip.look.circle > 1:
+            assert border(mask).any()
+    assert seen == {0, SHAFT, WRIST, CLASPER}
+
+
+def test_mask_is_where_the_picture_changes_when_instruments_are_taken_away() -> None:
+    clip = clip_of("kidney_bed", 3)
+    painter = clip.painter()
+    moving = clip.bodies(0.0)
+    with_tools, labels = painter.frame(clip.still, moving, np.eye(4), 5)
+    without, empty = painter.frame(clip.still, [], np.eye(4), 5)
+    assert not empty.any()
+    changed = np.abs(with_tools - without).sum(2) > 1e-3
+    assert (labels > 0).mean() > 0.01
+    assert changed[labels > 0].mean() > 0.95
+
+
+def test_nothing_is_labelled_outside_a_round_view() -> None:
+    seed = next(s for s in range(200) if clip_look_is_round(s))
+    clip = clip_of("abdominal", seed)
+    picture, mask = clip.frame(clip.painter(), 0, 0.0)
+    y, x = np.mgrid[:48, :64] + 0.5
+    outside = np.hypot(y - 24, x - 32) / np.hypot(24, 32) > clip.look.circle
+    assert outside.any()
+    assert not mask[outside].any()
+    assert picture[outside].mean() < 20
+
+
+def clip_look_is_round(seed: int) -> bool:
+    from fedsurg.files import derived_seed
+    from fedsurg.simulator.looks import draw_look
+
+    return draw_look(PROFILES["abdominal"], np.random.default_rng(derived_seed("look", seed))).circle < 1
+
+
+@pytest.mark.parametrize("style", sorted({s for p in PROFILES.values() for s, _ in p.instruments}))
+def test_every_style_is_a_closed_instrument_with_a_long_shaft(style: str) -> None:
+    tool = draw_instrument(style, 4.0, np.random.default_rng(0))  # type: ignore[arg-type]
+    parts = {piece.part for piece in tool.pieces}
+    assert SHAFT in parts
+    for piece in tool.pieces:
+        assert np.isfinite(piece.mesh.vertices).all()
+        assert piece.mesh.faces.max() < len(piece.mesh.vertices)
+    assert min(piece.mesh.vertices[:, 2].min() for piece in tool.pieces) < -200
+
+
+def test_motion_is_smooth_and_passes_the_port() -> None:
+    clip = next(c for c in (clip_of("stomach", s) for s in range(20)) if c.tools)
+    tool, handling = clip.tools[0]
+    poses = [posture(handling, tool, time).pose for time in np.linspace(0, 2, 41)]
+    steps = np.linalg.norm(np.diff([pose[:3, 3] for pose in poses], axis=0), axis=1)
+    assert 0 < steps.max() < 15  # millimetres in a twentieth of a second, retreats included
+    for pose in poses:
+        to_port = handling.port - pose[:3, 3]
+        assert np.linalg.norm(np.cross(to_port, pose[:3, 2])) < 1e-6 * np.linalg.norm(to_port) + 1e-6
+
+
+def test_fields_keep_their_range_and_share() -> None:
+    rng = np.random.default_rng(0)
+    noise = fractal(rng, 96, 4)
+    assert 0 <= noise.min() < 0.2 < 0.8 < noise.max() <= 1
+    assert above(noise, 0.3, 0.01).mean() == pytest.approx(0.3, abs=0.15)
+    index, dome = cells(rng, 64, 9)
+    assert set(np.unique(index)) <= set(range(9))
+    assert 0 <= dome.min() <= dome.max() <= 1
