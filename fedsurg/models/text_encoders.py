@@ -53,9 +53,7 @@ def encode_sentences(prompts: Sequence[str], model: str) -> dict[str, Tensor]:
     encoder.float().eval()
     vectors = {}
     for prompt in prompts:
-        hidden = encoder(
-            **tokenizer(prompt, return_tensors="pt", truncation=True)
-        ).last_hidden_state  # (1,l,e)
+        hidden = encoder(**tokenizer(prompt, return_tensors="pt", truncation=True)).last_hidden_state  # (1,l,e)
         vectors[prompt] = F.normalize(hidden[0].mean(dim=0), dim=0)
     return vectors
 
