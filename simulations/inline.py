@@ -1,6 +1,7 @@
 """The inline engine: a Flower Grid in one process.
 
-It calls the ClientApp directly and copies each message as a wire would. Sites are asked one after the other, each only when its reply is pulled, so that one site's memory is in use at a time.
+It calls the ClientApp directly and copies each message as a wire would. Sites are
+asked one after the other, each only when its reply is pulled, so that one site's memory is in use at a time.
 """
 
 import itertools

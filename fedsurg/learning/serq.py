@@ -266,7 +266,8 @@ class Serq:
         features = self._features(output)
         if not self._config.descriptor:
             return features
-        return features - self._descriptor((features.shape[2], features.shape[3]))
+        domain: Tensor = self._descriptor((features.shape[2], features.shape[3]))
+        return features - domain
 
     def _segmentation(self, output: Output, batch: Batch) -> Tensor:
         loss: Tensor = self._loss(output.logits, batch.labels.to(self._device))
