@@ -24,10 +24,10 @@ FIRST_CHOICE = {"federated": "personal", "unseen": "global"}  # the model that a
 
 
 def site_table(run: Run) -> DataFrame:
-    """One row per method, site and model, with `dice_low`, `dice_high`, `iou_low`, `iou_high` (95 %).
+    """One row per method, site and model, with 95 % intervals of Dice and IoU.
 
-    `headline` marks the model that the site is judged by: the personal one of a federated site, the global one
-    of an unseen site, or the only one there is.
+    The intervals end at `dice_low`, `dice_high`, `iou_low` and `iou_high`. `headline` marks the model that the
+    site is judged by: the personal one of a federated site, the global one of an unseen site, or the only one.
     """
     scores = run.scores
     rows = [
@@ -103,7 +103,7 @@ def contract_table(contract: list[Tensor]) -> DataFrame:
 def difference(
     run: Run, first: str, second: str, role: str, measure: str = "iou"
 ) -> tuple[float, float, float]:
-    """Mean of `first` minus `second` over paired cases of one role, and its 95 % interval; NaN where unknown."""
+    """Mean of `first` minus `second` over paired cases of one role, and its 95 % interval; NaN if unknown."""
     chosen = site_table(run).query("headline and role == @role")
     cases = [case_means(_select(run.scores, chosen[chosen["method"] == name])) for name in (first, second)]
     values = paired_differences(cases[0], cases[1], measure)
@@ -114,10 +114,9 @@ def difference(
 
 
 def _site_row(run: Run, scores: DataFrame, key: tuple[str, str, str, str]) -> dict[str, object]:
+    row: dict[str, object] = dict(zip(("method", "site", "role", "model"), key, strict=True))
     means = site_means(scores).iloc[0]
-    row: dict[str, object] = (
-        dict(zip(("method", "site", "role", "model"), key, strict=True)) | means.to_dict()
-    )
+    row |= {name: means[name] for name in (*MEASURES, "cases", "frames")}
     cases = case_means(scores)
     for measure in INTERVALS:
         # The seed leaves the method out: two methods on the same cases are resampled alike.
@@ -148,7 +147,6 @@ def _method_row(run: Run, method: str, sites: DataFrame) -> dict[str, object]:
         "dice": dice.mean,
         "iou": iou.mean,
         "worst_site": iou.worst_site,
-        "worst_dice": dice.worst,
         "worst_iou": iou.worst,
         "spread_iou": iou.spread,
         "unseen_dice": _mean(list(dice.unseen.values())),

@@ -20,7 +20,7 @@ from fedsurg.study.config import SiteConfig, Study
 RunMaker = Callable[..., Path]
 CLASSES = ("background", "shaft", "wrist", "clasper")
 SITES = {"north": 0.74, "harbour": 0.61, "valley": 0.68, "island": 0.33}  # the IoU that a site tends to
-METHODS = {"fedst": 0.06, "fedavg": 0.0, "fedst-lite": 0.04, "local": -0.05}  # what a method adds to it
+METHODS = {"fedst": 0.06, "fedst-lite": 0.04, "fedavg": 0.0, "local": -0.05}  # what a method adds to it
 SECRET_CASE = "PAT-4711"  # every case of a real site is called so, with a number behind it
 SECRET_PATH = "/srv/hospital/videos"
 
@@ -211,7 +211,7 @@ def _overlays(folder: Path, method: str, fold: int, real_sites: tuple[str, ...])
         case = f"{SECRET_CASE}-0" if real else f"{site}-case-0"
         name = f"{case}-a-0.png"
         seed = list(SITES).index(site)
-        Image.fromarray(draw_overlay(*_scene(seed, 2 + 9 * (method != "fedst")), len(CLASSES))).save(
+        Image.fromarray(draw_overlay(*_scene(seed, 1 + 2 * list(METHODS).index(method)), len(CLASSES))).save(
             folder / name
         )
         entries.append(
@@ -234,7 +234,8 @@ def _scene(seed: int, slip: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     tool = label > 0
     frame[tool] = (np.array([178, 182, 188]) + 30 * np.cos(across / 5)[..., None])[tool]
     frame = frame + np.random.default_rng(seed).normal(0, 5, frame.shape)
-    predicted = np.roll(label, (slip, -slip), axis=(0, 1))
+    predicted = np.zeros_like(label)
+    predicted[slip:, :-slip] = label[:-slip, slip:]
     return np.clip(frame, 0, 255).astype(np.uint8), label, predicted
 
 

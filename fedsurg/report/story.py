@@ -1,0 +1,131 @@
+"""The run in one paragraph: the best method, its worst site, against FedAvg, at an unseen site, its price."""
+
+from math import isnan
+from typing import Any
+
+from pandas import DataFrame, Series
+
+from fedsurg.report.run_folder import Run
+from fedsurg.report.tables import difference, method_table, site_table
+from fedsurg.report.wording import interval, listed, method_name, percent, plural, points, size
+
+BASELINE = "fedavg"
+UPPER_BOUND = "central"  # sees all data pooled: a ceiling, no competitor
+
+
+def paragraph(run: Run) -> str:
+    """Plain sentences for a person who reads nothing else."""
+    methods = method_table(run)
+    sentences = _scored(run, methods) if len(run.scores) else _unscored(run, methods)
+    return " ".join([*sentences, *_refusals(methods)])
+
+
+def _unscored(run: Run, methods: DataFrame) -> list[str]:
+    planned = run.info.study.federation.rounds
+    if not len(methods):
+        return ["No method has finished a round yet."]
+    done = [f"{method_name(str(row['method']))} has done {row['rounds']}" for _, row in methods.iterrows()]
+    return [
+        f"This run is not finished: of {plural(planned, 'round')}, {listed(done)}.",
+        "Nothing has been scored on the held-out cases yet.",
+    ]
+
+
+def _scored(run: Run, methods: DataFrame) -> list[str]:
+    ranked = methods.dropna(subset=["iou"]).sort_values("iou", ascending=False)
+    rivals = ranked[ranked["method"] != UPPER_BOUND]
+    if not len(rivals):
+        return ["Only the unseen sites have been scored so far."] if not len(ranked) else []
+    best = rivals.iloc[0]
+    sentences = [
+        f"{method_name(best['method'])} is best on the federated sites, with a mean IoU of "
+        f"{percent(best['iou'])} % and a mean Dice of {percent(best['dice'])} % on held-out cases.",
+        _worst_site(best),
+    ]
+    first = _contender(list(rivals["method"]))
+    if first and BASELINE in set(rivals["method"]):
+        sentences += _against_baseline(run, first)
+    sentences += _unseen(run, best)
+    sentences += _ceiling(ranked)
+    return [*sentences, _price(best), *_unfinished(run, methods)]
+
+
+def _contender(methods: list[str]) -> str:
+    """The method to hold against FedAvg: FedST where it ran, else the best other one."""
+    others = [method for method in methods if method != BASELINE]
+    return "fedst" if "fedst" in others else (others or [""])[0]
+
+
+def _worst_site(best: "Series[Any]") -> str:
+    if isnan(best["worst_iou"]):
+        return ""
+    return (
+        f"Its worst site is {best['worst_site']} with {percent(best['worst_iou'])} %; "
+        f"its sites spread by {percent(best['spread_iou'])} points (standard deviation)."
+    )
+
+
+def _against_baseline(run: Run, first: str) -> list[str]:
+    mean, low, high = difference(run, first, BASELINE, "federated")
+    if isnan(mean):
+        return []
+    side = "above" if mean >= 0 else "below"
+    text = (
+        f"Case by case, {method_name(first)} is {percent(abs(mean))} points of IoU {side} "
+        f"{method_name(BASELINE)} on the federated sites"
+    )
+    if isnan(low):
+        return [f"{text}; with one case, chance cannot be told apart."]
+    verdict = "" if low > 0 or high < 0 else ": a difference that chance alone could make"
+    return [f"{text} (95 % interval {points(low)} to {points(high)}){verdict}."]
+
+
+def _unseen(run: Run, best: "Series[Any]") -> list[str]:
+    sites = site_table(run).query("headline and role == 'unseen'")
+    return [
+        _unseen_site(row, sites[(sites["site"] == row["site"]) & (sites["method"] == BASELINE)])
+        for _, row in sites[sites["method"] == best["method"]].iterrows()
+    ]
+
+
+def _unseen_site(mine: "Series[Any]", baseline: DataFrame) -> str:
+    span = interval(mine["iou_low"], mine["iou_high"])
+    model = "shared model, as it is," if mine["model"] == "global" else "adapted model"
+    text = f"At {mine['site']}, which took no part, its {model} reaches {percent(mine['iou'])} %"
+    text += f" ({span})" if span else ""
+    if len(baseline) and mine["method"] != BASELINE:
+        text += f"; {method_name(BASELINE)} reaches {percent(baseline['iou'].iloc[0])} % there"
+    return f"{text}."
+
+
+def _ceiling(ranked: DataFrame) -> list[str]:
+    pooled = ranked[ranked["method"] == UPPER_BOUND]
+    return [f"Training on all data pooled reaches {percent(float(value))} %." for value in pooled["iou"]]
+
+
+def _price(best: "Series[Any]") -> str:
+    sent, got = best["bytes_in"], best["bytes_out"]
+    if isnan(sent) or sent + got == 0:
+        return "Nothing is sent in its rounds."
+    if size(sent) == size(got):
+        return f"In a round, each site sends {size(sent)} and receives as much."
+    return f"In a round, each site sends {size(sent)} and receives {size(got)}."
+
+
+def _unfinished(run: Run, methods: DataFrame) -> list[str]:
+    missing = [method for method in run.info.study.methods if method not in set(run.scores["method"])]
+    started = [method for method in missing if method in set(methods["method"])]
+    if not missing:
+        return []
+    names = listed([method_name(method) for method in missing])
+    verb = "is" if len(missing) == 1 else "are"
+    return [f"{names} {verb} not scored yet{'' if started else ' and not started'}."]
+
+
+def _refusals(methods: DataFrame) -> list[str]:
+    count = int(methods["refused"].sum()) if len(methods) else 0
+    if not count:
+        return []
+    return [
+        f"{plural(count, 'reply')} {'was' if count == 1 else 'were'} refused; the rounds went on without."
+    ]

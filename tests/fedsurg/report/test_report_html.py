@@ -1,0 +1,197 @@
+"""The HTML reports: complete, self-contained, and the shareable one free of anything of a patient."""
+
+import base64
+import io
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from pandas.testing import assert_frame_equal
+from PIL import Image
+
+from fedsurg.errors import RunError
+from fedsurg.report.html import FULL, SHAREABLE, write_report
+from fedsurg.report.redaction import redacted
+from fedsurg.report.run_folder import Run
+from fedsurg.report.tables import site_table
+
+RunMaker = Callable[..., Path]
+SECRET_CASE = "PAT-4711"  # what the fixture calls the cases of real sites
+SECRET_PATH = "/srv/hospital/videos"  # where it says that they lie
+
+VOID = {"meta", "img", "br", "path", "use"}
+Attributes = list[tuple[str, str | None]]
+
+
+class Page(HTMLParser):
+    """Collects every tag with its attributes, and checks that tags close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Attributes) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Attributes) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def pages(finished_run: Path) -> dict[str, str]:
+    """Both reports of the finished run."""
+    assert write_report(finished_run) == finished_run / FULL
+    return {name: (finished_run / name).read_text(encoding="utf-8") for name in (FULL, SHAREABLE)}
+
+
+@pytest.mark.parametrize("name", [FULL, SHAREABLE])
+def test_nothing_is_fetched(pages: dict[str, str], name: str) -> None:
+    page = Page(pages[name])
+    assert page.open == []
+    assert not {tag for tag, _ in page.tags} & {
+        "script",
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "image",
+        "form",
+    }
+    for _, attributes in page.tags:
+        assert attributes.get("src", "data:").startswith("data:image/jpeg;base64,") or "src" not in attributes
+        for key in ("href", "xlink:href"):
+            assert attributes.get(key, "#").startswith("#")
+    assert not re.search(r"https?://|//\w|@import|url\((?!#)", re.sub(r"base64,[^\"]*", "", pages[name]))
+    assert "default-src 'none'" in pages[name]
+
+
+@pytest.mark.parametrize("name", [FULL, SHAREABLE])
+def test_every_section_is_there(pages: dict[str, str], name: str) -> None:
+    for heading in (
+        "How well it segments",
+        "What it sees",
+        "How it learned",
+        "What leaves a site",
+        "How to repeat it",
+    ):
+        assert f"<h2>{heading}</h2>" in pages[name]
+    for part in (
+        "FedST",
+        "harbour",
+        "20.33 MB",
+        "decoder.blocks.0.weight",
+        "torch 2.15.0",
+        "local.steps",
+        "refused",
+    ):
+        assert part in pages[name]
+    assert pages[name].count("<svg") == 3
+    assert not re.search(r"#f[de]0[01]", pages[name])  # a placeholder colour that the page would not know
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", pages[name]).lower().replace("finance", "")
+
+
+def test_no_id_appears_twice(pages: dict[str, str]) -> None:
+    ids = [attributes["id"] for _, attributes in Page(pages[FULL]).tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_full_report_warns_that_it_stays(pages: dict[str, str]) -> None:
+    assert "Contains frames and case names: stays where the data is." in pages[FULL]
+    assert "stays where the data is" not in pages[SHAREABLE]
+    assert SECRET_CASE in pages[FULL]
+    assert SECRET_PATH in pages[FULL]
+
+
+def test_a_simulated_run_needs_no_warning(run_maker: RunMaker) -> None:
+    path = run_maker(methods=("fedst",), folds=0, rounds=1, real_sites=())
+    assert "stays where the data is" not in write_report(path).read_text()
+
+
+@pytest.mark.usefixtures("pages")
+def test_the_shareable_bytes_hold_nothing_of_a_patient(finished_run: Path) -> None:
+    shareable = (finished_run / SHAREABLE).read_bytes()
+    run = Run.read(finished_run)
+    secrets = {SECRET_CASE, SECRET_PATH, "encoder.safetensors", "0007.png", "-case-", str(finished_run)}
+    secrets |= set(run.scores["case"]) | {str(finished_run.parent), "fedsurg compare"}
+    for secret in secrets:
+        assert secret.encode() not in shareable, secret
+
+
+def test_no_picture_of_a_real_site_is_shared(pages: dict[str, str]) -> None:
+    alternatives = [attributes["alt"] for tag, attributes in Page(pages[SHAREABLE]).tags if tag == "img"]
+    assert len(alternatives) == 8  # three methods at two simulated sites, two at the unseen one
+    assert not [text for text in alternatives if "valley" in text]
+    whole = [attributes["alt"] for tag, attributes in Page(pages[FULL]).tags if tag == "img"]
+    assert len([text for text in whole if "valley" in text]) == 3
+
+
+def test_a_picture_needs_both_the_run_and_itself_to_say_simulated(run_maker: RunMaker) -> None:
+    path = run_maker(methods=("fedst",), folds=0, rounds=1)
+    entries = path / "runs" / "fedst" / "overlays" / "overlays.json"
+    entries.write_text(entries.read_text().replace('"simulated": false', '"simulated": true'))
+    sites = {picture.site for one in redacted(Run.read(path)).runs for picture in one.overlays}
+    assert sites == {"north", "harbour", "island"}  # run.json knows that valley is real
+
+
+def test_remarks_in_a_picture_file_are_not_carried_on(run_maker: RunMaker) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    path = run_maker(methods=("fedst",), folds=0, rounds=1)
+    file = next((path / "runs" / "fedst" / "overlays").glob("north*.png"))
+    remark = PngInfo()
+    remark.add_text("source", SECRET_PATH)
+    Image.open(file).save(file, pnginfo=remark)
+    write_report(path)
+    for encoded in re.findall(r"base64,([^\"]*)", (path / SHAREABLE).read_text()):
+        data = base64.b64decode(encoded)
+        assert SECRET_PATH.encode() not in data
+        assert Image.open(io.BytesIO(data)).size == (320, 256)
+
+
+def test_both_reports_show_the_same_numbers(finished_run: Path) -> None:
+    run = Run.read(finished_run)
+    assert_frame_equal(site_table(run), site_table(redacted(run)))
+
+
+def test_names_are_escaped(run_maker: RunMaker) -> None:
+    path = run_maker(methods=("fedst",), folds=0, rounds=2)
+    for file in (path / "run.json", *(path / "runs" / "fedst").glob("*.*")):
+        file.write_text(file.read_text().replace("harbour", "<b>$x$&"))
+    page = write_report(path).read_text()
+    assert "<b>" not in page
+    assert "&lt;b&gt;$x$&amp;" in page
+    assert Page(page).open == []
+
+
+@pytest.mark.parametrize("methods", [(), ("fedst", "local")])
+def test_a_half_finished_run_has_a_report(run_maker: RunMaker, methods: tuple[str, ...]) -> None:
+    path = run_maker(methods=methods, finished=False, rounds=3)
+    page = write_report(path).read_text()
+    assert "not finished" in page
+    assert "How well it segments" not in page
+    assert ("How it learned" in page) == bool(methods)
+
+
+def test_a_missing_picture_is_named(run_maker: RunMaker) -> None:
+    path = run_maker(methods=("fedst",), folds=0, rounds=1)
+    next((path / "runs" / "fedst" / "overlays").glob("north*.png")).unlink()
+    with pytest.raises(
+        RunError, match=r"north-case-0-a-0\.png: is listed in overlays\.json, but cannot be read"
+    ):
+        write_report(path)
+    assert not (path / FULL).exists()
+
+
+def test_the_same_run_gives_the_same_bytes(finished_run: Path, pages: dict[str, str]) -> None:
+    assert write_report(finished_run).read_text(encoding="utf-8") == pages[FULL]

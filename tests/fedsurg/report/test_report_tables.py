@@ -1,0 +1,171 @@
+"""Tables, the paragraph on top and the terminal."""
+
+import io
+from collections.abc import Callable
+from math import isnan
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from fedsurg.metrics.summary import case_means
+from fedsurg.report import tables
+from fedsurg.report.run_folder import Run
+from fedsurg.report.story import paragraph
+from fedsurg.report.terminal import print_summary
+from fedsurg.report.wording import duration, interval, listed, plural, points, size, typeset
+
+RunMaker = Callable[..., Path]
+
+
+def test_cases_of_both_folds_meet_in_one_row_per_site(finished_run: Path) -> None:
+    sites = tables.site_table(Run.read(finished_run))
+    assert sites.query("method == 'local' and site == 'island'").empty
+    (row,) = sites.query("method == 'fedst' and site == 'north'").to_dict("records")
+    assert row["cases"] == 6
+    assert row["iou_low"] < row["iou"] < row["iou_high"]
+    assert row["iou_lineage"] > row["iou"]  # frames without a clasper count 1 there
+
+
+def test_the_mean_leaves_the_unseen_site_out(finished_run: Path) -> None:
+    run = Run.read(finished_run)
+    sites = tables.site_table(run)
+    mine = sites[sites["method"] == "fedst"].set_index("site")["iou"]
+    row = tables.method_table(run).set_index("method").loc["fedst"]
+    assert row["iou"] == pytest.approx(mine[["north", "harbour", "valley"]].mean())
+    assert (row["worst_site"], row["worst_iou"]) == ("harbour", mine["harbour"])
+    assert row["unseen_iou"] == mine["island"]
+    assert row["bytes_per_round"] == 2 * 20_327_824 + 512
+
+
+def test_refusals_and_missing_unseen_scores_are_counted(finished_run: Path) -> None:
+    methods = tables.method_table(Run.read(finished_run)).set_index("method")
+    assert methods["refused"].to_dict() == {"fedst": 0, "fedavg": 2, "local": 0}
+    assert methods["unseen_iou"].isna().to_dict() == {"fedst": False, "fedavg": False, "local": True}
+
+
+def test_a_site_is_judged_by_its_personal_model_and_the_unseen_one_by_the_global(run_maker: RunMaker) -> None:
+    path = run_maker(methods=("fedst",), folds=0, rounds=1)
+    file = path / "runs" / "fedst" / "scores.csv"
+    scores = pd.read_csv(file)
+    other = scores.assign(model=scores["model"].map({"personal": "global", "global": "personal"}), iou=0.0)
+    pd.concat([scores, other]).to_csv(file, index=False)
+    sites = tables.site_table(Run.read(path))
+    assert len(sites) == 8
+    judged = sites[sites["headline"]]
+    assert set(zip(judged["role"], judged["model"], strict=True)) == {
+        ("federated", "personal"),
+        ("unseen", "global"),
+    }
+    assert tables.method_table(Run.read(path))["iou"].iloc[0] > 0.5
+
+
+def test_the_only_model_of_a_site_is_the_one_it_is_judged_by(run_maker: RunMaker) -> None:
+    path = run_maker(methods=("fedavg",), folds=0, rounds=1)
+    file = path / "runs" / "fedavg" / "scores.csv"
+    file.write_text(file.read_text().replace(",personal,", ",global,"))
+    assert tables.site_table(Run.read(path))["headline"].all()
+
+
+def test_the_difference_is_paired_by_case(finished_run: Path) -> None:
+    run = Run.read(finished_run)
+    mean, low, high = tables.difference(run, "fedst", "fedavg", "federated")
+    by_hand = []
+    for method in ("fedst", "fedavg"):
+        scores = run.scores.query(f"method == '{method}' and role == 'federated'")
+        by_hand.append(case_means(scores).set_index(["site", "case"])["iou"])
+    assert mean == pytest.approx((by_hand[0] - by_hand[1]).mean())
+    assert low < mean < high
+    assert all(isnan(value) for value in tables.difference(run, "fedst", "local", "unseen"))
+
+
+def test_the_contract_is_summed_by_part(finished_run: Path) -> None:
+    parts = tables.contract_table(Run.read(finished_run).runs[0].contract).set_index("part")
+    query = parts.loc["query"]
+    assert (query["scope"], query["tensors"], query["parameters"]) == (
+        "site",
+        4,
+        32**2 + 64**2 + 128**2 + 256**2,
+    )
+    assert query["bytes"] == 4 * query["parameters"]
+
+
+def test_tables_of_a_run_without_scores_are_empty_not_an_error(run_maker: RunMaker) -> None:
+    run = Run.read(run_maker(finished=False, rounds=5))
+    assert tables.site_table(run).empty
+    methods = tables.method_table(run)
+    assert methods["iou"].isna().all()
+    assert methods["rounds"].tolist() == [5, 5, 5]
+
+
+def test_the_paragraph_says_what_matters(finished_run: Path) -> None:
+    text = paragraph(Run.read(finished_run))
+    for part in (
+        "FedST is best on the federated sites, with a mean IoU of 7",
+        "Its worst site is harbour with",
+        "Case by case, FedST is",
+        "points of IoU above FedAvg on the federated sites (95 % interval +",
+        "At island, which took no part, its shared model, as it is, reaches",
+        "each site sends 20.33 MB and receives as much",
+        "2 replies were refused",
+    ):
+        assert part in text
+
+
+def test_the_paragraph_of_a_half_finished_run(run_maker: RunMaker) -> None:
+    text = paragraph(Run.read(run_maker(methods=("fedst", "fedavg"), finished=False, rounds=5)))
+    assert text.startswith("This run is not finished: of 5 rounds, FedST has done 5 and FedAvg has done 5.")
+    assert "Nothing has been scored" in text
+
+
+def test_the_paragraph_names_the_methods_still_to_come(run_maker: RunMaker) -> None:
+    path = run_maker(folds=0, rounds=2)
+    (path / "runs" / "local" / "scores.csv").unlink()
+    assert "Local is not scored yet." in paragraph(Run.read(path))
+
+
+def test_piped_output_is_plain_and_no_column_is_cut(finished_run: Path) -> None:
+    stream = io.StringIO()
+    print_summary(finished_run, Console(file=stream, width=60))
+    text = stream.getvalue()
+    assert "\x1b" not in text
+    assert "…" not in text
+    (row,) = [line for line in text.splitlines() if line.strip().startswith("FedAvg ") and "MB" in line]
+    assert row.count(" / ") == 5  # the mean and four sites
+    assert row.rstrip().endswith("41.33 MB")
+
+
+def test_the_terminal_shows_a_half_finished_run(run_maker: RunMaker) -> None:
+    stream = io.StringIO()
+    print_summary(run_maker(finished=False, rounds=2), Console(file=stream, width=100))
+    assert "not finished" in stream.getvalue()
+
+
+def test_wording() -> None:
+    assert [size(count) for count in (0, 999, 20_327_824, float("nan"))] == [
+        "0 B",
+        "999 B",
+        "20.33 MB",
+        "\u2013",
+    ]
+    assert [duration(value) for value in (0.42, 13.2, 1312.4, 11040)] == [
+        "0.4 s",
+        "13 s",
+        "21 min 52 s",
+        "3 h 04 min",
+    ]
+    assert (points(0.065), points(-0.02)) == ("+6.5", "\N{MINUS SIGN}2.0")
+    assert interval(float("nan"), 1.0) == ""
+    assert (plural(1, "reply"), plural(2, "reply"), plural(0, "round")) == (
+        "1 reply",
+        "2 replies",
+        "0 rounds",
+    )
+    assert [listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
+    assert typeset("71.0 % in 3 rounds, 2 MB") == "71.0\u00a0% in 3 rounds, 2\u00a0MB"
