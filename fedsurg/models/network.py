@@ -132,16 +132,16 @@ class SegmentationNetwork(nn.Module):
         Raises:
             NetworkError: the state is of another number of streams.
         """
-        streams = len(state.history[0][0]) if state is not None and state.history else len(frame)
+        history = state.history if state is not None else ()
+        streams = len(history[0][0]) if history else len(frame)
         if streams != len(frame):
             raise NetworkError(f"streams: the state holds {streams}, the frame {len(frame)}; start with state = None")
         current: list[Tensor] = self.encoder(_pad(frame))
         kept: tuple[Tokens, ...] = ()
         if self.temporal is not None:
             newest = self.temporal.tokens(current)
-            past = state.history if state is not None else (newest,)
-            kept = (newest, *(state.history if state is not None else ()))[: self.history]
-            current = self.temporal(current, self._repeat(past))
+            kept = (newest, *history)[: self.history]
+            current = self.temporal(current, self._repeat(history or (newest,)))
         return self._decode(current, frame.shape[-2:]).logits, StreamState(kept)
 
     def tensors(self) -> dict[str, nn.Parameter]:
