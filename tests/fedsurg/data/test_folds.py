@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsurg.data.folds import case_folds, with_fold
@@ -55,6 +55,7 @@ CASES = st.dictionaries(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(CASES, st.integers(2, 6))
 def test_every_case_is_held_out_exactly_once(cases: dict[str, tuple[str, int]], folds: int) -> None:
     site = site_with(cases)

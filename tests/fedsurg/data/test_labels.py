@@ -1,7 +1,7 @@
 """How a site's names become labels of the study's classes."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsurg.data.labels import IGNORE, label_indices, label_space
@@ -106,6 +106,7 @@ def test_names_that_do_not_fit(keys: dict[str, object], message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@settings(deadline=None)  # the first example imports torch
 @given(st.lists(st.integers(-1, 4), min_size=2, max_size=8))
 def test_every_class_is_in_one_label_or_missing(groups: list[int]) -> None:
     """Any grouping of the classes, -1 for missing, comes back as it went in."""
