@@ -61,7 +61,11 @@ def site_means(scores: DataFrame) -> DataFrame:
     Raises:
         ValueError: as `case_means`.
     """
-    cases = case_means(scores)
+    return over_cases(case_means(scores))
+
+
+def over_cases(cases: DataFrame) -> DataFrame:
+    """`site_means` from the table of `case_means`."""
     sites = cases.groupby("site")
     table = sites[list(MEASURES)].mean()
     return table.assign(cases=sites.size(), frames=sites["frames"].sum()).reset_index()

@@ -13,6 +13,7 @@ Only `run.json` must exist: everything else appears as the run goes on.
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -42,9 +43,9 @@ class MethodRun:
     overlays: list[Overlay]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed as the one object that was read
 class Run:
-    """A run folder; `methods` in the order of the study, folds ascending."""
+    """A run folder; `runs` in the order of the study, folds ascending. Do not change its tables."""
 
     path: Path
     info: RunInfo
@@ -73,7 +74,7 @@ class Run:
         """The folds of one method."""
         return [run for run in self.runs if run.method == method]
 
-    @property
+    @cached_property
     def scores(self) -> DataFrame:
         """Frame scores of all methods and folds; empty when nothing has been evaluated."""
         tables = [run.scores for run in self.runs if run.scores is not None]

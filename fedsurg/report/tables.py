@@ -1,5 +1,6 @@
 """The numbers of a run as pandas tables: per method and site, per method, per round, and what is shared."""
 
+from functools import lru_cache
 from math import nan
 
 import numpy as np
@@ -12,8 +13,8 @@ from fedsurg.metrics.summary import (
     bootstrap_interval,
     case_means,
     federation_summary,
+    over_cases,
     paired_differences,
-    site_means,
 )
 from fedsurg.report.records import Tensor
 from fedsurg.report.run_folder import Run
@@ -23,11 +24,13 @@ INTERVALS = ("dice", "iou")
 FIRST_CHOICE = {"federated": "personal", "unseen": "global"}  # the model that a site is judged by
 
 
+@lru_cache(maxsize=2)  # a run and its redacted copy
 def site_table(run: Run) -> DataFrame:
-    """One row per method, site and model, with 95 % intervals of Dice and IoU.
+    """One row per method, site and model, with 95 % intervals of Dice and IoU. Computed once per run.
 
-    The intervals end at `dice_low`, `dice_high`, `iou_low` and `iou_high`. `headline` marks the model that the
-    site is judged by: the personal one of a federated site, the global one of an unseen site, or the only one.
+    The intervals end at `dice_low`, `dice_high`, `iou_low` and `iou_high`. `headline` marks the model that
+    the site is judged by: the personal one of a federated site, the global one of an unseen site, or the only
+    one there is.
     """
     scores = run.scores
     rows = [
@@ -115,9 +118,9 @@ def difference(
 
 def _site_row(run: Run, scores: DataFrame, key: tuple[str, str, str, str]) -> dict[str, object]:
     row: dict[str, object] = dict(zip(("method", "site", "role", "model"), key, strict=True))
-    means = site_means(scores).iloc[0]
-    row |= {name: means[name] for name in (*MEASURES, "cases", "frames")}
     cases = case_means(scores)
+    means = over_cases(cases).iloc[0]
+    row |= {name: means[name] for name in (*MEASURES, "cases", "frames")}
     for measure in INTERVALS:
         # The seed leaves the method out: two methods on the same cases are resampled alike.
         seed = derived_seed(run.info.digest, key[1], measure)

@@ -53,7 +53,7 @@ def test_a_label_keeps_its_colour() -> None:
 def test_events_hold_each_round_once_however_often_they_are_written(run_maker: RunMaker) -> None:
     event_files = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
-    path = run_maker(methods=("fedst",), folds=2, rounds=3, finished=False)
+    path = run_maker(methods=("fedst",), rounds=3, finished=False)
     write_events(path)
     folder = write_events(path)
     assert sorted(one.name for one in folder.iterdir()) == ["fedst-fold0", "fedst-fold1"]
@@ -67,7 +67,7 @@ def test_events_hold_each_round_once_however_often_they_are_written(run_maker: R
 
 
 def test_the_command_writes_everything_and_prints_the_table(run_maker: RunMaker) -> None:
-    path = run_maker(folds=0, rounds=2)
+    path = run_maker(methods=("fedst",), folds=0, rounds=1)
     result = CliRunner().invoke(report, [str(path)])
     assert result.exit_code == 0, result.output
     assert "FedST is best" in result.output
@@ -76,11 +76,10 @@ def test_the_command_writes_everything_and_prints_the_table(run_maker: RunMaker)
 
 
 def test_the_command_prints_json_for_programs(run_maker: RunMaker) -> None:
-    path = run_maker(folds=0, rounds=2)
-    result = CliRunner().invoke(report, [str(path), "--json"])
-    found = json.loads(result.output)
-    assert [row["method"] for row in found["methods"]] == ["fedst", "fedavg", "local"]
-    assert found["methods"][2]["unseen_iou"] is None
+    path = run_maker(methods=("fedst", "local"), folds=0, rounds=1)
+    found = json.loads(CliRunner().invoke(report, [str(path), "--json"]).output)
+    assert [row["method"] for row in found["methods"]] == ["fedst", "local"]
+    assert found["methods"][1]["unseen_iou"] is None
     assert found["report"] == str(path / "report.html")
 
 
