@@ -1,0 +1,113 @@
+"""Arrows point one way, Flower is met in few files, help needs no torch, and a wheel holds all that is needed."""
+
+import ast
+import fnmatch
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("fedsurg", "site_client", "server", "simulations", "studies")
+
+FORBIDDEN = {
+    "fedsurg": {"flwr", "grpc", "ray", "server", "site_client", "simulations"},
+    "site_client": {"ray", "server", "simulations"},
+    "server": {"ray", "site_client", "simulations"},
+}
+
+MEETS_FLOWER = {
+    "server/federation.py",
+    "server/records.py",
+    "server/server_app.py",
+    "site_client/client_app.py",
+    "simulations/inline.py",
+    "simulations/job.py",
+    "simulations/ray.py",
+}
+
+HEAVY = {"flwr", "matplotlib", "mitsuba", "monai", "pandas", "peft", "ray", "timm", "torch", "torchvision"}
+
+# Needed in a clone only: what text_vectors.safetensors was made from.
+NOT_SHIPPED = {"fedsurg/models/text_prompts.txt"}
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(file: Path) -> set[str]:
+    """Top-level names that a file imports anywhere, in functions and for type checking too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0] if not node.level else "a relative import")
+    return names
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_layers_point_one_way(package: str) -> None:
+    wrong = {
+        str(file.relative_to(ROOT)): sorted(found)
+        for file in sources(package)
+        if (found := imported(file) & FORBIDDEN[package])
+    }
+    assert not wrong
+
+
+def test_imports_are_absolute() -> None:
+    assert not [file for package in PACKAGES for file in sources(package) if "a relative import" in imported(file)]
+
+
+def test_flower_is_met_in_few_files() -> None:
+    found = {
+        file.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for file in sources(package)
+        if "flwr" in imported(file)
+    }
+    assert found == MEETS_FLOWER
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from fedsurg.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    usage, _, loaded = ran.stdout.rpartition("LOADED")
+    assert "simulate" in usage
+    assert not set(loaded.split()) & HEAVY
+
+
+def test_a_wheel_holds_every_package() -> None:
+    include = project()["tool"]["setuptools"]["packages"]["find"]["include"]
+    for package in PACKAGES:
+        for folder in {file.parent for file in sources(package)}:
+            assert (folder / "__init__.py").is_file(), folder
+            name = ".".join(folder.relative_to(ROOT).parts)
+            assert any(fnmatch.fnmatchcase(name, pattern) for pattern in include), name
+
+
+def test_a_wheel_holds_every_data_file() -> None:
+    patterns = project()["tool"]["setuptools"]["package-data"]["*"]
+    left_out = {
+        file.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for file in (ROOT / package).rglob("*")
+        if file.is_file()
+        and "__pycache__" not in file.parts
+        and file.suffix != ".py"
+        and not any(fnmatch.fnmatchcase(file.name, pattern) for pattern in patterns)
+    }
+    assert left_out == NOT_SHIPPED
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
