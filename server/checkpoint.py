@@ -80,4 +80,6 @@ class CheckpointStore:
             )
         shared = {name: tensors[f"shared/{name}"].numpy() for name in self._contract.shared}
         step = {name.removeprefix("step/"): value for name, value in tensors.items() if name.startswith("step/")}
-        return ServerState(int(facts["round"]), Update(shared), step, tuple(facts["history"]), bool(facts["finished"]))
+        return ServerState(
+            int(facts["round"]), Update.of(shared), step, tuple(facts["history"]), bool(facts["finished"])
+        )

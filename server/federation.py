@@ -154,11 +154,11 @@ class Federation:
         """Check one reply and add it to the average, or note why not."""
         name = f"node {node}"
         try:
-            name, wire, report = read_reply(reply)
+            name, packed, report = read_reply(reply)
             if name in record["sites"]:
                 raise ContractError("answered twice in one round, or two nodes use this site name")
             accepted = check_reply(
-                name, wire, report, sent=state.shared, contract=self._contract, limits=self._study.federation
+                name, packed, report, sent=state.shared, contract=self._contract, limits=self._study.federation
             )
         except ContractError as problem:
             record["refused"][name] = str(problem)

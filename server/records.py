@@ -1,20 +1,29 @@
 """Requests and replies as Flower messages: the only place in this package that knows how they look on the wire."""
 
+from collections.abc import Mapping
+
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.common.serde import message_to_proto
 
 from fedsurg.errors import ContractError
-from fedsurg.sharing.protocol import ORIGIN, REPORT, REQUEST, UPDATE, Report, Request
-from fedsurg.sharing.update import Update, WireTensor
+from fedsurg.sharing.protocol import LAYOUT, ORIGIN, REPORT, REQUEST, UPDATE, VECTOR, Report, Request
+from fedsurg.sharing.update import Packed, Update
+
+Fields = Mapping[str, object]
 
 
 class Outgoing:
     """One request to many sites: the tensors are copied once, all messages share them."""
 
     def __init__(self, request: Request, update: Update, deadline_s: float) -> None:
-        arrays = {name: Array(dtype, shape, "raw", data) for name, (dtype, shape, data) in update.to_wire().items()}
+        packed = update.pack()
+        vector = Array(packed.dtype, (update.layout.size,), "raw", packed.data)
         self._content = RecordDict(
-            {UPDATE: ArrayRecord(arrays, keep_input=False), REQUEST: ConfigRecord({**request.facts()})}
+            {
+                UPDATE: ArrayRecord({VECTOR: vector}, keep_input=False),
+                LAYOUT: ConfigRecord({"names": list(packed.names), "shapes": list(packed.shapes)}),
+                REQUEST: ConfigRecord({**request.facts()}),
+            }
         )
         self._round, self._ttl = request.round, deadline_s
 
@@ -29,8 +38,8 @@ class Outgoing:
         )
 
 
-def read_reply(message: Message) -> tuple[str, dict[str, WireTensor], Report]:
-    """A site's name, raw tensors and report.
+def read_reply(message: Message) -> tuple[str, Packed, Report]:
+    """A site's name, its update as it came, and its report.
 
     Raises:
         ContractError: the reply is an error, or lacks or adds a record or field.
@@ -38,15 +47,20 @@ def read_reply(message: Message) -> tuple[str, dict[str, WireTensor], Report]:
     if message.has_error():
         raise ContractError(f"the site failed: {str(message.error.reason)[:200]}; its own log says why")
     content = message.content
-    if set(content) != {UPDATE, REPORT, ORIGIN} or UPDATE not in content.array_records:
-        raise ContractError(f"the reply has the records {sorted(content)}, expected {sorted((UPDATE, REPORT, ORIGIN))}")
-    name = content.config_records[ORIGIN].get("site") if ORIGIN in content.config_records else None
-    if not isinstance(name, str) or not 0 < len(name) <= 64 or len(content.config_records[ORIGIN]) != 1:
+    expected = {UPDATE, LAYOUT, REPORT, ORIGIN}
+    if set(content) != expected or list(content.array_records.get(UPDATE, {})) != [VECTOR]:
+        raise ContractError(f"the reply has the records {sorted(content)}, expected {sorted(expected)}")
+    origin: Fields = content.config_records.get(ORIGIN, {})
+    layout: Fields = content.config_records.get(LAYOUT, {})
+    name = origin.get("site")
+    if not isinstance(name, str) or not 0 < len(name) <= 64 or len(origin) != 1:
         raise ContractError("the reply does not say which site it is from")
-    wire: dict[str, WireTensor] = {
-        key: (array.dtype, tuple(array.shape), array.data) for key, array in content.array_records[UPDATE].items()
-    }
-    return name, wire, Report.from_facts(content.metric_records.get(REPORT, {}))
+    names, shapes = layout.get("names"), layout.get("shapes")
+    if not isinstance(names, list) or not isinstance(shapes, list) or len(layout) != 2:
+        raise ContractError("the reply does not say which tensors it holds")
+    vector = content.array_records[UPDATE][VECTOR]
+    packed = Packed(tuple(map(str, names)), tuple(map(str, shapes)), vector.data, vector.dtype)
+    return name, packed, Report.from_facts(content.metric_records.get(REPORT, {}))
 
 
 def message_bytes(message: Message) -> int:

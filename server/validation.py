@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fedsurg.errors import ContractError
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.protocol import Report
-from fedsurg.sharing.update import Update, WireTensor
+from fedsurg.sharing.update import Packed, Update
 from fedsurg.study.config import FederationConfig
 
 
@@ -20,7 +20,7 @@ class Accepted:
 
 def check_reply(
     site: str,
-    wire: dict[str, WireTensor],
+    packed: Packed,
     report: Report,
     *,
     sent: Update,
@@ -42,7 +42,7 @@ def check_reply(
             f"claims {report.samples} samples, allowed are {limits.minimum_samples} to {limits.max_samples}"
         )
     # 2.
-    update = Update.from_wire(wire, contract)
+    update = Update.unpack(packed, contract)
     # 3.
     moved = update.distance(sent)
     if not moved <= limits.max_update_norm:

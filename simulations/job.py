@@ -151,7 +151,7 @@ class Bench:
 
     def first(self, contract: Contract) -> ServerState:
         """The server's state before round 1: the start's shared tensors."""
-        return ServerState(0, Update({name: self._initial(name).numpy() for name in contract.shared}))
+        return ServerState(0, Update.of({name: self._initial(name).numpy() for name in contract.shared}))
 
     def _initial(self, name: str) -> Tensor:
         if name not in self.start:

@@ -5,14 +5,15 @@ errors can hold paths and case names, which stay in the site's own log.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedsurg.errors import ContractError
-from fedsurg.sharing.protocol import ORIGIN, REPORT, REQUEST, UPDATE, Request
-from fedsurg.sharing.update import WireTensor
+from fedsurg.sharing.contract import BYTES_PER_VALUE
+from fedsurg.sharing.protocol import LAYOUT, ORIGIN, REPORT, REQUEST, UPDATE, VECTOR, Request
+from fedsurg.sharing.update import Packed
 from site_client.engine import SiteEngine
 
 log = logging.getLogger("fedsurg.site")
@@ -43,18 +44,26 @@ def answer(engine: SiteEngine, content: RecordDict) -> RecordDict:
     Raises:
         ContractError: the message lacks a record, or the engine refuses it.
     """
-    if REQUEST not in content.config_records or UPDATE not in content.array_records:
+    if REQUEST not in content.config_records or VECTOR not in content.array_records.get(UPDATE, {}):
         raise ContractError(f"the message lacks the records {REQUEST!r} and {UPDATE!r}")
     request = Request.from_facts(content.config_records[REQUEST])
-    wire: dict[str, WireTensor] = {
-        name: (array.dtype, tuple(array.shape), array.data) for name, array in content.array_records[UPDATE].items()
-    }
-    update, report = engine.work(request, wire)
-    tensors = update.to_wire() if update else {}
+    update, report = engine.work(request, _packed(content))
+    packed = update.pack() if update else Packed((), (), b"")
+    vector = Array(packed.dtype, (len(packed.data) // BYTES_PER_VALUE,), "raw", packed.data)
     return RecordDict(
         {
-            UPDATE: ArrayRecord({n: Array(d, s, "raw", b) for n, (d, s, b) in tensors.items()}, keep_input=False),
+            UPDATE: ArrayRecord({VECTOR: vector}, keep_input=False),
+            LAYOUT: ConfigRecord({"names": list(packed.names), "shapes": list(packed.shapes)}),
             REPORT: MetricRecord({**report.facts()}),
             ORIGIN: ConfigRecord({"site": engine.name}),
         }
     )
+
+
+def _packed(content: RecordDict) -> Packed:
+    vector = content.array_records[UPDATE][VECTOR]
+    layout: Mapping[str, object] = content.config_records.get(LAYOUT, {})
+    names, shapes = layout.get("names"), layout.get("shapes")
+    if not isinstance(names, list) or not isinstance(shapes, list):
+        raise ContractError("the message does not say which tensors it holds")
+    return Packed(tuple(map(str, names)), tuple(map(str, shapes)), vector.data, vector.dtype)

@@ -28,7 +28,7 @@ from fedsurg.methods.registry import Plan
 from fedsurg.models.network import build_network
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.protocol import Report, Request
-from fedsurg.sharing.update import Update, WireTensor
+from fedsurg.sharing.update import Packed, Update
 from fedsurg.tensor_file import read_tensors, write_tensors
 from site_client.private_state import PrivateState, PrivateStore
 
@@ -76,7 +76,7 @@ class SiteEngine:
         self._optimiser = self._new_optimiser()
         self._round = -1  # the round whose private state is in memory; -1: none, look on disk
 
-    def work(self, request: Request, wire: Mapping[str, WireTensor]) -> tuple[Update | None, Report]:
+    def work(self, request: Request, packed: Packed) -> tuple[Update | None, Report]:
         """Answer one request.
 
         1. Refuse a request of another study or contract, and tensors that break the contract.
@@ -92,7 +92,7 @@ class SiteEngine:
         started = time.perf_counter()
         waited = self._loader.waited_s
         self._check(request)
-        take_shared(self.network, Update.from_wire(wire, self.contract))
+        take_shared(self.network, Update.unpack(packed, self.contract))
         self._restore(request.round)
         scored = time.perf_counter()
         received = self._validate(request)

@@ -65,7 +65,7 @@ def take_shared(network: SegmentationNetwork, update: Update) -> None:
 def give_shared(network: SegmentationNetwork, contract: Contract) -> Update:
     """A network's shared tensors as an update."""
     tensors = network.tensors()
-    return Update({name: tensors[name].detach().cpu().float().contiguous().numpy().copy() for name in contract.shared})
+    return Update.of({name: tensors[name].detach().cpu().float().numpy() for name in contract.shared})
 
 
 class Broadcast:

@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, fields
 
 from fedsurg.errors import ContractError
 
-UPDATE, REQUEST, REPORT, ORIGIN = "update", "request", "report", "origin"  # names of the records in a message
+# Names of the records in a message; UPDATE holds the one array VECTOR, LAYOUT its tensors' names and shapes.
+UPDATE, LAYOUT, REQUEST, REPORT, ORIGIN = "update", "layout", "request", "report", "origin"
+VECTOR = "vector"
 
 Scalar = str | int | float | bool
 
