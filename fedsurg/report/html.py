@@ -41,12 +41,14 @@ def write_report(run: Path) -> Path:
         RunError: the folder is no run, a file in it is damaged or missing, or the reports cannot be written.
     """
     content = Run.read(run)
-    write_atomic(run / FULL, _render(content, shareable=False))
-    write_atomic(run / SHAREABLE, _render(redacted(content), shareable=True))
+    shareable = redacted(content)
+    charts = _charts(shareable)  # drawn once for both, from the run that holds nothing to hide
+    write_atomic(run / FULL, _render(content, charts, shareable=False))
+    write_atomic(run / SHAREABLE, _render(shareable, charts, shareable=True))
     return run / FULL
 
 
-def _render(run: Run, *, shareable: bool) -> str:
+def _render(run: Run, charts: Context, *, shareable: bool) -> str:
     pages = Environment(
         loader=PackageLoader("fedsurg.report", "."),
         autoescape=True,
@@ -56,27 +58,24 @@ def _render(run: Run, *, shareable: bool) -> str:
     )
     names = ("percent", "interval", "points", "size", "duration", "plural", "method_name", "typeset")
     pages.filters |= {name: getattr(wording, name) for name in names}
-    return pages.get_template("template.html.j2").render(_context(run, shareable=shareable))
+    return pages.get_template("template.html.j2").render(charts | _context(run, shareable=shareable))
 
 
 def _context(run: Run, *, shareable: bool) -> Context:
     sites = site_table(run)
     headline = sites.query("headline")
-    overall, rounds, methods = method_table(run), round_table(run), run.methods
+    overall = method_table(run)
     return {
         "run": run,
         "info": run.info,
         "shareable": shareable,
         "story": paragraph(run),
-        "colours": {method: index % figures.PALETTE for index, method in enumerate(methods)},
+        "colours": {method: index % figures.PALETTE for index, method in enumerate(run.methods)},
         "methods": _records(overall),
         "site_names": list(dict.fromkeys(headline.sort_values(["role", "site"])["site"])),
         "cells": {(row["method"], row["site"]): row for row in _records(headline)},
         "best": {measure: _best(headline, overall, measure) for measure in ("iou", "dice")},
         "details": _records(sites),
-        "intervals": Markup(figures.site_intervals(headline, methods)),
-        "curves": Markup(figures.validation_curves(rounds, methods)),
-        "losses": Markup(figures.loss_curves(rounds, server_table(run), methods)),
         "contracts": _contracts(run),
         "matrix": _matrix(run),
         "times": _times(run),
@@ -86,6 +85,15 @@ def _context(run: Run, *, shareable: bool) -> Context:
             (name, label_colour(index)) for index, name in enumerate(run.info.study.task.classes) if index
         ],
         "settings": _flat({key: value for key, value in run.info.settings.items() if key != "sites"}),
+    }
+
+
+def _charts(run: Run) -> Context:
+    rounds = round_table(run)
+    return {
+        "intervals": Markup(figures.site_intervals(site_table(run).query("headline"), run.methods)),
+        "curves": Markup(figures.validation_curves(rounds, run.methods)),
+        "losses": Markup(figures.loss_curves(rounds, server_table(run), run.methods)),
     }
 
 
