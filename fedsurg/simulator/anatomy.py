@@ -7,7 +7,7 @@ from fedsurg.simulator.fields import Rng, fractal
 from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import Floats, Mesh, frame_along, grid, loft, rotation, translation
 from fedsurg.simulator.motion import View
-from fedsurg.simulator.profiles import AnatomyProfile
+from fedsurg.simulator.profiles import BLUISH, FASCIA, GREY, AnatomyProfile
 from fedsurg.simulator.tissue import Surface, draw_tissue, finish, make_bed, paint
 
 MESH_STEP = 5  # texels per mesh edge: finer relief is shading only
@@ -26,6 +26,8 @@ def draw_anatomy(profile: AnatomyProfile, view: View, distance: float, n: int, r
     bodies = [Body(_bed_mesh(surface).moved(pose), _coat(surface), 0)]
     for _ in range(int(rng.integers(profile.organs[0], profile.organs[1] + 1))):
         bodies.append(_organ(profile, view, distance, n // 2, rng))
+    if rng.random() < profile.strands:
+        bodies += [_strand(profile, view, distance, n // 3, rng) for _ in range(int(rng.integers(1, 4)))]
     if rng.random() < profile.clutter:
         bodies += _wires(view, distance, rng) if profile.eye else _clips(view, distance, rng)
     return bodies
@@ -67,6 +69,24 @@ def _organ(profile: AnatomyProfile, view: View, distance: float, n: int, rng: Rn
     sunk = high * rng.uniform(-0.1, 0.7)
     lying = frame_along((rng.normal(), rng.normal(), 0.2 * rng.normal()), rng.uniform(0, 6.3))
     return Body(mesh.moved(translation((*spot, distance + sunk)) @ lying), _coat(surface), 0)
+
+
+def _strand(profile: AnatomyProfile, view: View, distance: float, n: int, rng: Rng) -> Body:
+    """A ligament, duct or vessel along the bed: slim and straight enough to be taken for a shaft."""
+    long = view.half_width * distance * rng.uniform(0.4, 1.5)
+    half = distance * np.exp(rng.uniform(np.log(0.012), np.log(0.07)))
+    tissue = (FASCIA, GREY, BLUISH)[int(rng.integers(3))] if rng.random() < 0.6 else draw_tissue(profile, rng)
+    colour, relief = paint(tissue, rng, n)
+    surface = finish(relief, colour, profile, rng, long)
+    along = np.linspace(-1, 1, 40)
+    bend = rng.uniform(0.0, 0.3) * long * np.sin(rng.uniform(1, 5) * along + rng.uniform(0, 6))
+    dip = rng.uniform(0.0, 2.0) * half * np.sin(rng.uniform(1, 4) * along + rng.uniform(0, 6))
+    thick = half * (0.6 + rng.uniform(0.1, 1.0) * fractal(rng, 40, 5, slope=2.5)[:, 0])
+    flat = rng.uniform(0.4, 1.0)
+    mesh = loft(np.stack([long * along, bend, dip], 1), np.stack([thick, flat * thick], 1), up=(0.0, 0.0, 1.0))
+    spot = rng.uniform(-0.8, 0.8, 2) * (view.half_width, view.half_height) * distance
+    place = translation((*spot, distance * rng.uniform(0.88, 1.0))) @ rotation(2, rng.uniform(0, 2 * np.pi))
+    return Body(mesh.moved(place), _coat(surface), 0)
 
 
 def _displaced(mesh: Mesh, relief: Floats) -> Mesh:

@@ -76,7 +76,7 @@ def draw_clip(profile: AnatomyProfile, seeds: ClipSeeds, height: int, width: int
     view = View(tangent, tangent * height / width)
     anatomy = np.random.default_rng(derived_seed("case", seeds.case))
     distance = float(anatomy.uniform(*profile.distance_mm))
-    texels = fft.next_fast_len(int(np.clip(2.1 * max(height, width), 96, 640)), real=True)
+    texels = fft.next_fast_len(int(np.clip(1.8 * max(height, width), 96, 640)), real=True)
     still = draw_anatomy(profile, view, distance, texels, anatomy)
     tray = np.random.default_rng(derived_seed("tools", seeds.case))
     rng = np.random.default_rng(derived_seed("clip", seeds.clip))

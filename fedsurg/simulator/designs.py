@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedsurg.simulator import eye_tools
 from fedsurg.simulator.fields import Rng
 from fedsurg.simulator.finishes import Finish, draw_finish
-from fedsurg.simulator.instruments import CLASPER, SHAFT, WRIST, Instrument, Joint, Piece
+from fedsurg.simulator.instruments import CLASPER, SHAFT, SHAFT_LENGTH, WRIST, Instrument, Joint, Piece
 from fedsurg.simulator.materials import Material
 from fedsurg.simulator.meshes import Mesh, bar, disc, joined, lathe, loft
 from fedsurg.simulator.profiles import Style
 
-SHAFT_LENGTH = 400.0  # longer than any view, so that every shaft leaves the picture
 PRINT_LENGTH = 110.0
 
 
@@ -38,10 +38,10 @@ def draw_instrument(style: Style, radius: float, rng: Rng) -> Instrument:
         "stapler": _stapler,
         "hook": _hook,
         "tube": _tube,
-        "probe": _probe,
-        "forceps": _forceps,
-        "cannula": _cannula,
-        "injector": _injector,
+        "probe": eye_tools.probe,
+        "forceps": eye_tools.forceps,
+        "cannula": eye_tools.cannula,
+        "injector": eye_tools.injector,
     }
     return builders[style](radius, rng)
 
@@ -50,14 +50,14 @@ def _robotic(r: float, rng: Rng) -> Instrument:
     finish = draw_finish(rng, bright=0.3)
     wrist = rng.uniform(1.4, 2.6) * r
     collar = rng.uniform(0.8, 2.2) * r
+    jaw = _draw_jaw(r, rng)
     pieces = [
         Piece(_rod(r, -SHAFT_LENGTH, -collar - 0.4 * r), finish.shaft, SHAFT, "shaft"),
         Piece(_collar(r, collar, rng), finish.metal, WRIST, "shaft"),
         *_wrist_block(r, wrist, finish, rng),
-        *_jaws(_draw_jaw(r, rng), finish.jaw, finish.metal, r),
+        *_jaws(jaw, finish.jaw, finish.metal, r),
     ]
-    jaw_length = 2.6 * r
-    return Instrument(pieces, r, wrist, wrist + jaw_length, rng.uniform(0.3, 1.1), (0.02, rng.uniform(0.3, 1.1)))
+    return Instrument(pieces, r, wrist, wrist + jaw.length, rng.uniform(0.3, 1.1), (0.02, rng.uniform(0.3, 1.1)))
 
 
 def _collar(r: float, length: float, rng: Rng) -> Mesh:
@@ -241,71 +241,6 @@ def _tube(r: float, rng: Rng) -> Instrument:
     if rng.random() < 0.7:
         holes = [disc((0, s * 0.93 * r, -k * 1.3 * r), 1, 0.3 * r, 0.18 * r) for k in (1, 2, 3) for s in (-1, 1)]
         pieces.append(Piece(joined(holes), finish.dark, SHAFT, "shaft"))
-    return Instrument(pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
-
-
-def _probe(r: float, rng: Rng) -> Instrument:
-    """An eye handpiece: a needle, perhaps in a sleeve, that widens to a handle."""
-    finish = draw_finish(rng, bright=0.8)
-    needle, cone, handle = rng.uniform(6, 14), rng.uniform(2, 8), r * rng.uniform(2, 6)
-    sleeve = finish.accent if rng.random() < 0.4 else finish.metal
-    back = [(-SHAFT_LENGTH, handle), (-needle - cone, handle), (-needle, 1.2 * r), (-needle, 1.2 * r)]
-    pieces = [
-        Piece(lathe(back), finish.shaft, SHAFT, "shaft"),
-        Piece(lathe([(-needle, r), (-1.5, 0.9 * r), (-1.5, 0.9 * r)]), sleeve, WRIST, "shaft"),
-        Piece(lathe([(-1.5, 0.6 * r), (0, 0.5 * r)]), finish.metal, CLASPER, "shaft"),
-    ]
-    return Instrument(pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
-
-
-def _forceps(r: float, rng: Rng) -> Instrument:
-    """Eye forceps: two slim legs that meet at the tip."""
-    finish = draw_finish(rng, bright=0.9)
-    legs, slim = rng.uniform(14, 24), r * rng.uniform(0.5, 0.9)
-    wide = slim * rng.uniform(1.0, 2.2)
-    spread = rng.uniform(0.02, 0.05)
-    pieces: list[Piece] = []
-    joints: tuple[tuple[Joint, int], ...] = (("jaw_a", 1), ("jaw_b", -1))
-    for joint, side in joints:
-        bow = [(side * (slim * 0.6 + spread * legs * 0.6 * s * (1 - s) * 4), 0, legs * s) for s in np.linspace(0, 1, 7)]
-        front, back = bow[4:], bow[:5]
-        pieces.append(Piece(loft(back, [(slim, wide)] * 5, sides=8), finish.metal, WRIST, joint))
-        sizes = [(slim * s, wide * s) for s in (1.0, 0.7, 0.35)]
-        pieces.append(Piece(loft(front, sizes, sides=8), finish.metal, CLASPER, joint))
-    rod = lathe([(-SHAFT_LENGTH, 2.5 * wide), (-legs, 2.0 * wide), (-legs, 2.0 * wide), (-legs + 1, 1.2 * wide)])
-    pieces.append(Piece(rod, finish.shaft, SHAFT, "shaft"))
-    return Instrument(pieces, r, -legs, 0.0, 0.0, (0.0, rng.uniform(0.03, 0.16)))
-
-
-def _cannula(r: float, rng: Rng) -> Instrument:
-    """A thin bent tube."""
-    finish = draw_finish(rng, bright=0.8)
-    thin, tip, bend = r * rng.uniform(0.5, 0.9), rng.uniform(4, 10), rng.uniform(0.1, 0.9)
-    joint = (-np.sin(bend) * tip, 0.0, -np.cos(bend) * tip)
-    neck = (joint[0], 0.0, joint[2] - rng.uniform(8, 18))
-    pieces = [
-        Piece(
-            loft([joint, (0, 0, 0)], [(thin, thin), (thin * 0.8,) * 2], sides=10),
-            finish.metal,
-            CLASPER,
-            "shaft",
-        ),
-        Piece(loft([neck, joint], [(thin * 1.1,) * 2] * 2, sides=10), finish.metal, WRIST, "shaft"),
-        Piece(loft([(neck[0], 0, -SHAFT_LENGTH), neck], [(thin * 2.5,) * 2] * 2), finish.shaft, SHAFT, "shaft"),
-    ]
-    return Instrument(pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
-
-
-def _injector(r: float, rng: Rng) -> Instrument:
-    """A lens injector: wide pale plastic with a narrowing nozzle and a coloured plunger inside."""
-    finish = draw_finish(rng, bright=1.0)
-    pale = Material("plastic", (0.45, 0.5, 0.5) if rng.random() < 0.7 else (0.2, 0.45, 0.6), 0.12)
-    wide, nozzle = r * rng.uniform(3, 5), rng.uniform(4, 9)
-    pieces = [
-        Piece(lathe([(-SHAFT_LENGTH, wide), (-nozzle - 6, wide), (-nozzle - 2, 1.6 * r)]), pale, SHAFT, "shaft"),
-        Piece(lathe([(-nozzle - 2, 1.6 * r), (-nozzle, 1.5 * r)]), finish.accent, WRIST, "shaft"),
-        Piece(lathe([(-nozzle, 1.4 * r), (0, 1.0 * r)]), pale, CLASPER, "shaft"),
-    ]
     return Instrument(pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
 
 

@@ -8,9 +8,9 @@ from fedsurg.simulator.tissue import Surface, finish
 
 GLOBE_RADIUS = 12.0  # millimetres, like all lengths here
 CORNEA_RADIUS = 7.8
-IRISES = ("#7d8f8a", "#8a9aa5", "#6b5a3c", "#4a3423", "#a8a58a", "#5f7a86", "#9a9a7c")
+IRISES = ("#8f9488", "#98988f", "#7a6a4c", "#5a4433", "#a8a58a", "#7f8880", "#9a9a7c", "#b0a98c")
 PUPILS = ("#8a3a1c", "#a8552f", "#5a1410", "#9a8f7c", "#c2a88a", "#1a0d0c", "#7a6a55", "#b5603c")
-SKINS = ("#3a2a22", "#8a5f45", "#1f2a26", "#20303a", "#5f3f2f", "#2a2016", "#6e5a48")
+SKINS = ("#2a1d18", "#7a5440", "#101814", "#141c22", "#4f3427", "#1f1810", "#6e5a48", "#3a2a22")
 
 
 def make_eye(profile: AnatomyProfile, rng: Rng, n: int, extent: float) -> Surface:
@@ -29,7 +29,7 @@ def make_eye(profile: AnatomyProfile, rng: Rng, n: int, extent: float) -> Surfac
     colour = _bubbles(rng, colour, x, y, limbus)
     height, colour = _lids(rng, height, colour, x, y)
     surface = finish(height - GLOBE_RADIUS, colour, profile, rng, extent)
-    return Surface(surface.height, surface.colour, surface.bump * rng.uniform(0.1, 0.8), surface.roughness, extent)
+    return Surface(surface.height, surface.colour, surface.bump * rng.uniform(0.05, 0.5), surface.roughness, extent)
 
 
 def _sclera(rng: Rng, n: int, radius: Field, limbus: float) -> Field:
@@ -45,12 +45,14 @@ def _sclera(rng: Rng, n: int, radius: Field, limbus: float) -> Field:
 
 def _iris_and_pupil(rng: Rng, colour: Field, radius: Field, angle: Field, limbus: float) -> Field:
     n = radius.shape[0]
-    pupil = limbus * rng.uniform(0.4, 0.78)
+    pupil = limbus * rng.uniform(0.48, 0.86)
     rays = 0.5 + 0.5 * np.sin(angle * rng.integers(30, 70) + 6 * fractal(rng, n, 6))
-    iris = linear(str(rng.choice(IRISES)))[None, None] * (0.6 + 0.5 * rays * fractal(rng, n, 12))[..., None]
+    streaks = rng.uniform(0.05, 0.45) * rays * fractal(rng, n, 12)
+    iris = linear(str(rng.choice(IRISES))) * (0.75 + streaks)[..., None]
     grey = linear(str(rng.choice(["#b5b0a0", "#8f9a96", "#c9bfa8", "#7a6f5f"])))
-    ring = _step(limbus - radius, 0.5) * _step(radius - limbus * rng.uniform(0.86, 0.95), 0.5)
-    colour = _blend(colour, iris, _step(limbus - radius, 0.5))
+    soft = rng.uniform(0.4, 1.4)
+    ring = _step(limbus - radius, soft) * _step(radius - limbus * rng.uniform(0.8, 0.95), 0.5)
+    colour = _blend(colour, iris, _step(limbus - radius, soft))
     colour = _blend(colour, grey, ring * rng.uniform(0.4, 1.0))
     lens = linear(str(rng.choice(PUPILS))) * rng.uniform(0.5, 1.3)
     clouds = above(fractal(rng, n, rng.uniform(5, 16), slope=2.2), rng.uniform(0, 0.5), 0.4)
@@ -80,16 +82,16 @@ def _bubbles(rng: Rng, colour: Field, x: Field, y: Field, limbus: float) -> Fiel
 def _lids(rng: Rng, height: Field, colour: Field, x: Field, y: Field) -> tuple[Field, Field]:
     """Skin or drape around an almond-shaped opening."""
     n = height.shape[0]
-    tall, wide = rng.uniform(8.5, 14.0), rng.uniform(12, 19)
-    gap = tall * (1 - np.abs(x / wide) ** rng.uniform(1.9, 3.2)) - np.abs(y - rng.normal(0, 1.0))
-    gap = gap + 1.5 * (fractal(rng, n, 5, slope=3) - 0.5)
-    outside = _step(-gap, rng.uniform(0.4, 1.5))
+    tall, wide = rng.uniform(9.0, 14.0), rng.uniform(13, 26)
+    gap = tall * (1 - np.abs(x / wide) ** rng.uniform(2.0, 4.0)) - np.abs(y - rng.normal(0, 1.0))
+    gap = gap + rng.uniform(0.5, 4.0) * (fractal(rng, n, 4, slope=3) - 0.5)
+    outside = _step(-gap, rng.uniform(0.5, 3.0))
     skin = linear(str(rng.choice(SKINS))) * rng.uniform(0.3, 1.3)
     other = linear(str(rng.choice(SKINS))) * rng.uniform(0.3, 1.3)
     cover = _blend(np.broadcast_to(skin, colour.shape), other, fractal(rng, n, 5, slope=2.4))
     edge = np.exp(-((gap / rng.uniform(0.4, 1.0)) ** 2))
-    colour = _blend(_blend(colour, cover, outside), linear("#c9907a"), edge * rng.uniform(0.2, 0.9))
-    folds = rng.uniform(0.5, 2.5) * fractal(rng, n, rng.uniform(2, 6), slope=3.2)
+    colour = _blend(_blend(colour, cover, outside), linear("#c9907a"), edge * rng.uniform(0.0, 0.8))
+    folds = rng.uniform(0.1, 1.2) * fractal(rng, n, rng.uniform(2, 6), slope=3.2)
     floor = GLOBE_RADIUS * rng.uniform(0.55, 0.8)
     raised = np.maximum(height, floor) + rng.uniform(0.5, 2.0) + folds
     return smooth(height * (1 - outside) + raised * outside, 0.003), colour

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedsurg.simulator.fields import Rng
+from fedsurg.simulator.fields import Rng, above, fractal
 from fedsurg.simulator.materials import Material
 
 
@@ -34,14 +34,21 @@ def draw_finish(rng: Rng, *, bright: float = 0.25) -> Finish:
 def metal(rng: Rng) -> Material:
     """Steel, from polished to brushed; a little warm or cold."""
     level = rng.uniform(0.45, 0.95)
-    tint = 1 + rng.normal(0, 0.03, 3)
+    tint = _tint(rng) * (1 + rng.normal(0, 0.03, 3))
     return Material("metal", _rgb(level * tint), float(rng.uniform(0.12, 0.45)))
 
 
 def plastic(rng: Rng, low: float, high: float) -> Material:
     """Near-neutral plastic with a reflectance between `low` and `high`."""
     level = np.exp(rng.uniform(np.log(low), np.log(high)))
-    return Material("plastic", _rgb(level * (1 + rng.normal(0, 0.06, 3))), float(rng.uniform(0.1, 0.45)))
+    return Material("plastic", _rgb(level * _tint(rng) * (1 + rng.normal(0, 0.06, 3))), float(rng.uniform(0.1, 0.45)))
+
+
+def _tint(rng: Rng) -> NDArray[np.float64]:
+    """Most instruments are neutral; some are warm, as if in the light that red tissue throws back."""
+    if rng.random() < 0.65:
+        return np.ones(3)
+    return 1 - rng.uniform(0.05, 0.4) * np.array([0.0, rng.uniform(0.4, 1.0), rng.uniform(0.6, 1.2)])
 
 
 def _shaft(rng: Rng, bright: float) -> Material:
@@ -81,6 +88,10 @@ def _marks(rng: Rng, base: Material, across: int = 48, along: int = 384) -> NDAr
     if rng.random() < 0.5:  # a printed name: blocks of random letters along the shaft
         for line in range(int(rng.integers(1, 4))):
             _letters(rng, picture, ink, (line * across // 3 + int(rng.integers(across))) % across)
+    if rng.random() < 0.3:  # blood and fluid left on it
+        film = above(fractal(rng, along, rng.uniform(4, 20), slope=2.4)[:, :across], rng.uniform(0.05, 0.4), 0.1)
+        stain = np.array([0.16, 0.02, 0.02]) * rng.uniform(0.5, 2.0)
+        picture += (film * rng.uniform(0.3, 0.9))[..., None] * (stain - picture)
     clipped: NDArray[np.float32] = np.clip(picture, 0.003, 0.95).astype(np.float32)
     return clipped
 

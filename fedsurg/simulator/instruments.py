@@ -12,7 +12,7 @@ from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import Floats, Mesh, joined, rotation, translation
 
 SHAFT, WRIST, CLASPER = 1, 2, 3
-PARTS = {"shaft": SHAFT, "wrist": WRIST, "clasper": CLASPER}
+SHAFT_LENGTH = 400.0  # longer than any view, so that every shaft leaves the picture
 Joint = Literal["shaft", "wrist", "jaw_a", "jaw_b"]
 
 

@@ -46,13 +46,13 @@ class Look:
 
 def draw_look(profile: AnatomyProfile, rng: Rng) -> Look:
     """A random camera for the profile."""
-    near = 4.0 if not profile.eye else 12.0
+    near = 4.0 if not profile.eye else 7.0
     round_view = rng.random() < profile.round_view
     dark_green = rng.random() < (0.6 if profile.eye else 0.05)
     return Look(
         view_deg=rng.uniform(*profile.view_deg),
         light=(rng.normal(0, near), rng.normal(0, near), rng.uniform(-4, 2)),
-        beam=rng.uniform(3.8, 8.0) if profile.eye else rng.uniform(30, 60),
+        beam=rng.uniform(3.8, 8.0) if profile.eye else rng.uniform(22, 60),
         ambient=rng.uniform(0.05, 0.6),
         exposure=float(np.exp(rng.uniform(np.log(0.10), np.log(0.34)))),
         gamma=rng.uniform(0.85, 1.2),

@@ -4,7 +4,7 @@ A profile holds ranges and choices; every case draws its own values from them, w
 trained on these pictures meets patients that no profile describes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from fedsurg.errors import SimulatorError
@@ -42,6 +42,7 @@ FASCIA = Tissue(("#dcc0b6", "#ecd8ce", "#c99a90", "#b8b4c4"), folds=0.5, vessels
 BEIGE = Tissue(("#c99778", "#b9805f", "#d9ae92", "#a5684f"), folds=0.8, vessels=0.2)
 GALL = Tissue(("#6d6a35", "#8a7a3a", "#4f4a2a", "#a08a4a"), folds=0.5, vessels=0.2)
 LUNG = Tissue(("#c97f86", "#b06a75", "#dfa9aa", "#7c4c5a"), lobes=0.3, folds=0.2, vessels=0.5)
+BLUISH = Tissue(("#8d90a6", "#727a94", "#a9abb9", "#5c6178"), folds=0.3, vessels=0.4)
 GREY = Tissue(("#9a9490", "#b8b0aa", "#77706c"), folds=0.4, vessels=0.4)
 
 
@@ -57,6 +58,7 @@ class AnatomyProfile:
         relief: height of the bed's hills as a share of its width.
         wetness: 0 dry to 1 dripping: decides the sharpness of the glare.
         blood, char, fibres: probability that a case shows them.
+        strands: probability of ligaments and ducts, as slim and often as pale as a shaft.
         clutter: probability of things that are no instrument: clips, thread, gauze.
         instruments: styles with their weights.
         counts: weights of 1, 2 and 3 instruments.
@@ -81,6 +83,7 @@ class AnatomyProfile:
     blood: float = 0.4
     char: float = 0.2
     fibres: float = 0.4
+    strands: float = 0.4
     clutter: float = 0.15
     counts: tuple[float, float, float] = (0.40, 0.45, 0.15)
     radius_mm: Range = (2.5, 4.5)
@@ -90,7 +93,7 @@ class AnatomyProfile:
     tilt_deg: float = 35.0
     round_view: float = 0.15
     haze: float = 0.15
-    eye: bool = field(default=False)
+    eye: bool = False
 
 
 _ROBOTIC: tuple[tuple[Style, float], ...] = (("robotic", 0.8), ("tube", 0.08), ("straight", 0.12))
@@ -145,7 +148,7 @@ _ALL = (
     AnatomyProfile(
         "prostate_fossa",
         "robot in the narrow pelvis: raw red tissue, fibres, blood, char",
-        tissues=((RAW, 3), (FASCIA, 2), (FAT, 1), (PALE_FAT, 1), (MUCOSA, 1)),
+        tissues=((RAW, 3), (FASCIA, 2), (FAT, 1), (PALE_FAT, 1), (MUCOSA, 1), (BLUISH, 0.4)),
         instruments=_ROBOTIC,
         relief=(0.05, 0.14),
         blood=0.7,
@@ -165,7 +168,7 @@ _ALL = (
     AnatomyProfile(
         "stomach",
         "robot over beige and pink ex-vivo tissue: folds and many small glints",
-        tissues=((BEIGE, 3), (MUCOSA, 2), (BOWEL, 2), (PALE_FAT, 1), (LIVER, 1), (GREY, 0.3)),
+        tissues=((BEIGE, 3), (MUCOSA, 2), (BOWEL, 2), (PALE_FAT, 1), (LIVER, 1), (FASCIA, 0.5), (GREY, 0.4)),
         instruments=(("robotic", 0.85), ("straight", 0.15)),
         wetness=(0.6, 1.0),
         blood=0.2,
@@ -174,7 +177,7 @@ _ALL = (
     AnatomyProfile(
         "thoracic",
         "thoracoscopy: mottled lung, pale pleura, dark spaces",
-        tissues=((LUNG, 4), (FASCIA, 2), (PALE_FAT, 1), (RAW, 1), (GREY, 1), (GALL, 0.5)),
+        tissues=((LUNG, 4), (FASCIA, 2), (PALE_FAT, 1), (RAW, 1), (GREY, 1), (BLUISH, 0.7), (GALL, 0.5)),
         instruments=_LAPAROSCOPIC,
         relief=(0.05, 0.14),
         organs=(0, 2),
@@ -186,10 +189,11 @@ _ALL = (
         tissues=((PALE_FAT, 1),),
         instruments=(("probe", 0.35), ("forceps", 0.3), ("cannula", 0.25), ("injector", 0.10)),
         organs=(0, 0),
+        strands=0.0,
         wetness=(0.7, 1.0),
         clutter=0.6,
         counts=(0.55, 0.4, 0.05),
-        radius_mm=(0.28, 0.6),
+        radius_mm=(0.18, 0.55),
         distance_mm=(160.0, 200.0),
         view_deg=(9.0, 14.0),
         tilt_deg=6.0,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import rank_filter
 
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.fields import Field
@@ -65,7 +66,7 @@ class Painter:
         spot = np.array(self.mi.render(scene, integrator=path, sensor=0, seed=seed, spp=SAMPLES), dtype=float)
         numbers, even = self._centres(scene)
         labels = np.array([0, *(body.label for body in (*still, *moving))], dtype=np.uint8)
-        return np.nan_to_num(spot) + self.look.ambient * even, labels[numbers]
+        return _without_fireflies(np.nan_to_num(spot)) + self.look.ambient * even, labels[numbers]
 
     def _centres(self, scene: Any) -> tuple[NDArray[np.int64], Field]:
         """What lies at each pixel's centre, found with one ray.
@@ -127,6 +128,14 @@ class Painter:
             "view_0": lens | {"sampler": {"type": "independent", "sample_count": SAMPLES}},
             "view_1": lens | {"sampler": centres},
         }
+
+
+def _without_fireflies(light: Field) -> Field:
+    """Dims single pixels that outshine all their neighbours: chance paths, not glints, which are wider."""
+    brightness = light.sum(axis=2)
+    second = rank_filter(brightness, -2, size=3, mode="nearest")
+    kept: Field = light * np.minimum(1.0, 1.3 * second / np.maximum(brightness, 1e-9))[..., None]
+    return kept
 
 
 def _to_renderer(mi: Any, mesh: Mesh, properties: Any) -> Any:
