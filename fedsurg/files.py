@@ -31,13 +31,14 @@ def write_atomic(path: Path, content: bytes | str, *, error: type[FedsurgError] 
         Path(temporary).replace(path)
         sync_folder(path.parent)
     except OSError as problem:
-        with contextlib.suppress(OSError):
-            if temporary:
-                Path(temporary).unlink()
         raise error(
             f"{path}: cannot be written ({problem.strerror or problem}); free some space or check permissions, "
             "the previous state is unchanged"
         ) from problem
+    finally:
+        with contextlib.suppress(OSError):  # after the rename there is none
+            if temporary:
+                Path(temporary).unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -46,7 +46,9 @@ class CheckpointStore:
         self._study, self._contract = study, contract
 
     def save(self, state: ServerState) -> None:
-        """Write the state, then the history as lines for people and programs.
+        """Write the history as lines for people and programs, then the state.
+
+        So the history is never behind: after a crash between the two, the repeated round replaces its line.
 
         Raises:
             CheckpointError: it cannot be written; the previous checkpoint is untouched.
@@ -60,9 +62,9 @@ class CheckpointStore:
             "history": list(state.history),
             "finished": state.finished,
         }
-        write_tensors(self.path, tensors, facts)
         lines = "".join(json.dumps(record) + "\n" for record in state.history)
         write_atomic(self._history, lines, error=CheckpointError)
+        write_tensors(self.path, tensors, facts)
 
     def load(self) -> ServerState | None:
         """The last state; none when there is no checkpoint yet.
@@ -73,11 +75,12 @@ class CheckpointStore:
         if not self.path.exists():
             return None
         tensors, facts = read_tensors(self.path)
-        if facts.get("study") != self._study or facts.get("contract") != self._contract.digest:
-            raise CheckpointError(
-                f"{self.path}: belongs to study {str(facts.get('study'))[:12]}, this one is {self._study[:12]}; "
-                "resume with the study it was made with, or choose another output folder"
-            )
+        for key, own in (("study", self._study), ("contract", self._contract.digest)):
+            if facts.get(key) != own:
+                raise CheckpointError(
+                    f"{self.path}: belongs to another {key} ({facts.get(key)}, this one is {own}); "
+                    "resume with the study and version it was made with, or choose another output folder"
+                )
         shared = {name: tensors[f"shared/{name}"].numpy() for name in self._contract.shared}
         step = {name.removeprefix("step/"): value for name, value in tensors.items() if name.startswith("step/")}
         return ServerState(

@@ -44,6 +44,7 @@ class Federation:
         first: the state before round 1, when there is no checkpoint.
         on_round: called with each finished round's record.
         stopped: asked between replies; true ends the run, which can be resumed.
+        turns: how many sites answer one after the other where they share a machine; each has the whole deadline.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class Federation:
         first: ServerState,
         on_round: Callable[[Record], None] = lambda record: None,
         stopped: Callable[[], bool] = lambda: False,
+        turns: int = 1,
     ) -> None:
         self._study, self._digest, self._contract, self._sites = study, digest, contract, sites
         self._quorum = min(study.quorum, sites)
+        self._deadline_s = study.federation.deadline_s * turns
         self._step, self._store, self._first = step, store, first
         self._on_round, self._stopped = on_round, stopped
 
@@ -113,7 +116,9 @@ class Federation:
         request = Request(self._digest, self._contract.digest, record["round"], "finish")
         for node, reply in self._exchange(grid, nodes, request, state, record):
             try:
-                site, _, report = read_reply(reply)
+                site, packed, report = read_reply(reply)
+                if packed.data or site in record["sites"]:
+                    raise ContractError("answered twice, or sent tensors that nobody asked for")
                 self._note(record, site, report)
             except ContractError as problem:
                 record["refused"][f"node {node}"] = str(problem)
@@ -126,7 +131,7 @@ class Federation:
         self, grid: Grid, nodes: list[int], request: Request, state: ServerState, record: Record
     ) -> Iterator[tuple[int, Message]]:
         """Send the request to all nodes and yield each reply as it comes, until the deadline."""
-        limit = self._study.federation.deadline_s
+        limit = self._deadline_s
         outgoing = Outgoing(request, state.shared, limit)
         messages = [outgoing.to(node) for node in nodes]
         record["bytes_out"] = message_bytes(messages[0])
@@ -172,7 +177,7 @@ class Federation:
         return float(accepted.report.samples) if self._study.federation.weights == "samples" else 1.0
 
     def _note(self, record: Record, site: str, report: Report) -> None:
-        facts = {key: None if math.isnan(value) else value for key, value in asdict(report).items()}
+        facts = {key: value if math.isfinite(value) else None for key, value in asdict(report).items()}
         record["sites"][site] = {
             "samples": report.samples,
             "train_loss": facts["train_loss"],

@@ -68,7 +68,7 @@ def _study(run_folder: Path) -> Study:
 
 
 def _benches(run_folder: Path, study: Study, device: str) -> list[Bench]:
-    folders = sorted(path for path in (run_folder / "runs").iterdir() if (path / "done.json").exists())
+    folders = sorted(path.parent for path in (run_folder / "runs").glob("*/done.json"))
     if not folders:
         raise RunError(f"{run_folder}: no method has finished there; go on with fedsurg simulate --resume")
     benches = []

@@ -8,7 +8,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -45,6 +45,7 @@ class InlineGrid(Grid):
         self._pending: dict[str, Message] = {}
         self._numbers = itertools.count(1)
         self._worker = _Worker()
+        self._silent: dict[int, Future[Message]] = {}  # nodes that are still busy with an earlier message
 
     def set_run(self, run: Run) -> None:
         """There is one run only."""
@@ -97,10 +98,14 @@ class InlineGrid(Grid):
 
     def _deliver(self, message: Message) -> Message:
         received = _over_the_wire(message)
-        context = self._contexts[message.metadata.dst_node_id]
+        node = message.metadata.dst_node_id
+        if node in self._silent and not self._silent[node].done():
+            return Message(Error(SITE_SILENT, "still busy with an earlier message"), reply_to=received)
+        answer = self._worker.start(lambda: self._app(received, self._contexts[node]))
         try:
-            reply = self._worker.call(lambda: self._app(received, context), self._deadline_s)
+            reply = answer.result(self._deadline_s)
         except TimeoutError:
+            self._silent[node] = answer
             self._worker = _Worker()  # the old one is still busy with the silent site
             return Message(Error(SITE_SILENT, f"no answer within {self._deadline_s:g} s"), reply_to=received)
         except BaseException as problem:
@@ -114,19 +119,19 @@ class _Worker:
     """One long-lived thread that runs calls, so that a caller can stop waiting for one."""
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[tuple[object, Future[Message]]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[tuple[Callable[[], Message], Future[Message]]] = queue.SimpleQueue()
         threading.Thread(target=self._run, daemon=True, name="site").start()
 
-    def call(self, function: object, timeout: float) -> Message:
+    def start(self, function: Callable[[], Message]) -> Future[Message]:
         future: Future[Message] = Future()
         self._calls.put((function, future))
-        return future.result(timeout)
+        return future
 
     def _run(self) -> None:
         while True:
             function, future = self._calls.get()
             try:
-                future.set_result(function())  # type: ignore[operator]
+                future.set_result(function())
             except BaseException as problem:
                 future.set_exception(problem)
 

@@ -3,8 +3,9 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ class Bench:
 
     def data(self, site: SiteConfig) -> SiteData:
         """A site's data, with this job's fold held out where the site trains."""
-        found = load_site(self.job.sites[site.name], self.study.task)
+        found = replace(load_site(self.job.sites[site.name], self.study.task), name=site.name)
         if self.job.fold is None or site.role == "unseen":
             return found
         return with_fold(found, case_folds(found, self.study.evaluation.folds)[self.job.fold])
@@ -197,7 +198,16 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
     step = bench.server(contract)
     store = CheckpointStore(job.folder / "server", bench.digest, contract)
     federation = Federation(
-        job.study, bench.digest, contract, bench.nodes, step, store, bench.first(contract), on_round, stopped
+        job.study,
+        bench.digest,
+        contract,
+        bench.nodes,
+        step,
+        store,
+        bench.first(contract),
+        on_round,
+        stopped,
+        turns=math.ceil(bench.nodes / (job.processes if job.engine == "ray" else 1)),
     )
     server_app = make_server_app(lambda context: federation)
     _BENCHES.clear()
@@ -231,7 +241,7 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
     }
     if site.role == "federated":
         vector = bench.vectors[site.name] if bench.plan.has_gate else None
-        tensors = personal.get(POOLED) or personal[site.name]
+        tensors = personal[POOLED if bench.plan.method.grouping == "pooled" else site.name]
         return [ScoredModel("personal", tensors, vector, bench.plan.has_adapters)]
     if "shared" not in bench.plan.scopes.values():
         return [ScoredModel(f"personal of {name}", tensors) for name, tensors in personal.items()]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedsurg.data.site import load_site
+from fedsurg.data.site import SiteData, load_site
 from fedsurg.errors import DataError
 from fedsurg.simulator import RenderRequest, cached
 from fedsurg.study.config import SiteConfig, Study
@@ -32,7 +32,7 @@ def prepare(study: Study, data: Path | None, cache: Path, device: str, progress:
     sites = {site.name: _site_folder(site, study, data, cache, progress) for site in study.sites}
     loaded = {name: load_site(folder, study.task) for name, folder in sites.items()}
     for site in study.sites:
-        _check_splits(site, study, loaded[site.name].cases("train"), loaded[site.name].cases("val"))
+        _check_splits(site, study, loaded[site.name])
     request = synthetic_request(study)
     synthetic = cached(
         request, cache / "synthetic", progress=lambda done, total: progress("synthetic video", done, total)
@@ -83,7 +83,13 @@ def _site_folder(site: SiteConfig, study: Study, data: Path | None, cache: Path,
     return data / (site.folder or site.name)
 
 
-def _check_splits(site: SiteConfig, study: Study, train: tuple[str, ...], val: tuple[str, ...]) -> None:
+def _check_splits(site: SiteConfig, study: Study, data: SiteData) -> None:
+    train, val, test = (data.cases(split) for split in ("train", "val", "test"))
+    if site.role == "unseen" and not (val or test):
+        raise DataError(
+            f"site {site.name!r} has no cases in split 'test' or 'val' to be scored on; "
+            "move a case there in its manifest"
+        )
     if site.role == "federated" and not study.evaluation.folds and not (train and val):
         empty = "val" if train else "train"
         raise DataError(

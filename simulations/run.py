@@ -98,7 +98,7 @@ def jobs_of(study: Study, prepared: Prepared, options: Options) -> list["Job"]:
     wrong = [fold for fold in options.folds if fold >= count]
     if wrong:
         raise RunError(f"--fold {wrong[0]}: the study has {count} folds, numbered from 0 (evaluation.folds)")
-    folds: tuple[int | None, ...] = options.folds or (tuple(range(count)) if count else (None,))
+    folds: tuple[int | None, ...] = tuple(dict.fromkeys(options.folds)) or (tuple(range(count)) if count else (None,))
     cells = [(method, fold) for fold in folds for method in study.methods]
     return [
         Job(
@@ -141,7 +141,7 @@ def _claim(options: Options, digest: str) -> float:
         return float(json.loads((out / "run.json").read_text())["wall_s"]) if (out / "run.json").exists() else 0.0
     except FileNotFoundError as problem:
         raise RunError(f"{out}: is no run folder, so there is nothing to resume; leave out --resume") from problem
-    except (OSError, KeyError, ValueError) as problem:
+    except (OSError, KeyError, TypeError, ValueError) as problem:
         raise RunError(f"{out}: cannot be used as a run folder ({problem}); choose another --out") from problem
 
 
@@ -158,8 +158,10 @@ def _run_jobs(jobs: list["Job"], options: Options, progress: Progress) -> None:
         _environment(OMP_NUM_THREADS=str(options.threads)),
         ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(rounds, stop)) as pool,
     ):
-        running = {pool.submit(_work, job): job for job in jobs}
+        running: dict[Future[None], Job] = {}
         try:
+            with _no_interrupt():
+                running.update({pool.submit(_work, job): job for job in jobs})
             _follow(running, rounds, progress)
         except BaseException as problem:
             stop.set()
@@ -222,6 +224,16 @@ def _work(job: "Job") -> None:
     from simulations.job import run_job
 
     run_job(job, lambda record: _rounds.put((job.name, record)), _stop.is_set)
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """New processes inherit that Ctrl-C waits: it must not reach them before they ignore it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

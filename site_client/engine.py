@@ -140,6 +140,9 @@ class SiteEngine:
             )
         if request.contract != self.contract.digest:
             raise ContractError("the request has another sharing contract; use the same fedsurg version at both ends")
+        rounds = self._plan.study.federation.rounds
+        if request.round > (rounds if request.work == "train" else rounds + 1):
+            raise ContractError(f"the request is to {request.work} in round {request.round}, the study has {rounds}")
 
     def _restore(self, number: int) -> None:
         """Private state and optimiser as they were before round `number`."""
@@ -178,7 +181,8 @@ class SiteEngine:
 
     def _validate(self, request: Request) -> Quick:
         config = self._plan.study.evaluation
-        if request.work != "finish" and request.round % config.every:
+        last = request.work == "finish"
+        if not last and request.round % config.every:
             return Quick()
         scores = [
             quick_validation(
@@ -187,7 +191,7 @@ class SiteEngine:
                 dataset.site.labels,
                 LossWeights.of(self._plan.study.local),
                 device=self._device,
-                max_frames=config.max_frames,
+                max_frames=0 if last else config.max_frames,
                 mode=self._plan.study.local.mixed_precision,
             )
             for dataset in self._validation

@@ -5,6 +5,7 @@ message. Two rounds are kept: when the server lost a round, the site goes back w
 """
 
 import contextlib
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from fedsurg.errors import CheckpointError
 from fedsurg.tensor_file import read_tensors, write_tensors
+
+log = logging.getLogger("fedsurg.site")
 
 KEPT_ROUNDS = 2
 _NAME = re.compile(r"round-(\d{6})\.safetensors")
@@ -62,7 +65,10 @@ class PrivateStore:
         Raises:
             CheckpointError: the file is damaged or belongs to another study or site.
         """
-        for late in (found for found in self._rounds() if found >= number):
+        found = self._rounds()
+        if number > 1 and found and found[0] >= number:
+            log.warning("site %s: no private state is left from before round %s; it begins anew", self._site, number)
+        for late in (late for late in found if late >= number):
             (self._folder / f"round-{late:06d}.safetensors").unlink()
         rounds = self._rounds()
         return self._read(rounds[-1]) if rounds else None

@@ -51,7 +51,7 @@ class Optimiser:
         self._adamw.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = float(nn.utils.clip_grad_norm_(list(self._parameters.values()), self._clip))
-        if not math.isfinite(norm):
+        if not (math.isfinite(norm) and math.isfinite(float(loss.detach()))):
             return math.inf
         for group, factor in zip(self._adamw.param_groups, self._factors, strict=True):
             group["lr"] = self._rate * share * factor

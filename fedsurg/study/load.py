@@ -1,6 +1,7 @@
 """Reading a study file: every mistake names its key, the value found and what is allowed."""
 
 import difflib
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +41,8 @@ def parse_study(text: str, source: str, *, overrides: Mapping[str, Any] | None =
     for key, value in (overrides or {}).items():
         _set(values, key, value)
     try:
-        study = Study.model_validate(values)
+        # Strict, so that "12" is no number; by way of JSON, whose lists may stand for tuples.
+        study = Study.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as problem:
         raise StudyError(f"{source}: " + "; ".join(_explain(error) for error in problem.errors())) from None
     _check_names(study, source)
@@ -55,16 +57,23 @@ def study_digest(study: Study) -> str:
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
     *tables, last = key.split(".")
     for table in tables:
-        values = values.setdefault(table, {})
+        if not isinstance(values.setdefault(table, {}), dict):
+            return  # an ill-typed table, about which the checks say more
+        values = values[table]
     values[last] = value
 
 
 def _check_names(study: Study, source: str) -> None:
     from fedsurg.simulator.profiles import PROFILES
 
+    known = ", ".join(sorted(METHODS))
+    if not study.methods:
+        raise StudyError(f"{source}: methods: is empty; name at least one of {known}")
     for method in study.methods:
         if method not in METHODS:
-            raise StudyError(f"{source}: methods: {method!r} is unknown; known: {', '.join(sorted(METHODS))}")
+            raise StudyError(f"{source}: methods: {method!r} is unknown; known: {known}")
+        if study.methods.count(method) > 1:
+            raise StudyError(f"{source}: methods: {method!r} appears {study.methods.count(method)} times; keep one")
     tables = [("synthetic.profiles", study.synthetic.profiles)]
     tables += [(f"sites[{s.name}].simulate.profiles", s.simulate.profiles) for s in study.sites if s.simulate]
     for key, profiles in tables:
