@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 
 from fedsurg.errors import StudyError
 from fedsurg.files import digest_of
-from fedsurg.methods.registry import METHODS
 from fedsurg.study.config import Study
 
 
@@ -64,6 +63,7 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _check_names(study: Study, source: str) -> None:
+    from fedsurg.methods.registry import METHODS  # it imports the study's types
     from fedsurg.simulator.profiles import PROFILES
 
     known = ", ".join(sorted(METHODS))

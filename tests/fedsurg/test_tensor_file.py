@@ -1,0 +1,33 @@
+"""Tensor files: what goes in comes out, damage is named."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedsurg.errors import CheckpointError
+from fedsurg.tensor_file import read_tensors, write_tensors
+
+
+def test_what_goes_in_comes_out(tmp_path: Path) -> None:
+    image = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    tensors = {"a": image, "b": torch.tensor([1.0, float("nan")], dtype=torch.float64), "c": torch.ones(3)[::2]}
+    write_tensors(tmp_path / "file", tensors, {"round": 3, "name": "ü", "none": None})
+    found, facts = read_tensors(tmp_path / "file")
+    assert facts == {"round": 3, "name": "ü", "none": None}
+    assert list(found) == ["a", "b", "c"]
+    for name, value in tensors.items():
+        torch.testing.assert_close(found[name], value.contiguous(), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "text", "empty"])
+def test_a_damaged_file(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "state.safetensors"
+    write_tensors(path, {"a": torch.ones(100)}, {})
+    if damage == "missing":
+        path.unlink()
+    else:
+        content = path.read_bytes()
+        path.write_bytes({"truncated": content[:-1], "text": b"hello, this is text", "empty": b""}[damage])
+    with pytest.raises(CheckpointError, match=r"state\.safetensors: cannot be read .*delete it or restore it"):
+        read_tensors(path)
