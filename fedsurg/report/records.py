@@ -115,6 +115,7 @@ class Round(Record):
     sites: dict[str, SiteRound] = {}
     refused: dict[str, str] = {}
     server: Numbers = {}
+    work: str = "train"  # "finish": the last average was delivered and scored, nothing was trained
     bytes_out: int = 0
     bytes_in: int = 0
     seconds: Numbers = {}

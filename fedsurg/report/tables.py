@@ -144,7 +144,8 @@ def _select(scores: DataFrame, sites: DataFrame) -> DataFrame:
 def _method_row(run: Run, method: str, sites: DataFrame) -> dict[str, object]:
     unseen = set(sites.loc[sites["role"] == "unseen", "site"])
     iou, dice = (federation_summary(sites, unseen, measure) for measure in ("iou", "dice"))
-    rounds = [entry for one in run.of(method) for entry in one.rounds]
+    trained = [[entry for entry in one.rounds if entry.work == "train"] for one in run.of(method)]
+    rounds = [entry for one in trained for entry in one]
     return {
         "method": method,
         "dice": dice.mean,
@@ -154,7 +155,7 @@ def _method_row(run: Run, method: str, sites: DataFrame) -> dict[str, object]:
         "spread_iou": iou.spread,
         "unseen_dice": _mean(list(dice.unseen.values())),
         "unseen_iou": _mean(list(iou.unseen.values())),
-        "rounds": min((len(one.rounds) for one in run.of(method)), default=0),
+        "rounds": min((len(one) for one in trained), default=0),
         "refused": sum(len(entry.refused) for entry in rounds),
         "bytes_out": _mean([entry.bytes_out for entry in rounds]),
         "bytes_in": _mean([entry.bytes_in for entry in rounds]),
