@@ -1,0 +1,53 @@
+"""Methods are rows: what each shares, which private parts it has, what its server does."""
+
+from collections.abc import Callable
+
+import pytest
+
+from fedsurg.methods import METHODS, plan
+from fedsurg.methods.registry import PARTS
+from fedsurg.study import Study
+
+SHARED = {
+    "local": set(),
+    "central": set(PARTS),
+    "fedavg": set(PARTS),
+    "fedavg-server": set(PARTS),
+    "feddp": set(PARTS) - {"query"},
+    "fedst": set(PARTS) - {"query", "gate", "adapters"},
+    "fedst-lite": {"encoder", "temporal"},
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_what_a_method_shares(name: str) -> None:
+    scopes = METHODS[name].scopes({})
+    assert {part for part, scope in scopes.items() if scope == "shared"} == SHARED[name]
+    assert set(scopes.values()) <= {"shared", "site"}
+
+
+def test_every_row_is_under_its_own_name() -> None:
+    assert all(row.name == name and row.summary for name, row in METHODS.items())
+    assert set(SHARED) <= set(METHODS)
+
+
+def test_who_has_gate_adapters_and_server_step() -> None:
+    assert {name for name in SHARED if METHODS[name].gate} == {"fedst", "fedst-lite"}
+    assert {name for name in SHARED if METHODS[name].adapters} == {"fedst", "fedst-lite"}
+    assert {name: METHODS[name].server for name in SHARED if METHODS[name].server != "none"} == {
+        "fedavg-server": "finetune",
+        "fedst": "serq",
+        "fedst-lite": "serq",
+    }
+    assert [name for name in SHARED if METHODS[name].grouping == "pooled"] == ["central"]
+
+
+def test_the_study_overrides_scopes_and_parts(tiny_study: Callable[..., Study]) -> None:
+    study = tiny_study(sharing={"query": "frozen"}, network__gate__enabled=False, network__adapters__enabled=False)
+    applied = plan(study, "fedst")
+    assert applied.scopes["query"] == "frozen"
+    assert applied.scopes["encoder"] == "shared"
+    assert not applied.has_gate
+    assert not applied.has_adapters
+    assert plan(tiny_study(), "fedst").has_gate
+    assert not plan(tiny_study(), "fedavg").has_gate

@@ -1,0 +1,178 @@
+"""A study file is checked once; every mistake names its file, key, what was found and what is allowed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedsurg.errors import StudyError
+from fedsurg.study import Study, load_study, study_digest
+from fedsurg.study.load import parse_study
+
+SITES = """
+[[sites]]
+name = "north"
+procedure = "laparoscopic cholecystectomy"
+[[sites]]
+name = "south"
+procedure = "robotic partial nephrectomy"
+"""
+HEAD = 'name = "trial"\nseed = 7\n'
+
+
+def parse(head: str = HEAD, tables: str = "", sites: str = SITES, **overrides: Any) -> Study:
+    return parse_study(head + tables + sites, "trial.toml", overrides={k.replace("__", "."): overrides[k] for k in overrides})
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[3] / "studies").glob("*.toml")), ids=lambda path: path.name)
+def test_every_shipped_study_is_valid(file: Path) -> None:
+    assert load_study(file).name == file.stem
+
+
+def test_reads_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "trial.toml"
+    path.write_text(HEAD + SITES)
+    study = load_study(path, overrides={"federation.rounds": 3})
+    assert (study.name, study.seed, study.federation.rounds) == ("trial", 7, 3)
+    assert [site.name for site in study.federated] == ["north", "south"]
+    assert study.quorum == 2
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ("[federation]\nround = 3", r"federation\.round: unknown key; did you mean 'rounds'\? allowed here: deadline_s,"),
+        ("[learning]\nrate = 1", r"learning: unknown key; .*allowed here: evaluation, federation, local,"),
+        ("[local.augmentation]\nflips = true", r"local\.augmentation\.flips: unknown key; did you mean 'flip'\?"),
+        ("[federation]\nrounds = '3'", r"federation\.rounds: found '3'; input should be a valid integer"),
+        ("[federation]\nrounds = 2.5", r"federation\.rounds: found 2\.5; input should be a valid integer"),
+        ("[federation]\nrounds = true", r"federation\.rounds: found True; input should be a valid integer"),
+        ("[federation]\nrounds = 0", r"federation\.rounds: found 0; input should be greater than 0"),
+        ("[federation]\nrounds = 1979-05-27", r"federation\.rounds: found '1979-05-27'; input should be a valid int"),
+        ("[federation]\nweights = 'equal'", r"federation\.weights: found 'equal'; input should be 'uniform' or 'samples'"),
+        ("[federation]\ndeadline_s = inf", r"federation\.deadline_s: found inf; input should be a finite number"),
+        ("[local]\nlearning_rate = nan", r"local\.learning_rate: found nan; input should be a finite number"),
+        ("[federation]\nquorum = 3", r"federation\.quorum is 3, but only 2 sites are federated"),
+        ("[federation]\nquorum = -1", r"federation\.quorum: found -1; input should be greater than or equal to 0"),
+        ("[task]\nclasses = ['a', 'a']", r"task: classes must be two or more different names, got \['a', 'a'\]"),
+        ("[task]\nincludes = {x = ['y']}", r"task: includes names \['x'\], which are no classes of"),
+        ("[task]\nimage_size = [16, 64]", r"task\.image_size\.0: found 16; input should be greater than or equal to 32"),
+        ("[network.temporal]\nchannels = 66", r"network\.temporal: channels \(66\) must be a multiple of heads \(4\)"),
+        ("[sharing]\nneck = 'site'", r"sharing\.neck.*: found 'neck'; input should be 'encoder', 'query'"),
+        ("[sharing]\nquery = 'secret'", r"sharing\.query: found 'secret'; input should be 'shared', 'site' or 'frozen'"),
+        ("[synthetic]\nprofiles = ['moon']", r"synthetic\.profiles: 'moon' is unknown; known: .*abdominal"),
+        ("[synthetic]\nprofiles = []", r"synthetic\.profiles: is empty; name at least one of .*abdominal"),
+        ("federation = 3", r"federation: found 3; "),
+    ],
+)
+def test_one_mistake(tables: str, message: str) -> None:
+    with pytest.raises(StudyError, match=rf"^trial\.toml: {message}"):
+        parse(tables=tables)
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ('["fedst", "fedmagic"]', r"methods: 'fedmagic' is unknown; known: central, fedavg, fedavg-server, feddp,"),
+        ("[]", "methods: is empty; name at least one of central, fedavg"),
+        ('["local", "fedst", "local"]', "methods: 'local' appears 2 times; keep one"),
+        ('"fedst"', r"methods: found 'fedst'; input should be a valid"),
+    ],
+)
+def test_bad_methods(methods: str, message: str) -> None:
+    with pytest.raises(StudyError, match=rf"^trial\.toml: {message}"):
+        parse(HEAD + f"methods = {methods}\n")
+
+
+@pytest.mark.parametrize(
+    ("sites", "message"),
+    [
+        (SITES.replace("south", "north"), r"sites: 'north' appears 2 times; site names must differ"),
+        (SITES.replace("south", "South Clinic"), r"sites\.1\.name: found 'South Clinic'; string should match"),
+        (SITES.replace("south", "../south"), r"sites\.1\.name: found '\.\./south'; string should match"),
+        (SITES + "roll = 'unseen'", r"sites\.1\.roll: unknown key; did you mean 'role'\?"),
+        (SITES + "role = 'watching'", r"sites\.1\.role: found 'watching'; input should be 'federated' or 'unseen'"),
+        (SITES + "simulate = {profiles = ['moon']}", r"sites\[south\]\.simulate\.profiles: 'moon' is unknown"),
+        (SITES + "simulate = {cases = 3}", r"sites\.1\.simulate\.profiles: is missing; add it"),
+        ("", "sites: none is federated; list at least one"),
+        (SITES.replace('"\n[', '"\nrole = "unseen"\n[') + 'role = "unseen"', "sites: none is federated"),
+    ],
+)
+def test_bad_sites(sites: str, message: str) -> None:
+    with pytest.raises(StudyError, match=rf"^trial\.toml: {message}"):
+        parse(sites=sites)
+
+
+def test_all_mistakes_at_once() -> None:
+    with pytest.raises(StudyError, match=r"seed: found 'x'.*; federation\.rounds: found 0;"):
+        parse('name = "trial"\nseed = "x"\n', "[federation]\nrounds = 0")
+
+
+def test_not_toml(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"^trial\.toml: is not valid TOML: .*line 1"):
+        parse("name = trial\n")
+    path = tmp_path / "binary.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StudyError, match=r"binary\.toml: cannot be read"):
+        load_study(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"none\.toml: cannot be read .*give the path of a study file"):
+        load_study(tmp_path / "none.toml")
+    with pytest.raises(StudyError, match="Is a directory"):
+        load_study(tmp_path)
+
+
+def test_overrides_are_checked_like_the_file() -> None:
+    assert parse(federation__rounds=9).federation.rounds == 9
+    assert parse(methods=["local"]).methods == ("local",)
+    with pytest.raises(StudyError, match=r"federation\.rounds: found 0"):
+        parse(federation__rounds=0)
+    with pytest.raises(StudyError, match=r"federation\.round: unknown key; did you mean 'rounds'"):
+        parse(federation__round=3)
+    with pytest.raises(StudyError, match=r"^trial\.toml: federation: found 3"):
+        parse(HEAD + "federation = 3\n", federation__rounds=3)
+
+
+def test_the_digest_ignores_order_comments_and_stated_defaults() -> None:
+    digest = study_digest(parse())
+    assert len(digest) == 64
+    assert study_digest(parse("seed = 7 # lucky\nname = 'trial'\n")) == digest
+    assert study_digest(parse(tables="[federation]\nrounds = 12\nquorum = 0\n[local]\nsteps = 10\n")) == digest
+    assert study_digest(parse(tables="[local]\nsteps = 10\n[federation]\nquorum = 0\nrounds = 12\n")) == digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 8},
+        {"name": "trial2"},
+        {"methods": ["fedavg"]},
+        {"federation__rounds": 13},
+        {"network__temporal__history_gradient": True},
+        {"server__serq__lambda_3": 0.2},
+        {"local__augmentation__hue": 0.06},
+        {"evaluation__folds": 2},
+        {"sharing__head": "site"},
+    ],
+    ids=str,
+)
+def test_any_other_value_is_another_digest(change: dict[str, Any]) -> None:
+    assert study_digest(parse(**change)) != study_digest(parse())
+
+
+def test_the_order_of_sites_matters() -> None:
+    first, second = SITES.split("[[sites]]")[1:]
+    assert study_digest(parse(sites=f"[[sites]]{second}[[sites]]{first}")) != study_digest(parse())
+
+
+def test_a_study_does_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        parse().seed = 8  # type: ignore[misc]
+
+
+def test_resolved_is_read_back_as_the_same_study(tiny_study: Callable[..., Study]) -> None:
+    study = tiny_study()
+    assert Study.model_validate(study.resolved()) == study
