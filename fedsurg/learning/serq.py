@@ -111,10 +111,12 @@ class DomainDescriptor(nn.Module):
     def forward(self, size: tuple[int, int]) -> Tensor:
         """D at a feature size (h, w): (1, c, h, w)."""
         bases: Tensor = self.bases
-        if bases.shape[0] and tuple(bases.shape[1:]) != size:
-            bases = F.interpolate(bases.unsqueeze(0), size, mode="bilinear", align_corners=False)[0]
-        spatial = torch.einsum("cr,rhw->chw", self.loadings, bases)
-        return (self.vector[:, None, None] + spatial).unsqueeze(0)
+        domain = self.vector[:, None, None].expand(-1, *size)
+        if bases.shape[0]:
+            if tuple(bases.shape[1:]) != size:
+                bases = F.interpolate(bases.unsqueeze(0), size, mode="bilinear", align_corners=False)[0]
+            domain = domain + torch.einsum("cr,rhw->chw", self.loadings, bases)
+        return domain.unsqueeze(0)
 
 
 class Serq:
@@ -183,11 +185,12 @@ class Serq:
         Raises:
             CheckpointError: a tensor is missing.
         """
-        for key, network in self._networks().items():
-            for name, value in network.items():
-                if f"{key}/{name}" not in tensors:
-                    raise CheckpointError(f"the server checkpoint lacks {key}/{name}; it belongs to another study")
-                value.data.copy_(tensors[f"{key}/{name}"])
+        own = {f"{key}/{name}": value for key, part in self._networks().items() for name, value in part.items()}
+        lacking = [name for name in (*own, "guard") if name not in tensors]
+        if lacking:
+            raise CheckpointError(f"the server checkpoint lacks {lacking[0]}; it belongs to another study")
+        for name, value in own.items():
+            value.data.copy_(tensors[name])
         self._optimise_global.load_tensors(_below("optimise_global/", tensors))
         self._optimise_pre.load_tensors(_below("optimise_pre/", tensors))
         self._first_variance, self._stopped = float(tensors["guard"][0]), bool(tensors["guard"][1])
