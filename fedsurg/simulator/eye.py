@@ -33,7 +33,7 @@ def make_eye(profile: AnatomyProfile, rng: Rng, n: int, extent: float) -> Surfac
 
 
 def _sclera(rng: Rng, n: int, radius: Field, limbus: float) -> Field:
-    white = linear(str(rng.choice(["#e8d8c8", "#f0e4da", "#d9b8a5", "#dcc9b0"])))
+    white = linear(str(rng.choice(["#efdcc6", "#f0e4da", "#e5bfa8", "#e8d3b0"])))
     red = linear(str(rng.choice(["#b5524a", "#c27a68", "#a83a38"])))
     far = np.clip((radius - limbus) / 8, 0, 1) * rng.uniform(0.2, 0.9)
     colour = _blend(np.broadcast_to(white, (n, n, 3)), red, far * fractal(rng, n, 4))
@@ -92,9 +92,9 @@ def _lids(rng: Rng, height: Field, colour: Field, x: Field, y: Field) -> tuple[F
     edge = np.exp(-((gap / rng.uniform(0.4, 1.0)) ** 2))
     colour = _blend(_blend(colour, cover, outside), linear("#c9907a"), edge * rng.uniform(0.0, 0.8))
     folds = rng.uniform(0.1, 1.2) * fractal(rng, n, rng.uniform(2, 6), slope=3.2)
-    floor = GLOBE_RADIUS * rng.uniform(0.55, 0.8)
+    floor = GLOBE_RADIUS * rng.uniform(0.45, 0.75)
     raised = np.maximum(height, floor) + rng.uniform(0.5, 2.0) + folds
-    return smooth(height * (1 - outside) + raised * outside, 0.003), colour
+    return smooth(height * (1 - outside) + raised * outside, 0.01), colour
 
 
 def _step(value: Field, softness: float) -> Field:

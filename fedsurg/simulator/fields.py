@@ -10,6 +10,8 @@ from scipy.special import ndtr
 
 Field = NDArray[np.float64]
 Rng = np.random.Generator
+SMOOTH_SLOPE = 2.2  # from here on noise has no fine detail
+MOST_BRANCHINGS = 3  # of a vessel; each level has about twice as many branches
 
 
 def fractal(rng: Rng, n: int, cells: float, *, slope: float = 2.0, stretch: float = 1.0) -> Field:
@@ -17,9 +19,14 @@ def fractal(rng: Rng, n: int, cells: float, *, slope: float = 2.0, stretch: floa
 
     Larger `slope` is smoother. `stretch` > 1 draws it out along the second axis (fibres).
     """
-    fy, fx = np.meshgrid(np.fft.fftfreq(n, 1 / n), np.fft.rfftfreq(n, 1 / n) * stretch, indexing="ij")
-    waves = rng.standard_normal((2, *fx.shape))
-    spectrum = (waves[0] + 1j * waves[1]) * (fx**2 + fy**2 + cells**2) ** (-slope / 2)
+    if slope >= SMOOTH_SLOPE and n >= 128 and cells < n / 16:  # has no detail that half the size would lose
+        half = Image.fromarray(fractal(rng, n // 2, cells, slope=slope, stretch=stretch).astype(np.float32))
+        enlarged: Field = np.clip(np.asarray(half.resize((n, n), Image.Resampling.BICUBIC), float), 0, 1)
+        return enlarged
+    fy = np.fft.fftfreq(n, 1 / n).astype(np.float32)[:, None]
+    fx = (np.fft.rfftfreq(n, 1 / n) * stretch).astype(np.float32)
+    waves = rng.standard_normal((n, 2 * len(fx)), dtype=np.float32).view(np.complex64)
+    spectrum = waves * (fx**2 + fy**2 + np.float32(cells**2)) ** np.float32(-slope / 2)
     spectrum[0, 0] = 0
     noise = fft.irfft2(spectrum, s=(n, n))
     uniform: Field = ndtr(noise / (noise.std() + 1e-12))
@@ -33,38 +40,45 @@ def above(field: Field, share: float, softness: float = 0.05) -> Field:
 
 
 def cells(rng: Rng, n: int, count: int, *, wobble: float = 0.03) -> tuple[NDArray[np.int64], Field]:
-    """Warped Voronoi cells: index of the cell (n, n) and a dome (n, n), 0 at its border and 1 well inside."""
-    seeds = rng.random((count, 2))
-    axis = (np.arange(n) + 0.5) / n
-    where = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)
-    shift = [fractal(rng, n, 5, slope=3) - 0.5 for _ in range(2)]
-    where = (where + 2 * wobble * np.stack(shift, -1)) % 1.0
-    neighbours = 2 if count > 1 else 1
-    distance, index = cKDTree(seeds, boxsize=1.0).query(where.reshape(-1, 2), k=neighbours)
+    """Warped Voronoi cells: index of the cell (n, n) and a dome (n, n), 0 at its border and 1 well inside.
+
+    Searched on every second pixel only: it is the slowest of the fields, and its users blur it.
+    """
     if count == 1:
         return np.zeros((n, n), np.int64), np.ones((n, n))
+    half = (n + 1) // 2
+    seeds = rng.random((count, 2))
+    axis = (np.arange(half) + 0.5) / half
+    where = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)
+    shift = [fractal(rng, half, 5, slope=3) - 0.5 for _ in range(2)]
+    where = (where + 2 * wobble * np.stack(shift, -1)) % 1.0
+    distance, index = cKDTree(seeds, boxsize=1.0).query(where.reshape(-1, 2), k=2)
     gap = (distance[:, 1] - distance[:, 0]) * np.sqrt(count)
     dome = np.sqrt(np.clip(gap / 0.9, 0, 1))
-    return index[:, 0].reshape(n, n).astype(np.int64), dome.reshape(n, n)
+    return _doubled(index[:, 0].reshape(half, half), n).astype(np.int64), _doubled(dome.reshape(half, half), n)
+
+
+def _doubled(field: Field, n: int) -> Field:
+    return field.repeat(2, axis=0).repeat(2, axis=1)[:n, :n]
 
 
 def vessels(rng: Rng, n: int, trunks: int, width: float) -> Field:
     """Branching vessels, 1 on their centre lines; `width` is the trunk's in pixels."""
     canvas = Image.new("L", (n, n), 0)
     draw = ImageDraw.Draw(canvas)
-    stack = [(*(rng.random(2) * n), rng.uniform(0, 2 * np.pi), width, 0) for _ in range(trunks)]
+    stack = [(rng.random(2) * n, rng.uniform(0, 2 * np.pi), width, 0) for _ in range(trunks)]
     while stack:
-        x, y, heading, thick, depth = stack.pop()
-        curl = rng.normal(0, 0.03)
-        for _ in range(int(rng.uniform(14, 40))):
-            heading += curl + rng.normal(0, 0.22)
-            to_x, to_y = x + np.cos(heading) * n / 60, y + np.sin(heading) * n / 60
-            draw.line([(x, y), (to_x, to_y)], fill=int(110 + 145 * min(1.0, thick / 2)), width=max(1, round(thick)))
-            x, y = to_x, to_y
-            thick *= 0.985
-            if depth < 4 and rng.random() < 0.09:
-                turn = rng.choice([-1, 1]) * rng.uniform(0.4, 1.1)
-                stack.append((x, y, heading + turn, thick * 0.65, depth + 1))
+        start, bearing, thick, depth = stack.pop()
+        steps = int(rng.uniform(14, 40))
+        headings = bearing + np.cumsum(rng.normal(rng.normal(0, 0.03), 0.22, steps))
+        moves = np.stack([np.cos(headings), np.sin(headings)], axis=1) * n / 60
+        points = start + np.concatenate([np.zeros((1, 2)), np.cumsum(moves, axis=0)])
+        draw.line(points.ravel().tolist(), fill=int(110 + 145 * min(1.0, thick / 2)), width=max(1, round(thick)))
+        if depth == MOST_BRANCHINGS:
+            continue
+        for step in np.flatnonzero(rng.random(steps) < 0.08):
+            turn = rng.choice([-1, 1]) * rng.uniform(0.4, 1.1)
+            stack.append((points[step], headings[step] + turn, thick * 0.65, depth + 1))
     drawn: Field = gaussian_filter(np.asarray(canvas, float) / 255, 0.6)
     return drawn
 

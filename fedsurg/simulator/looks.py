@@ -58,7 +58,7 @@ def draw_look(profile: AnatomyProfile, rng: Rng) -> Look:
         gamma=rng.uniform(0.85, 1.2),
         contrast=rng.uniform(0.0, 0.6),
         white=_three(np.exp(rng.normal(0, 0.09, 3))),
-        shadow=_three(rng.uniform(0, 0.03, 3) * ((0.3, 1.6, 0.5) if dark_green else (1, 1, 1))),
+        shadow=_three(rng.uniform(0, 0.025, 3) * ((0.3, 1.2, 0.5) if dark_green else (1, 1, 1))),
         saturation=rng.uniform(0.7, 1.35),
         vignette=rng.uniform(0.0, 0.6),
         circle=rng.uniform(0.80, 0.98) if round_view else 2.0,

@@ -6,7 +6,7 @@ from fedsurg.errors import SimulatorError
 from fedsurg.files import digest_of
 from fedsurg.simulator.profiles import profile_named
 
-SIMULATOR_VERSION = 2  # part of every digest: raise it whenever pictures change
+SIMULATOR_VERSION = 3  # part of every digest: raise it whenever pictures change
 SMALLEST_SIDE = 16  # pixels; nothing can be recognised below
 
 

@@ -142,5 +142,6 @@ def _jittered(colour: Field, rng: Rng) -> Field:
 
 
 def _mix(low: ArrayLike, high: ArrayLike, share: Field) -> Field:
-    mixed: Field = np.asarray(low) * (1 - share[..., None]) + np.asarray(high) * share[..., None]
+    base = np.asarray(low)
+    mixed: Field = base + share[..., None] * (np.asarray(high) - base)
     return mixed
