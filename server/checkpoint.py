@@ -81,6 +81,9 @@ class CheckpointStore:
                     f"{self.path}: belongs to another {key} ({facts.get(key)}, this one is {own}); "
                     "resume with the study and version it was made with, or choose another output folder"
                 )
+        lacking = [name for name in self._contract.shared if f"shared/{name}" not in tensors]
+        if lacking:
+            raise CheckpointError(f"{self.path}: lacks shared/{lacking[0]}; delete it or restore it from a backup")
         shared = {name: tensors[f"shared/{name}"].numpy() for name in self._contract.shared}
         step = {name.removeprefix("step/"): value for name, value in tensors.items() if name.startswith("step/")}
         return ServerState(

@@ -145,9 +145,7 @@ def start(cache: Path, synthetic: Path, tiny_study: Callable[..., "Study"]) -> P
     from simulations.preparation import synthetic_request
 
     study = tiny_study()
-    made = make_start(
-        study, synthetic, synthetic_request(study).digest(), cache / "starts", device=torch.device("cpu")
-    )
+    made = make_start(study, synthetic, synthetic_request(study).digest(), cache / "starts", device=torch.device("cpu"))
     return cache / "starts" / f"start-{made.digest[:16]}.safetensors"
 
 

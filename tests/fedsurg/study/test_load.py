@@ -22,10 +22,14 @@ HEAD = 'name = "trial"\nseed = 7\n'
 
 
 def parse(head: str = HEAD, tables: str = "", sites: str = SITES, **overrides: Any) -> Study:
-    return parse_study(head + tables + sites, "trial.toml", overrides={k.replace("__", "."): overrides[k] for k in overrides})
+    return parse_study(
+        head + tables + sites, "trial.toml", overrides={k.replace("__", "."): overrides[k] for k in overrides}
+    )
 
 
-@pytest.mark.parametrize("file", sorted((Path(__file__).parents[3] / "studies").glob("*.toml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "file", sorted((Path(__file__).parents[3] / "studies").glob("*.toml")), ids=lambda path: path.name
+)
 def test_every_shipped_study_is_valid(file: Path) -> None:
     assert load_study(file).name == file.stem
 
@@ -42,7 +46,10 @@ def test_reads_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ("[federation]\nround = 3", r"federation\.round: unknown key; did you mean 'rounds'\? allowed here: deadline_s,"),
+        (
+            "[federation]\nround = 3",
+            r"federation\.round: unknown key; did you mean 'rounds'\? allowed here: deadline_s,",
+        ),
         ("[learning]\nrate = 1", r"learning: unknown key; .*allowed here: evaluation, federation, local,"),
         ("[local.augmentation]\nflips = true", r"local\.augmentation\.flips: unknown key; did you mean 'flip'\?"),
         ("[federation]\nrounds = '3'", r"federation\.rounds: found '3'; input should be a valid integer"),
@@ -50,17 +57,26 @@ def test_reads_a_file(tmp_path: Path) -> None:
         ("[federation]\nrounds = true", r"federation\.rounds: found True; input should be a valid integer"),
         ("[federation]\nrounds = 0", r"federation\.rounds: found 0; input should be greater than 0"),
         ("[federation]\nrounds = 1979-05-27", r"federation\.rounds: found '1979-05-27'; input should be a valid int"),
-        ("[federation]\nweights = 'equal'", r"federation\.weights: found 'equal'; input should be 'uniform' or 'samples'"),
+        (
+            "[federation]\nweights = 'equal'",
+            r"federation\.weights: found 'equal'; input should be 'uniform' or 'samples'",
+        ),
         ("[federation]\ndeadline_s = inf", r"federation\.deadline_s: found inf; input should be a finite number"),
         ("[local]\nlearning_rate = nan", r"local\.learning_rate: found nan; input should be a finite number"),
         ("[federation]\nquorum = 3", r"federation\.quorum is 3, but only 2 sites are federated"),
         ("[federation]\nquorum = -1", r"federation\.quorum: found -1; input should be greater than or equal to 0"),
         ("[task]\nclasses = ['a', 'a']", r"task: classes must be two or more different names, got \['a', 'a'\]"),
         ("[task]\nincludes = {x = ['y']}", r"task: includes names \['x'\], which are no classes of"),
-        ("[task]\nimage_size = [16, 64]", r"task\.image_size\.0: found 16; input should be greater than or equal to 32"),
+        (
+            "[task]\nimage_size = [16, 64]",
+            r"task\.image_size\.0: found 16; input should be greater than or equal to 32",
+        ),
         ("[network.temporal]\nchannels = 66", r"network\.temporal: channels \(66\) must be a multiple of heads \(4\)"),
         ("[sharing]\nneck = 'site'", r"sharing\.neck.*: found 'neck'; input should be 'encoder', 'query'"),
-        ("[sharing]\nquery = 'secret'", r"sharing\.query: found 'secret'; input should be 'shared', 'site' or 'frozen'"),
+        (
+            "[sharing]\nquery = 'secret'",
+            r"sharing\.query: found 'secret'; input should be 'shared', 'site' or 'frozen'",
+        ),
         ("[synthetic]\nprofiles = ['moon']", r"synthetic\.profiles: 'moon' is unknown; known: .*abdominal"),
         ("[synthetic]\nprofiles = []", r"synthetic\.profiles: is empty; name at least one of .*abdominal"),
         ("federation = 3", r"federation: found 3; "),
