@@ -87,7 +87,7 @@ class Federation:
     def _round(self, grid: Grid, nodes: list[int], state: ServerState, number: int) -> ServerState:
         """Ask, check and average as replies come in, let the server step learn, save."""
         started = time.perf_counter()
-        mean, record = RunningMean(), self._new_record(number)
+        mean, record = RunningMean(), self._new_record(number, "train")
         request = Request(self._digest, self._contract.digest, number)
         for node, reply in self._exchange(grid, nodes, request, state, record):
             self._take(node, reply, state, mean, record)
@@ -112,7 +112,7 @@ class Federation:
 
     def _finish(self, grid: Grid, nodes: list[int], state: ServerState) -> ServerState:
         """Deliver the last average: sites score it and keep their personalised model; their replies hold no tensors."""
-        record = self._new_record(self._study.federation.rounds + 1)
+        record = self._new_record(self._study.federation.rounds + 1, "finish")
         request = Request(self._digest, self._contract.digest, record["round"], "finish")
         for node, reply in self._exchange(grid, nodes, request, state, record):
             try:
@@ -213,9 +213,10 @@ class Federation:
                 )
             time.sleep(0.2)
 
-    def _new_record(self, number: int) -> Record:
+    def _new_record(self, number: int, work: str) -> Record:
         return {
             "round": number,
+            "work": work,
             "sites": {},
             "refused": {},
             "server": {},

@@ -56,7 +56,11 @@ METHODS: dict[str, Method] = {
         Method("local", "each site alone", site=frozenset(PARTS)),
         Method("central", "all sites' data in one place: the upper bound", grouping="pooled"),
         Method("fedavg", "everything shared, averaged (McMahan 2017)"),
-        Method("fedavg-server", "fedavg, then fine-tuned on synthetic video: the control for SERQ", server="finetune"),
+        Method(
+            "fedavg-server",
+            "fedavg, then fine-tuned on synthetic video: the control for SERQ",
+            server="finetune",
+        ),
         Method("feddp", "private query projections alone (FedDP)", site=_parts("query")),
         Method(
             "fedst",
