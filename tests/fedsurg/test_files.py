@@ -16,7 +16,7 @@ def test_writes_and_makes_folders(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a" / "b" / "file.txt", "text")
     write_atomic(tmp_path / "a" / "b" / "file.txt", b"\x00\xff")
     assert (tmp_path / "a" / "b" / "file.txt").read_bytes() == b"\x00\xff"
-    assert os.listdir(tmp_path / "a" / "b") == ["file.txt"]
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["file.txt"]
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -27,7 +27,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(CheckpointError, match=r"file: cannot be written \(No space left on device\); free some space"):
         write_atomic(path, "new", error=CheckpointError)
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_stopped_write_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +39,7 @@ def test_a_stopped_write_leaves_no_temporary_file(tmp_path: Path, monkeypatch: p
     with pytest.raises(KeyboardInterrupt):
         write_atomic(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_file_in_the_way_of_a_folder(tmp_path: Path) -> None:

@@ -98,8 +98,8 @@ def test_the_disk_is_full(store: CheckpointStore, monkeypatch: pytest.MonkeyPatc
     found = store.load()
     assert found is not None
     assert found.round == 3
-    assert sorted(os.listdir(store.path.parent)) == ["checkpoint.safetensors"]
-    assert sorted(os.listdir(store.path.parent.parent)) == ["history.jsonl", "server"]
+    assert sorted(path.name for path in store.path.parent.iterdir()) == ["checkpoint.safetensors"]
+    assert sorted(path.name for path in store.path.parent.parent.iterdir()) == ["history.jsonl", "server"]
 
 
 def test_the_history_is_never_behind_the_state(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,188 @@
+"""The site engine: what it refuses, what it keeps, what it gives."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fedsurg.errors import CheckpointError, ContractError, FederationError
+from fedsurg.learning.serq import give_shared
+from fedsurg.sharing.protocol import Request
+from fedsurg.sharing.update import Packed, Update
+from site_client.engine import SiteEngine
+
+MakeEngine = Callable[..., SiteEngine]
+RequestOf = Callable[..., Request]
+
+
+def packed(engine: SiteEngine) -> Packed:
+    return give_shared(engine.network, engine.contract).pack()
+
+
+def copy(engine: SiteEngine) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in engine.network.tensors().items()}
+
+
+def test_a_round_of_work(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    engine = make_engine()
+    before, sent = copy(engine), packed(engine)
+    update, report = engine.work(request_of(engine, 1), sent)
+    assert update is not None
+    assert update.pack().names == tuple(engine.contract.shared)
+    assert update.distance(Update.unpack(sent, engine.contract)) > 0
+    assert report.samples == 4
+    assert all(math.isfinite(value) for value in report.facts().values())
+    assert report.data_s <= report.train_s
+    after = copy(engine)
+    queries = [name for name, entry in engine.contract.site.items() if entry.part == "query"]
+    assert all(not torch.equal(before[name], after[name]) for name in queries if name.endswith("weight"))
+    (state,) = (engine.folder / "private").iterdir()
+    assert state.name == "round-000001.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"study": "other"}, "the request is of study other, this site runs study; get the coordinator's study file"),
+        ({"contract": "other"}, "another sharing contract; use the same fedsurg version at both ends"),
+        ({"round": 3}, "the request is to train in round 3, the study has 2"),
+        ({"round": 4, "work": "finish"}, "the request is to finish in round 4, the study has 2"),
+    ],
+)
+def test_a_request_that_was_not_agreed(
+    make_engine: MakeEngine, request_of: RequestOf, change: dict[str, Any], message: str
+) -> None:
+    engine = make_engine()
+    before = copy(engine)
+    with pytest.raises(ContractError, match=message):
+        engine.work(replace(request_of(engine, 1), **change), packed(engine))
+    assert not engine.folder.exists()
+    assert all(torch.equal(before[name], value) for name, value in copy(engine).items())
+
+
+def test_an_update_that_breaks_the_contract(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    engine = make_engine()
+    before = copy(engine)
+    with pytest.raises(ContractError, match="the tensors have .* bytes, their shapes need"):
+        engine.work(request_of(engine, 1), replace(packed(engine), data=b"\0" * 8))
+    assert all(torch.equal(before[name], value) for name, value in copy(engine).items())
+
+
+def test_a_new_process_goes_on_from_the_disk(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    """Two rounds in one engine, and with the second round in an engine of a new process: the same bytes."""
+    warm = make_engine(folder="warm")
+    first, _ = warm.work(request_of(warm, 1), packed(warm))
+    second, _ = warm.work(request_of(warm, 2), first.pack())
+    one = make_engine(folder="cold")
+    other, _ = one.work(request_of(one, 1), packed(one))
+    assert other.vector.tobytes() == first.vector.tobytes()
+    two = make_engine(folder="cold")
+    again, _ = two.work(request_of(two, 2), first.pack())
+    assert again.vector.tobytes() == second.vector.tobytes()
+    assert all(torch.equal(value, copy(two)[name]) for name, value in copy(warm).items())
+
+
+def test_a_repeated_round_gives_the_same(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    """The server lost round 2 and asks for it again: private state goes back with it."""
+    engine = make_engine()
+    first, _ = engine.work(request_of(engine, 1), packed(engine))
+    second, _ = engine.work(request_of(engine, 2), first.pack())
+    again, _ = engine.work(request_of(engine, 2), first.pack())
+    assert again.vector.tobytes() == second.vector.tobytes()
+
+
+def test_a_round_that_failed_half_way_leaves_no_trace(
+    make_engine: MakeEngine, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, clean = make_engine(folder="a"), make_engine(folder="b")
+    start = packed(engine)
+    with monkeypatch.context() as patch:
+        patch.setattr(SiteEngine, "_save", _full)
+        with pytest.raises(CheckpointError, match="disk is full"):
+            engine.work(request_of(engine, 1), start)
+    update, _ = engine.work(request_of(engine, 1), start)
+    expected, _ = clean.work(request_of(clean, 1), start)
+    assert update.vector.tobytes() == expected.vector.tobytes()
+
+
+def test_finish_keeps_the_personalised_model(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    engine = make_engine()
+    with pytest.raises(CheckpointError, match=r"personal\.safetensors: cannot be read"):
+        engine.personal_model()
+    first, _ = engine.work(request_of(engine, 1), packed(engine))
+    update, report = engine.work(request_of(engine, 2, "finish"), first.scaled(0.5).pack())
+    assert update is None
+    assert report.train_s == 0
+    assert math.isnan(report.train_loss)
+    model = engine.personal_model()
+    assert model.keys() == engine.network.tensors().keys()
+    assert torch.equal(model["head.bias"], torch.from_numpy(first.scaled(0.5).tensors["head.bias"].copy()))
+    assert all(torch.equal(model[name], engine.network.tensors()[name]) for name in engine.contract.site)
+
+
+def test_the_best_round_is_kept_when_asked_for(
+    make_engine: MakeEngine, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(evaluation__choose="best")
+    scores = iter([0.5, 0.1, 0.9, 0.1, 0.2])
+    validate = SiteEngine._validate
+    monkeypatch.setattr(
+        SiteEngine, "_validate", lambda self, request: replace(validate(self, request), iou=next(scores))
+    )
+    sent = packed(engine)
+    first, _ = engine.work(request_of(engine, 1), sent)  # received 0.5
+    second, _ = engine.work(request_of(engine, 2), first.pack())  # received 0.9
+    engine.work(request_of(engine, 3, "finish"), second.pack())  # received 0.2
+    assert torch.equal(engine.personal_model()["head.bias"], torch.from_numpy(first.tensors["head.bias"].copy()))
+
+
+def test_validation_every_other_round_and_always_at_the_end(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    engine = make_engine(evaluation__every=2, evaluation__max_frames=1)
+    update, report = engine.work(request_of(engine, 1), packed(engine))
+    assert math.isnan(report.received_iou)
+    assert math.isnan(report.trained_loss)
+    _, one = engine.work(request_of(engine, 2), update.pack())
+    _, both = engine.work(request_of(engine, 2, "finish"), update.pack())
+    assert math.isfinite(one.received_loss)
+    assert math.isfinite(both.received_loss)
+    assert one.received_loss != both.received_loss  # one frame, and all of them
+
+
+def test_a_site_that_forgets_its_optimiser(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    engine = make_engine(local__keep_optimiser=False)
+    engine.work(request_of(engine, 1), packed(engine))
+    state = engine._store.before(2)
+    assert state is not None
+    assert state.optimiser == {}
+    keeping = make_engine(folder="keeping")
+    keeping.work(request_of(keeping, 1), packed(keeping))
+    kept = keeping._store.before(2)
+    assert kept is not None
+    assert set(kept.optimiser) == {
+        f"{moment}/{name}" for moment in ("exp_avg", "exp_avg_sq", "step") for name in keeping.network.tensors()
+    }
+
+
+def test_frozen_parts_stay(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    engine = make_engine(sharing={"decoder": "frozen"})
+    before = copy(engine)
+    update, _ = engine.work(request_of(engine, 1), packed(engine))
+    frozen = [entry.name for entry in engine.contract.entries if entry.scope == "frozen"]
+    assert frozen
+    assert not set(frozen) & set(update.tensors)
+    assert all(torch.equal(before[name], copy(engine)[name]) for name in frozen)
+
+
+def test_no_finite_step_is_an_error(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    engine = make_engine(local__cross_entropy=1e38, local__jaccard=1e38)
+    with pytest.raises(FederationError, match="round 1: no step had a finite loss; lower local.learning_rate"):
+        engine.work(request_of(engine, 1), packed(engine))
+    assert not list((engine.folder).glob("private/*"))
+
+
+def _full(*_arguments: object) -> None:
+    raise CheckpointError("disk is full")
