@@ -24,7 +24,9 @@ EMPTY_SHARE = 0.03  # of clips that show no instrument at all; others lose their
 
 @dataclass(frozen=True)
 class ClipSeeds:
-    """What a clip is drawn from: the case decides anatomy and instruments, the clip decides motion."""
+    """What a clip is drawn from: `look` the camera and what instruments are made of, `case` the anatomy and the set
+    of instruments, `clip` the motion.
+    """
 
     look: int
     case: int
@@ -51,8 +53,7 @@ class Clip:
     def frame(self, painter: Painter, number: int, time: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Picture (h, w, 3) and part labels (h, w) at `time` seconds."""
         seed = derived_seed("frame", self.seed, number)
-        moving = [body for tool, handling in self.tools for body in posed(tool, posture(handling, tool, time))]
-        light, labels = painter.frame(self.still, moving, self._camera(time), seed % 2**31)
+        light, labels = painter.frame(self.still, self.bodies(time), self._camera(time), seed % 2**31)
         picture = develop(light, self.look, np.random.default_rng(seed))
         return picture, np.where(circle(*self.size, self.look), labels, 0).astype(np.uint8)
 
@@ -80,24 +81,35 @@ def draw_clip(profile: AnatomyProfile, seeds: ClipSeeds, height: int, width: int
     still = draw_anatomy(profile, view, distance, texels, anatomy)
     tray = np.random.default_rng(derived_seed("tools", seeds.case))
     rng = np.random.default_rng(derived_seed("clip", seeds.clip))
-    tools = _draw_tools(profile, view, distance, duration, tray, rng)
+    hand = _draw_instruments(profile, tray, seeds.look)
+    tools = _draw_motion(hand, profile, view, distance, duration, rng)
     return Clip(look, view, distance, still, tools, draw_wander(rng, 6, fastest_hz=0.2), seeds.clip, (height, width))
 
 
-def _draw_tools(
-    profile: AnatomyProfile, view: View, distance: float, duration: float, tray: Rng, rng: Rng
-) -> list[tuple[Instrument, Handling]]:
-    """Up to three instruments of the case, each with a motion of the clip, from different sides."""
+def _draw_instruments(profile: AnatomyProfile, tray: Rng, maker: int) -> list[Instrument]:
+    """One to three instruments; the seed `maker` decides their materials."""
     count = 1 + int(tray.choice(3, p=profile.counts))
     styles, weights = zip(*profile.instruments, strict=True)
     share = np.array(weights) / sum(weights)
     radius = tray.uniform(*profile.radius_mm)
-    tools = [draw_instrument(styles[int(tray.choice(len(styles), p=share))], radius, tray) for _ in range(count)]
+    tools = []
+    for index in range(count):
+        style = styles[int(tray.choice(len(styles), p=share))]
+        materials = np.random.default_rng(derived_seed("maker", maker, style, index))
+        tools.append(draw_instrument(style, radius, tray, materials))
+    return tools
+
+
+def _draw_motion(
+    tools: list[Instrument], profile: AnatomyProfile, view: View, distance: float, duration: float, rng: Rng
+) -> list[tuple[Instrument, Handling]]:
+    """Each instrument with a motion, from different sides; now and then none is there at all."""
     if rng.random() < EMPTY_SHARE:
         return []
-    first = rng.normal(np.pi / 2, 0.6) if profile.eye and rng.random() < 0.8 else rng.uniform(0, 2 * np.pi)
-    bearings = [first + index * rng.uniform(0.3, 2.4) * rng.choice([-1, 1]) for index in range(count)]
-    return [
-        (tool, draw_handling(profile, view, distance, bearing, duration, rng))
-        for tool, bearing in zip(tools, bearings, strict=True)
-    ]
+    from_below = profile.eye and rng.random() < 0.8  # where the surgeon of an eye sits
+    first = rng.normal(np.pi / 2, 0.6) if from_below else rng.uniform(0, 2 * np.pi)
+    moving = []
+    for index, tool in enumerate(tools):
+        bearing = first + index * rng.uniform(0.3, 2.4) * rng.choice([-1, 1])
+        moving.append((tool, draw_handling(profile, view, distance, bearing, duration, rng)))
+    return moving

@@ -30,9 +30,9 @@ class Jaw:
     kind: str
 
 
-def draw_instrument(style: Style, radius: float, rng: Rng) -> Instrument:
-    """An instrument of a style with random proportions and finish."""
-    builders: dict[Style, Callable[[float, Rng], Instrument]] = {
+def draw_instrument(style: Style, radius: float, rng: Rng, maker: Rng) -> Instrument:
+    """An instrument of a style: proportions drawn from `rng`, materials from `maker`."""
+    builders: dict[Style, Callable[[float, Rng, Rng], Instrument]] = {
         "robotic": _robotic,
         "straight": _straight,
         "stapler": _stapler,
@@ -43,11 +43,11 @@ def draw_instrument(style: Style, radius: float, rng: Rng) -> Instrument:
         "cannula": eye_tools.cannula,
         "injector": eye_tools.injector,
     }
-    return builders[style](radius, rng)
+    return builders[style](radius, rng, maker)
 
 
-def _robotic(r: float, rng: Rng) -> Instrument:
-    finish = draw_finish(rng, bright=0.3)
+def _robotic(r: float, rng: Rng, maker: Rng) -> Instrument:
+    finish = draw_finish(maker, bright=0.3)
     wrist = rng.uniform(1.4, 2.6) * r
     collar = rng.uniform(0.8, 2.2) * r
     jaw = _draw_jaw(r, rng)
@@ -150,9 +150,9 @@ def _loop(jaw: Jaw, side: int) -> Mesh:
     return loft(path, [(jaw.width * 0.3, jaw.thick)] * 17, up=(1.0, 0.0, 0.0), sides=8, power=4)
 
 
-def _straight(r: float, rng: Rng) -> Instrument:
+def _straight(r: float, rng: Rng, maker: Rng) -> Instrument:
     """A laparoscopic grasper, dissector, scissors or sealer: rigid, jaws on a small hinge."""
-    finish = draw_finish(rng, bright=0.3)
+    finish = draw_finish(maker, bright=0.3)
     taper = rng.uniform(0.55, 1.0)
     hinge = rng.uniform(0.6, 2.5) * r
     jaw = Jaw(
@@ -173,9 +173,9 @@ def _straight(r: float, rng: Rng) -> Instrument:
     return Instrument(pieces, r, 0.0, jaw.length, 0.0, (0.01, rng.uniform(0.05, 0.8)))
 
 
-def _stapler(r: float, rng: Rng) -> Instrument:
+def _stapler(r: float, rng: Rng, maker: Rng) -> Instrument:
     """A thick stapler: two long blunt jaws with slots and printed marks."""
-    finish = draw_finish(rng, bright=0.6)
+    finish = draw_finish(maker, bright=0.6)
     r = r * rng.uniform(1.2, 1.7)
     length = rng.uniform(5, 9) * r
     pieces = [
@@ -201,9 +201,9 @@ def _stapler(r: float, rng: Rng) -> Instrument:
     return Instrument(pieces, r, 0.2 * r, length, 0.0, (0.0, rng.uniform(0.02, 0.25)))
 
 
-def _hook(r: float, rng: Rng) -> Instrument:
+def _hook(r: float, rng: Rng, maker: Rng) -> Instrument:
     """A cautery hook: insulated shaft, ceramic collar, thin bent wire."""
-    finish = draw_finish(rng, bright=0.15)
+    finish = draw_finish(maker, bright=0.15)
     long, thin = rng.uniform(2.5, 6) * r, rng.uniform(0.14, 0.3) * r
     bend = rng.uniform(0.3, 1.3) * r
     path = [
@@ -226,9 +226,9 @@ def _hook(r: float, rng: Rng) -> Instrument:
     return Instrument(pieces, r, 0.0, long, 0.0, (0.0, 0.0))
 
 
-def _tube(r: float, rng: Rng) -> Instrument:
+def _tube(r: float, rng: Rng, maker: Rng) -> Instrument:
     """Suction or irrigation: a plain tube with side holes near its round tip."""
-    finish = draw_finish(rng, bright=0.7)
+    finish = draw_finish(maker, bright=0.7)
     r = r * rng.uniform(0.6, 1.0)
     pieces = [
         Piece(

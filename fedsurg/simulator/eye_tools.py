@@ -9,9 +9,9 @@ from fedsurg.simulator.materials import Material
 from fedsurg.simulator.meshes import lathe, loft
 
 
-def probe(r: float, rng: Rng) -> Instrument:
+def probe(r: float, rng: Rng, maker: Rng) -> Instrument:
     """An eye handpiece: a needle, perhaps in a sleeve, that widens to a handle."""
-    finish = draw_finish(rng, bright=0.8)
+    finish = draw_finish(maker, bright=0.8)
     needle, cone, handle = rng.uniform(7, 26), rng.uniform(2, 8), r * rng.uniform(2, 6)
     sleeve = finish.accent if rng.random() < 0.4 else finish.metal
     back = [(-SHAFT_LENGTH, handle), (-needle - cone, handle), (-needle, 1.2 * r), (-needle, 1.2 * r)]
@@ -23,9 +23,9 @@ def probe(r: float, rng: Rng) -> Instrument:
     return Instrument(pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
 
 
-def forceps(r: float, rng: Rng) -> Instrument:
+def forceps(r: float, rng: Rng, maker: Rng) -> Instrument:
     """Eye forceps: two slim legs that meet at the tip."""
-    finish = draw_finish(rng, bright=0.9)
+    finish = draw_finish(maker, bright=0.9)
     legs, slim = rng.uniform(14, 24), r * rng.uniform(0.5, 0.9)
     wide = slim * rng.uniform(1.0, 2.2)
     spread = rng.uniform(0.02, 0.05)
@@ -42,9 +42,9 @@ def forceps(r: float, rng: Rng) -> Instrument:
     return Instrument(pieces, r, -legs, 0.0, 0.0, (0.0, rng.uniform(0.03, 0.16)))
 
 
-def cannula(r: float, rng: Rng) -> Instrument:
+def cannula(r: float, rng: Rng, maker: Rng) -> Instrument:
     """A thin bent tube."""
-    finish = draw_finish(rng, bright=0.8)
+    finish = draw_finish(maker, bright=0.8)
     thin, tip, bend = r * rng.uniform(0.5, 0.9), rng.uniform(4, 10), rng.uniform(0.1, 0.9)
     joint = (-np.sin(bend) * tip, 0.0, -np.cos(bend) * tip)
     neck = (joint[0], 0.0, joint[2] - rng.uniform(8, 18))
@@ -61,9 +61,9 @@ def cannula(r: float, rng: Rng) -> Instrument:
     return Instrument(pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
 
 
-def injector(r: float, rng: Rng) -> Instrument:
+def injector(r: float, rng: Rng, maker: Rng) -> Instrument:
     """A lens injector: wide pale plastic with a narrowing nozzle and a coloured plunger inside."""
-    finish = draw_finish(rng, bright=1.0)
+    finish = draw_finish(maker, bright=1.0)
     pale = Material("plastic", (0.45, 0.5, 0.5) if rng.random() < 0.7 else (0.2, 0.45, 0.6), 0.12)
     wide, nozzle = r * rng.uniform(3, 5), rng.uniform(4, 9)
     pieces = [

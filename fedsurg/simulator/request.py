@@ -6,7 +6,7 @@ from fedsurg.errors import SimulatorError
 from fedsurg.files import digest_of
 from fedsurg.simulator.profiles import profile_named
 
-SIMULATOR_VERSION = 3  # part of every digest: raise it whenever pictures change
+SIMULATOR_VERSION = 4  # part of every digest: raise it whenever pictures change
 SMALLEST_SIDE = 16  # pixels; nothing can be recognised below
 
 
@@ -24,7 +24,8 @@ class RenderRequest:
             instruments.
         val_cases, test_cases: the last cases go to `test`, those before to `val`, the rest to `train`.
         whole_instruments: masks hold one value for all parts.
-        look_seed: fixes the camera, so that a simulated hospital has a look of its own; None: one per case.
+        look_seed: fixes the camera and the instruments' materials, so that a simulated hospital has a look of
+            its own; None: one per case.
         frame_rate_hz: of the clips.
     """
 

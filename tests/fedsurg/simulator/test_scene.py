@@ -1,9 +1,11 @@
 """Clips: labels that belong to the picture, shafts that leave it, motion that is smooth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from fedsurg.simulator.clip import Clip, ClipSeeds, draw_clip
+from fedsurg.simulator.clip import Clip, ClipSeeds, _draw_instruments, draw_clip
 from fedsurg.simulator.designs import draw_instrument
 from fedsurg.simulator.fields import above, cells, fractal
 from fedsurg.simulator.instruments import CLASPER, SHAFT, WRIST
@@ -11,6 +13,7 @@ from fedsurg.simulator.motion import posture
 from fedsurg.simulator.profiles import PROFILES
 
 SIZE = (48, 64)
+ONLY_HOOKS = replace(PROFILES["abdominal"], instruments=(("hook", 1.0),))
 
 
 def clip_of(name: str, seed: int) -> Clip:
@@ -64,7 +67,7 @@ def clip_look_is_round(seed: int) -> bool:
 
 @pytest.mark.parametrize("style", sorted({s for p in PROFILES.values() for s, _ in p.instruments}))
 def test_every_style_is_a_closed_instrument_with_a_long_shaft(style: str) -> None:
-    tool = draw_instrument(style, 4.0, np.random.default_rng(0))  # type: ignore[arg-type]
+    tool = draw_instrument(style, 4.0, np.random.default_rng(0), np.random.default_rng(1))  # type: ignore[arg-type]
     parts = {piece.part for piece in tool.pieces}
     assert SHAFT in parts
     for piece in tool.pieces:
@@ -92,3 +95,12 @@ def test_fields_keep_their_range_and_share() -> None:
     index, dome = cells(rng, 64, 9)
     assert set(np.unique(index)) <= set(range(9))
     assert 0 <= dome.min() <= dome.max() <= 1
+
+
+def test_a_site_look_fixes_camera_and_materials_but_not_anatomy() -> None:
+    one, two = (draw_clip(PROFILES["stomach"], ClipSeeds(7, case, case), *SIZE, 1.0) for case in (1, 2))
+    assert one.look == two.look
+    assert one.distance != two.distance
+    first, second = (_draw_instruments(ONLY_HOOKS, np.random.default_rng(case), 7)[0] for case in (1, 2))
+    assert first.tip != second.tip
+    assert [p.material.colour for p in first.pieces] == [p.material.colour for p in second.pieces]
