@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -191,6 +192,7 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
     Raises:
         FedsurgError: see `Federation.run`.
     """
+    started = time.perf_counter()
     torch.set_num_threads(job.threads)
     bench = Bench(job)
     contract = bench.contract()
@@ -222,8 +224,11 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
     state = store.load()
     assert state is not None  # the federation has just saved it
     write_tensors(job.folder / "server" / "global.safetensors", step.neutral(state.shared), {"study": bench.digest})
+    scoring = time.perf_counter()
     _score(bench)
-    write_atomic(job.folder / "done.json", canonical_json({"digest": bench.digest, "start": str(job.start)}))
+    ended = time.perf_counter()
+    facts = {"digest": bench.digest, "start": str(job.start), "score_s": ended - scoring, "wall_s": ended - started}
+    write_atomic(job.folder / "done.json", canonical_json(facts))
     _BENCHES.clear()
 
 
