@@ -149,28 +149,34 @@ def start(cache: Path, synthetic: Path, tiny_study: Callable[..., "Study"]) -> P
     return cache / "starts" / f"start-{made.digest[:16]}.safetensors"
 
 
-@pytest.fixture
-def make_job(
-    tmp_path: Path, data: Path, synthetic: Path, start: Path, tiny_study: Callable[..., "Study"]
-) -> Callable[..., "Job"]:
-    """A job of the tiny study in a folder of the test; keyword arguments as for `tiny_study`."""
+@pytest.fixture(scope="session")
+def job_in(data: Path, synthetic: Path, start: Path, tiny_study: Callable[..., "Study"]) -> Callable[..., "Job"]:
+    """A job of the tiny study in the given folder; further keyword arguments as for `tiny_study`."""
     from simulations.job import Job
 
-    def make(method: str = "fedst", *, folder: str = "run", hospitals: Path = data, **options: Any) -> "Job":
+    def make(folder: Path, method: str = "fedst", *, hospitals: Path = data, **options: Any) -> "Job":
         fields = {key: options.pop(key) for key in ("fold", "engine", "processes") if key in options}
         study = tiny_study(**options)
-        sites = {site.name: hospitals / site.name for site in study.sites}
-        fields = {"fold": None} | fields
         return Job(
             study,
             method,
-            folder=tmp_path / folder,
-            sites=sites,
+            **{"fold": None} | fields,
+            folder=folder,
+            sites={site.name: hospitals / site.name for site in study.sites},
             synthetic=synthetic,
             start=start,
             device="cpu",
-            **fields,
         )
+
+    return make
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, job_in: Callable[..., "Job"]) -> Callable[..., "Job"]:
+    """As `job_in`, in a folder of the test."""
+
+    def make(method: str = "fedst", *, folder: str = "run", **options: Any) -> "Job":
+        return job_in(tmp_path / folder, method, **options)
 
     return make
 

@@ -68,9 +68,7 @@ def test_the_site_goes_back_with_the_server(store: PrivateStore, folder: Path) -
     assert names(folder) == ["round-000002.safetensors"]
 
 
-def test_going_back_further_than_what_is_kept_is_said(
-    store: PrivateStore, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_going_back_further_than_what_is_kept_is_said(store: PrivateStore, caplog: pytest.LogCaptureFixture) -> None:
     for number in (1, 2, 3):
         store.save(state(number))
     with caplog.at_level(logging.WARNING, "fedsurg.site"):

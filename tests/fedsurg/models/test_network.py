@@ -52,7 +52,7 @@ def test_one_number(build: Build, shake: Shake, text: Tensor) -> None:
         assert network(frames).logits.abs().mean().item() == pytest.approx(0.82577, rel=1e-3)
 
 
-def test_parts_that_start_at_zero_change_no_bit(build: Build, clip: Tensor, text: Tensor) -> None:
+def test_must_hold_6_parts_that_start_at_zero_change_no_bit(build: Build, clip: Tensor, text: Tensor) -> None:
     """Gate, adapters and temporal layer, alone and together, give the bare network's logits exactly."""
     with torch.no_grad():
         bare = build(temporal=False)(clip[:, -1:])
@@ -74,7 +74,7 @@ def test_parts_take_effect_once_they_are_moved(build: Build, clip: Tensor, text:
             assert not torch.allclose(moved(clip).logits, network(clip).logits, atol=1e-4), part
 
 
-def test_later_frames_do_not_matter(build: Build, shake: Shake, clip: Tensor) -> None:
+def test_must_hold_7_later_frames_do_not_matter(build: Build, shake: Shake, clip: Tensor) -> None:
     """Frame t, t = 0..3, with frames after t replaced: in a stream and by clips, the output stays."""
     network = shake(build())
     other = clip.clone()
@@ -96,7 +96,7 @@ def test_the_past_does_matter(build: Build, shake: Shake, clip: Tensor) -> None:
             assert not torch.allclose(network(other).logits, now, atol=1e-3), t
 
 
-def test_clip_and_stream_agree(build: Build, shake: Shake, text: Tensor) -> None:
+def test_must_hold_7_clip_and_stream_agree(build: Build, shake: Shake, text: Tensor) -> None:
     """From the first frame (history repeated) until beyond m + 1 frames (history rolls)."""
     network = shake(build(text_vector=text, adapters=True)).eval()
     video = torch.randn(2, 6, 3, 64, 70)

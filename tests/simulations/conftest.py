@@ -1,0 +1,80 @@
+"""One uninterrupted run of FedST, with every byte that crossed the wire."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulations.job import Job, run_job
+
+
+@dataclass
+class Straight:
+    """A finished job, its rounds, and all messages as they were serialised."""
+
+    job: Job
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    messages: list[bytes] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.job.folder
+
+
+@pytest.fixture(autouse=True)
+def _fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for the disk to be safe is tested elsewhere."""
+    monkeypatch.setattr("os.fsync", lambda _handle: None)
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory: pytest.TempPathFactory, job_in: Callable[..., Job]) -> Straight:
+    run = Straight(job_in(tmp_path_factory.mktemp("straight") / "run"))
+    with recorded(run.messages):
+        run_job(run.job, run.rounds.append, lambda: False)
+    return run
+
+
+@pytest.fixture
+def wire() -> Iterator[list[bytes]]:
+    """Every message of the test, serialised."""
+    messages: list[bytes] = []
+    with recorded(messages):
+        yield messages
+
+
+@pytest.fixture
+def timeless() -> Callable[[Iterable[dict[str, Any]]], list[dict[str, Any]]]:
+    """A history without what no two runs share: seconds."""
+
+    def strip(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        plain: list[dict[str, Any]] = json.loads(json.dumps(list(history)))
+        for record in plain:
+            record.pop("seconds")
+            for site in record["sites"].values():
+                site.pop("seconds")
+        return plain
+
+    return strip
+
+
+@contextmanager
+def recorded(messages: list[bytes]) -> Iterator[None]:
+    """Write down all that the inline engine serialises."""
+    from flwr.common.serde import message_to_proto
+
+    import simulations.inline
+
+    carry = simulations.inline._over_the_wire
+
+    def carry_and_record(message: Any) -> Any:
+        messages.append(message_to_proto(message).SerializeToString())
+        return carry(message)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulations.inline, "_over_the_wire", carry_and_record)
+        yield

@@ -1,0 +1,116 @@
+"""Jobs: every method from the common start to scored frames; folds; which cases are scored."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fedsurg.errors import FedsurgError
+from fedsurg.methods import plan
+from fedsurg.tensor_file import read_tensors, write_tensors
+from simulations.job import Bench, Job, models_for, run_job
+from simulations.scoring import ScoredModel, score_site
+
+MakeJob = Callable[..., Job]
+
+
+def rows_of(job: Job) -> list[dict[str, str]]:
+    with (job.folder / "scores.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("method", ["central", "feddp", "fedavg", "fedavg-server", "fedst-lite", "local"])
+def test_every_method_runs_a_round(make_job: MakeJob, method: str) -> None:
+    job, records = make_job(method, federation__rounds=1), []
+    run_job(job, records.append, lambda: False)
+    assert job.done
+    assert [record["round"] for record in records] == [1, 2]
+    assert list(records[0]["sites"]) == (["central"] if method == "central" else ["north", "east"])
+    assert records[0]["refused"] == {}
+    assert set(records[0]["server"]) == {
+        "fedavg-server": {"serq_global_loss"},
+        "fedst-lite": {"serq_descriptor_loss", "target_variance", "serq_global_loss", "serq_distance"},
+    }.get(method, set())
+    scored = {(row["site"], row["role"], row["model"]) for row in rows_of(job)}
+    unseen = {("harbour", "unseen", "global")}
+    if method == "local":
+        unseen = {("harbour", "unseen", f"personal of {name}") for name in ("north", "east")}
+    assert scored == unseen | {(name, "federated", "personal") for name in ("north", "east")}
+    contract = json.loads((job.folder / "contract.json").read_text())
+    shared = sum(row["bytes"] for row in contract if row["scope"] == "shared")
+    assert shared <= records[0]["bytes_in"] <= 1.01 * shared + 3000
+    assert (shared == 0) == (method == "local")
+    assert json.loads((job.folder / "overlays" / "overlays.json").read_text())
+
+
+def test_a_finished_run_is_scored_on_the_right_cases(straight: Any) -> None:
+    cases = {(row["site"], row["case"]) for row in rows_of(straight.job)}
+    assert cases == {
+        ("north", "PATIENT-north-2"),  # no test split: its validation case
+        ("east", "PATIENT-east-5"),  # the test case, not the validation case
+        ("harbour", "PATIENT-harbour-7"),
+    }
+    frames = [(row["site"], row["case"], row["frame"], row["label"]) for row in rows_of(straight.job)]
+    assert len(frames) == len(set(frames))
+
+
+def test_rows_say_where_they_come_from(straight: Any) -> None:
+    for row in rows_of(straight.job):
+        assert (row["method"], row["fold"], row["seed"], row["simulated"]) == ("fedst", "", "3", "True")
+        assert row["label"] in ("background", "shaft", "wrist", "clasper")
+
+
+def test_no_case_is_in_the_servers_folder(straight: Any) -> None:
+    names = [str(path) for path in (straight.folder / "server").rglob("*")]
+    assert len(names) == 2
+    for path in (straight.folder / "server").iterdir():
+        assert b"PATIENT" not in path.read_bytes()
+        assert "PATIENT" not in path.name
+
+
+def test_each_case_is_left_out_once(make_job: MakeJob) -> None:
+    held_out: dict[str, list[str]] = {"north": [], "harbour": []}
+    for fold in range(3):
+        bench = Bench(make_job(fold=fold, evaluation__folds=3))
+        sites = {site.name: bench.data(site) for site in bench.study.sites if site.name in held_out}
+        for name, site in sites.items():
+            held_out[name] += site.cases("val")
+        assert not set(sites["north"].cases("train")) & set(sites["north"].cases("val"))
+        assert len(sites["north"].cases()) == 3
+    assert sorted(held_out["north"]) == [f"PATIENT-north-{number}" for number in (0, 1, 2)]
+    assert held_out["harbour"] == ["PATIENT-harbour-7"] * 3  # an unseen site trains nobody
+
+
+def test_names_and_digests_of_folds_differ(make_job: MakeJob) -> None:
+    jobs = [make_job(), make_job(fold=0), make_job(fold=1), make_job("fedavg"), make_job(seed=4)]
+    assert len({Bench(job).digest for job in jobs}) == 5
+    assert [job.name for job in jobs[:3]] == ["fedst", "fedst-fold0", "fedst-fold1"]
+
+
+def test_a_site_called_central_keeps_its_own_model(make_job: MakeJob, data: Path) -> None:
+    sites = [{"name": name, "procedure": "any"} for name in ("central", "north")]
+    job = make_job("local", sites=sites)
+    for number, name in enumerate(("central", "north")):
+        write_tensors(job.folder / "sites" / name / "personal.safetensors", {"a": torch.tensor(number)}, {})
+    bench = Bench(job)
+    assert [models_for(bench, site)[0].tensors["a"].item() for site in bench.study.sites] == [0, 1]
+
+
+def test_the_test_split_comes_before_the_validation_split(make_job: MakeJob, start: Path) -> None:
+    bench = Bench(make_job("fedavg"))
+    model = ScoredModel("global", read_tensors(start)[0])
+    sites = {site.name: bench.data(site) for site in bench.study.sites}
+    for name, case in (("east", "PATIENT-east-5"), ("north", "PATIENT-north-2")):
+        scored = score_site(plan(bench.study, "fedavg"), sites[name], model, torch.device("cpu"))
+        assert {row["case"] for row in scored.rows} == {case}
+        assert scored.pictures == []
+
+
+def test_what_the_start_lacks_cannot_be_shared(make_job: MakeJob) -> None:
+    job = make_job(sharing={"adapters": "shared"})
+    with pytest.raises(FedsurgError, match=r"lora_A.* is shared, but the start does not have it; only parts"):
+        run_job(job, lambda record: None, lambda: False)

@@ -1,0 +1,83 @@
+"""What a run needs is checked before anything is drawn or trained."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fedsurg.errors import DataError
+from fedsurg.study import Study
+from simulations.preparation import Prepared, prepare, site_request, synthetic_request
+
+MakeStudy = Callable[..., Study]
+
+
+def quiet(_what: str, _done: int, _total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@pytest.fixture
+def prepared(tiny_study: MakeStudy, tmp_path: Path) -> Callable[..., Prepared]:
+    """Prepare with an empty cache: whatever is wrong has to be found before the simulator starts."""
+    return lambda data, **options: prepare(tiny_study(**options), data, tmp_path / "cache", "cpu", quiet)
+
+
+def move(folder: Path, old: str, new: str) -> None:
+    path = folder / "manifest.csv"
+    path.write_text(path.read_text().replace(f",{old}\n", f",{new}\n").replace(f",{old}\r\n", f",{new}\r\n"))
+
+
+def test_everything_in_place(tiny_study: MakeStudy, data: Path, cache: Path, start: Path, synthetic: Path) -> None:
+    found = prepare(tiny_study(), data, cache, "cpu", quiet)
+    assert found == Prepared(
+        {name: data / name for name in ("north", "east", "harbour")}, ["north", "east", "harbour"], synthetic, start
+    )
+
+
+def test_no_data_folder(prepared: Callable[..., Prepared], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="site 'north' has its own data; say where it lies with --data DIR"):
+        prepared(None)
+    with pytest.raises(DataError, match=r"north: no such folder; give the folder that holds site\.toml"):
+        prepared(tmp_path / "nowhere")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("site", "old", "new", "message"),
+    [
+        (
+            "north",
+            "val",
+            "train",
+            "site 'north' has no cases in split 'val'; move a case there in its manifest, or set",
+        ),
+        ("east", "train", "val", r"manifest\.csv: split 'train' is empty"),
+        ("harbour", "val", "train", "site 'harbour' has no cases in split 'test' or 'val' to be scored on"),
+    ],
+)
+def test_an_empty_split(
+    prepared: Callable[..., Prepared], own_data: Path, tmp_path: Path, site: str, old: str, new: str, message: str
+) -> None:
+    move(own_data / site, old, new)
+    with pytest.raises(DataError, match=message):
+        prepared(own_data)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_classes_that_do_not_match(prepared: Callable[..., Prepared], own_data: Path) -> None:
+    with pytest.raises(DataError, match=r"site\.toml: mask_values\.shaft is no class of the study; allowed are"):
+        prepared(own_data, task__classes=["background", "needle"])
+
+
+def test_what_is_drawn(tiny_study: MakeStudy) -> None:
+    study = tiny_study(synthetic__size=[48, 80])
+    request = synthetic_request(study)
+    assert (request.profiles, request.clips, request.height, request.width) == (("abdominal", "kidney_bed"), 8, 48, 80)
+    simulate = {"profiles": ["eye"], "cases": 2, "clips": 4, "val_cases": 1, "seed": 7, "whole_instruments": True}
+    sites = [{"name": "north", "procedure": "cataract surgery", "simulate": simulate}]
+    (site,) = tiny_study(sites=sites).sites
+    drawn = site_request(site, tiny_study(sites=sites))
+    assert (drawn.site, drawn.procedure, drawn.cases, drawn.val_cases) == ("north", "cataract surgery", 2, 1)
+    assert (drawn.seed, drawn.look_seed, drawn.whole_instruments) == (7, 7, True)
+    assert (drawn.height, drawn.width) == (64, 64)
+    drawn.check()
