@@ -72,7 +72,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "fedst-lite",
-            "fedst whose decoder and head stay at the site: 12.69 MB a message (reading R1)",
+            "fedst whose decoder and head stay at the site: 12.69 MiB a message (reading R1)",
             site=_PRIVATE | _parts("decoder", "head"),
             gate=True,
             adapters=True,

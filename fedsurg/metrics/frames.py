@@ -33,9 +33,7 @@ class FrameScore:
     iou_lineage: float
 
 
-def frame_scores(
-    predicted: Tensor, label: Tensor, names: Sequence[str], tolerance_px: float
-) -> list[FrameScore]:
+def frame_scores(predicted: Tensor, label: Tensor, names: Sequence[str], tolerance_px: float) -> list[FrameScore]:
     """Score every label of one frame but the background.
 
     Args:

@@ -71,9 +71,7 @@ def over_cases(cases: DataFrame) -> DataFrame:
     return table.assign(cases=sites.size(), frames=sites["frames"].sum()).reset_index()
 
 
-def bootstrap_interval(
-    values: Sequence[float], samples: int, seed: int, level: float = 0.95
-) -> tuple[float, float]:
+def bootstrap_interval(values: Sequence[float], samples: int, seed: int, level: float = 0.95) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of `values`, one value per case.
 
     The same arguments give the same interval. NaN values are left out; fewer than two cases tell nothing
@@ -103,9 +101,7 @@ def paired_differences(first: DataFrame, second: DataFrame, measure: str) -> lis
     return [float(value) for value in differences]
 
 
-def federation_summary(
-    sites: DataFrame, unseen: Collection[str] = (), measure: str = "iou"
-) -> FederationSummary:
+def federation_summary(sites: DataFrame, unseen: Collection[str] = (), measure: str = "iou") -> FederationSummary:
     """Sum one measure of `site_means` up over the federated sites, and keep the `unseen` ones apart."""
     values = dict(zip(sites["site"].astype(str), sites[measure].astype(float), strict=True))
     apart = {site: value for site, value in values.items() if site in unseen}
@@ -114,9 +110,7 @@ def federation_summary(
         return FederationSummary(measure, nan, "", nan, nan, apart)
     worst = (max if measure in LOWER_IS_BETTER else min)(federated, key=lambda site: federated[site])
     reached = np.array(list(federated.values()))
-    return FederationSummary(
-        measure, float(reached.mean()), worst, federated[worst], float(reached.std()), apart
-    )
+    return FederationSummary(measure, float(reached.mean()), worst, federated[worst], float(reached.std()), apart)
 
 
 def _check(scores: DataFrame) -> None:

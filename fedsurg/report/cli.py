@@ -8,9 +8,7 @@ import click
 
 @click.command()
 @click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the tables and file names as JSON instead of text."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print the tables and file names as JSON instead of text.")
 def report(run_dir: Path, as_json: bool) -> None:
     """Write the reports of RUN_DIR, a finished or half-finished run.
 
@@ -26,9 +24,7 @@ def report(run_dir: Path, as_json: bool) -> None:
     full = write_report(run_dir)
     files = {"report": full, "shareable": run_dir / SHAREABLE, "tensorboard": write_events(run_dir)}
     if as_json:
-        click.echo(
-            json.dumps(_as_json(run_dir) | {name: str(file) for name, file in files.items()}, indent=2)
-        )
+        click.echo(json.dumps(_as_json(run_dir) | {name: str(file) for name, file in files.items()}, indent=2))
         return
     console = Console()
     print_summary(run_dir, console)

@@ -100,9 +100,7 @@ def loss_curves(rounds: DataFrame, server: DataFrame, methods: Sequence[str]) ->
         for (title, table, name), panel in zip(panels, axes, strict=False):
             panel.set_title(title)
             _lines(panel, table.dropna(subset=[name]), name, methods, scale=1)
-            panel.set_ylim(
-                min(0.0, float(table[name].min())), 1.08 * max(0.0, float(table[name].max())) or None
-            )
+            panel.set_ylim(min(0.0, float(table[name].min())), 1.08 * max(0.0, float(table[name].max())) or None)
 
     return _panels("training loss and server losses per round", draw, len(panels))
 
@@ -112,9 +110,7 @@ def _row(sites: DataFrame, method: str, site: str) -> DataFrame:
 
 
 def _bar(axes: Axes, row: DataFrame, measure: str, level: float, index: int) -> None:
-    value, low, high = (
-        100 * float(row[name].iloc[0]) for name in (measure, f"{measure}_low", f"{measure}_high")
-    )
+    value, low, high = (100 * float(row[name].iloc[0]) for name in (measure, f"{measure}_low", f"{measure}_high"))
     colour = _colour(index)
     axes.barh(level, value, height=0.78, color=colour, alpha=0.22, linewidth=0)
     axes.plot([low, high], [level, level], color=colour, linewidth=1.6, solid_capstyle="round")
@@ -145,9 +141,7 @@ def _panels(title: str, draw: Callable[[Sequence[Axes]], None], count: int) -> s
 def _svg(title: str, draw: Callable[[Sequence[Axes]], None], count: int, height: float, columns: int) -> str:
     """Lay out `count` axes, draw into them, and return an <svg> element for a page."""
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):  # type: ignore[arg-type]
-        figure = Figure(
-            figsize=(WIDTH if columns > 1 or count == 1 else WIDTH / 2, height), layout="constrained"
-        )
+        figure = Figure(figsize=(WIDTH if columns > 1 or count == 1 else WIDTH / 2, height), layout="constrained")
         lines = -(-count // columns)
         axes = [figure.add_subplot(lines, columns, place + 1) for place in range(count)]
         draw(axes)

@@ -81,9 +81,7 @@ def _context(run: Run, *, shareable: bool) -> Context:
         "times": _times(run),
         "refusals": _refusals(run),
         "pictures": _pictures(run),
-        "labels": [
-            (name, label_colour(index)) for index, name in enumerate(run.info.study.task.classes) if index
-        ],
+        "labels": [(name, label_colour(index)) for index, name in enumerate(run.info.study.task.classes) if index],
         "settings": _flat({key: value for key, value in run.info.settings.items() if key != "sites"}),
     }
 
@@ -111,9 +109,7 @@ def _contracts(run: Run) -> list[Context]:
     """Every contract once, with the methods that have it: folds always agree, and often several methods."""
     groups: dict[tuple[object, ...], list[MethodRun]] = {}
     for one in run.runs:
-        groups.setdefault(
-            tuple((tensor.name, tensor.scope, tensor.bytes) for tensor in one.contract), []
-        ).append(one)
+        groups.setdefault(tuple((tensor.name, tensor.scope, tensor.bytes) for tensor in one.contract), []).append(one)
     return [
         {
             "methods": list(dict.fromkeys(one.method for one in alike)),
@@ -136,9 +132,7 @@ def _matrix(run: Run) -> Context:
             for part in parts
         },
         "totals": {
-            method: {
-                scope: sum(int(row["bytes"]) for row in rows if row["scope"] == scope) for scope in SCOPES
-            }
+            method: {scope: sum(int(row["bytes"]) for row in rows if row["scope"] == scope) for scope in SCOPES}
             for method, rows in tables.items()
         },
     }
@@ -195,9 +189,7 @@ def _embedded(folder: Path, picture: Overlay) -> str:
     try:
         image = Image.open(file).convert("RGB")
     except (OSError, UnidentifiedImageError) as problem:
-        raise RunError(
-            f"{file}: is listed in overlays.json, but cannot be read; draw the overlays again"
-        ) from problem
+        raise RunError(f"{file}: is listed in overlays.json, but cannot be read; draw the overlays again") from problem
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -206,9 +198,7 @@ def _embedded(folder: Path, picture: Overlay) -> str:
 def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
     """Nested settings as (dotted key, text)."""
     if isinstance(value, dict):
-        return [
-            row for key, inner in value.items() for row in _flat(inner, f"{name}.{key}" if name else str(key))
-        ]
+        return [row for key, inner in value.items() for row in _flat(inner, f"{name}.{key}" if name else str(key))]
     if isinstance(value, list | tuple):
         return [(name, ", ".join(str(item) for item in value))]
     return [(name, "" if value is None else str(value))]

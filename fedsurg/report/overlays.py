@@ -40,9 +40,7 @@ def draw_overlay(frame: Picture, label: Mask, predicted: Mask, labels: int, scal
         ValueError: the masks do not have the frame's height and width.
     """
     if not frame.shape[:2] == label.shape == predicted.shape:
-        raise ValueError(
-            f"frame {frame.shape}, label {label.shape} and prediction {predicted.shape} do not match"
-        )
+        raise ValueError(f"frame {frame.shape}, label {label.shape} and prediction {predicted.shape} do not match")
     height, width = label.shape
     size = (width * scale, height * scale)
     fine = (size[0] * _FINE, size[1] * _FINE)

@@ -32,9 +32,7 @@ def _info(info: RunInfo) -> RunInfo:
 
 
 def _method(run: Run, one: MethodRun) -> MethodRun:
-    rounds = [
-        entry.model_copy(update={"refused": dict.fromkeys(entry.refused, WITHHELD)}) for entry in one.rounds
-    ]
+    rounds = [entry.model_copy(update={"refused": dict.fromkeys(entry.refused, WITHHELD)}) for entry in one.rounds]
     # A picture leaves only if the picture and the run both say that its site is simulated.
     pictures = [
         picture.model_copy(update={"case": "", "caption": "simulated frame"})
@@ -64,7 +62,5 @@ def _without_paths(value: Any) -> Any:
         return {key: _without_paths(inner) for key, inner in value.items() if key != "folder"}
     if isinstance(value, list | tuple):
         return [_without_paths(inner) for inner in value]
-    is_place = isinstance(value, str) and (
-        value.startswith(("~", ".")) or any(mark in value for mark in "/\\")
-    )
+    is_place = isinstance(value, str) and (value.startswith(("~", ".")) or any(mark in value for mark in "/\\"))
     return WITHHELD if is_place else value

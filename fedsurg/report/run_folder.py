@@ -86,9 +86,7 @@ def _read_info(path: Path) -> RunInfo:
         raise RunError(f"{path}: no such folder; give the output folder of a run")
     file = path / "run.json"
     if not file.is_file():
-        raise RunError(
-            f"{path}: run.json is missing, so this is no run's output; give the folder above runs/"
-        )
+        raise RunError(f"{path}: run.json is missing, so this is no run's output; give the folder above runs/")
     content = _parse(TypeAdapter(dict[str, Any]), file.read_text(encoding="utf-8"), file)
     return _parse(TypeAdapter(RunInfo), json.dumps(content | {"settings": content.get("study")}), file)
 
@@ -119,9 +117,7 @@ def _read_rounds(file: Path) -> list[Round]:
         return []
     whole, _, _ = file.read_text(encoding="utf-8").rpartition("\n")
     kind = TypeAdapter(Round)
-    return [
-        _parse(kind, line, file, number) for number, line in enumerate(whole.split("\n"), 1) if line.strip()
-    ]
+    return [_parse(kind, line, file, number) for number, line in enumerate(whole.split("\n"), 1) if line.strip()]
 
 
 def _read_scores(file: Path) -> DataFrame | None:

@@ -126,6 +126,4 @@ def _refusals(methods: DataFrame) -> list[str]:
     count = int(methods["refused"].sum()) if len(methods) else 0
     if not count:
         return []
-    return [
-        f"{plural(count, 'reply')} {'was' if count == 1 else 'were'} refused; the rounds went on without."
-    ]
+    return [f"{plural(count, 'reply')} {'was' if count == 1 else 'were'} refused; the rounds went on without."]

@@ -54,9 +54,7 @@ def method_table(run: Run) -> DataFrame:
     `seconds_per_round` is the mean over rounds and folds.
     """
     headline = site_table(run).query("headline")
-    return DataFrame(
-        [_method_row(run, method, headline[headline["method"] == method]) for method in run.methods]
-    )
+    return DataFrame([_method_row(run, method, headline[headline["method"] == method]) for method in run.methods])
 
 
 def round_table(run: Run) -> DataFrame:
@@ -103,9 +101,7 @@ def contract_table(contract: list[Tensor]) -> DataFrame:
     return table.groupby(["part", "scope"], sort=False).sum().reset_index()
 
 
-def difference(
-    run: Run, first: str, second: str, role: str, measure: str = "iou"
-) -> tuple[float, float, float]:
+def difference(run: Run, first: str, second: str, role: str, measure: str = "iou") -> tuple[float, float, float]:
     """Mean of `first` minus `second` over paired cases of one role, and its 95 % interval; NaN if unknown."""
     chosen = site_table(run).query("headline and role == @role")
     cases = [case_means(_select(run.scores, chosen[chosen["method"] == name])) for name in (first, second)]

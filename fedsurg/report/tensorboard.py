@@ -22,9 +22,7 @@ def write_events(run: Path) -> Path:
 
     content = Run.read(run)
     folder = run / FOLDER
-    shutil.rmtree(
-        folder, ignore_errors=True
-    )  # a second event file beside the first would draw every curve twice
+    shutil.rmtree(folder, ignore_errors=True)  # a second event file beside the first would draw every curve twice
     for one in content.runs:
         with SummaryWriter(str(folder / one.folder.name)) as writer:
             for entry in one.rounds:

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -97,6 +98,8 @@ def _only_one(partial: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with contextlib.suppress(OSError):
+            partial.rmdir()  # empty when another process had finished: nothing to keep
         os.close(handle)
 
 
@@ -108,7 +111,8 @@ def _render_clips(request: RenderRequest, partial: Path, workers: int, progress:
     report(done * request.frames, request.clips * request.frames)
     if not missing:
         return
-    pool = ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn"))
+    count = min(workers, len(missing))
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_parent)
     try:
         waiting: list[Future[None]] = [pool.submit(_render_clip, request, clip, partial) for clip in missing]
         for future in as_completed(waiting):
@@ -122,6 +126,11 @@ def _render_clips(request: RenderRequest, partial: Path, workers: int, progress:
         ) from problem
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _leave_interrupts_to_parent() -> None:
+    """On Ctrl-C the workers finish their clip and record it, without a traceback each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _render_clip(request: RenderRequest, clip: int, partial: Path) -> None:

@@ -83,7 +83,7 @@ def _print(facts: dict[str, Any], contract: "Contract", console: "Console") -> N
     from rich.table import Table
 
     console.print(f"[bold]{facts['name']}[/] under [bold]{facts['method']}[/]")
-    console.print(f"digest           {facts['digest']}", highlight=False)
+    console.print(f"digest           {facts['digest']}", highlight=False, soft_wrap=True)
     mebibytes = facts["bytes_per_round"] / 2**20
     console.print(f"a round sends    {mebibytes:.2f} MiB, one site, one direction", highlight=False)
     table = Table("part", "scope", "tensors", "parameters", "MiB on the wire", box=None, pad_edge=False)

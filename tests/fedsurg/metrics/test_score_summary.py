@@ -106,9 +106,7 @@ def test_the_interval_repeats_with_its_seed_and_only_with_it() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.integers(0, 5))
-def test_the_interval_lies_within_the_values_and_narrows_with_the_level(
-    values: list[float], seed: int
-) -> None:
+def test_the_interval_lies_within_the_values_and_narrows_with_the_level(values: list[float], seed: int) -> None:
     low, high = bootstrap_interval(values, 200, seed)
     inner_low, inner_high = bootstrap_interval(values, 200, seed, level=0.5)
     assert min(values) - 1e-12 <= low <= inner_low <= inner_high <= high <= max(values) + 1e-12

@@ -112,10 +112,7 @@ def _contract(method: str) -> list[dict[str, Any]]:
     decoder = {"fedst-lite": "site", "local": "site"}.get(method, "shared")
     parts = [
         *((f"encoder.stages.{i}.query.weight", "query", [32 * 2**i, 32 * 2**i], query) for i in range(4)),
-        *(
-            (f"encoder.stages.{i}.key_value.weight", "encoder", [64 * 2**i, 32 * 2**i], "shared")
-            for i in range(4)
-        ),
+        *((f"encoder.stages.{i}.key_value.weight", "encoder", [64 * 2**i, 32 * 2**i], "shared") for i in range(4)),
         ("temporal.lag", "temporal", [3, 64], "shared"),
         *((f"adapters.{i}.lora_a", "adapters", [4, 32], "site") for i in range(2)),
         ("gate.text", "gate", [384], "frozen"),
@@ -166,9 +163,7 @@ def _round(draw: random.Random, method: str, number: int, rounds: int) -> dict[s
     }
 
 
-def _scores(
-    draw: random.Random, method: str, fold: int, folds: int, real_sites: tuple[str, ...]
-) -> pd.DataFrame:
+def _scores(draw: random.Random, method: str, fold: int, folds: int, real_sites: tuple[str, ...]) -> pd.DataFrame:
     rows = []
     for site, level in SITES.items():
         role, model = ("unseen", "global") if site == "island" else ("federated", "personal")
@@ -214,9 +209,7 @@ def _overlays(folder: Path, method: str, fold: int, real_sites: tuple[str, ...])
         Image.fromarray(draw_overlay(*_scene(seed, 1 + 2 * list(METHODS).index(method)), len(CLASSES))).save(
             folder / name
         )
-        entries.append(
-            {"file": name, "site": site, "case": case, "caption": f"{case}, frame 0", "simulated": not real}
-        )
+        entries.append({"file": name, "site": site, "case": case, "caption": f"{case}, frame 0", "simulated": not real})
     _write(folder / "overlays.json", entries)
 
 

@@ -188,8 +188,6 @@ def test_a_half_finished_run_has_a_report(run_maker: RunMaker, methods: tuple[st
 def test_a_missing_picture_is_named(run_maker: RunMaker) -> None:
     path = run_maker(methods=("fedst",), folds=0, rounds=1)
     next((path / "runs" / "fedst" / "overlays").glob("north*.png")).unlink()
-    with pytest.raises(
-        RunError, match=r"north-case-0-a-0\.png: is listed in overlays\.json, but cannot be read"
-    ):
+    with pytest.raises(RunError, match=r"north-case-0-a-0\.png: is listed in overlays\.json, but cannot be read"):
         write_report(path)
     assert not (path / FULL).exists()

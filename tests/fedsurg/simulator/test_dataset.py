@@ -1,7 +1,6 @@
 """Rendered folders: reproducible, resumable, well formed, and never half there."""
 
 import csv
-import functools
 import json
 import os
 import shutil
@@ -9,6 +8,7 @@ import tomllib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,10 +115,14 @@ def test_cache_is_named_by_digest(folder: Path, tmp_path: Path) -> None:
     assert cached(REQUEST, tmp_path) == tmp_path / REQUEST.digest()[:16]
 
 
+def dying_pool(*arguments: Any, **options: Any) -> ProcessPoolExecutor:
+    """A pool whose processes die as they start."""
+    return ProcessPoolExecutor(*arguments, **(options | {"initializer": os._exit, "initargs": (9,)}))
+
+
 def test_a_dead_renderer_is_one_clear_error(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     partial = interrupted(folder, tmp_path / "site")
-    dying = functools.partial(ProcessPoolExecutor, initializer=os._exit, initargs=(9,))
-    monkeypatch.setattr(dataset, "ProcessPoolExecutor", dying)
+    monkeypatch.setattr(dataset, "ProcessPoolExecutor", dying_pool)
     with pytest.raises(SimulatorError, match="died after 1 of 3 clips"):
         render(REQUEST, tmp_path / "site", workers=1)
     assert (partial / "clips/00000.json").exists()

@@ -1,0 +1,117 @@
+"""The command: help without torch, and errors of one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from fedsurg import errors
+from fedsurg.cli import main
+from fedsurg.cli.main import COMMANDS, LazyGroup
+
+HEAVY = ("torch", "timm", "peft", "flwr", "ray", "pandas", "numpy", "mitsuba", "matplotlib")
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as caught:
+        main(list(words))
+    captured = capsys.readouterr()
+    assert isinstance(caught.value.code, int)
+    return caught.value.code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["simulate", "--help"], ["study", "--help"]])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys\nfrom fedsurg.cli import main\ntry:\n    main(sys.argv[1:])\n"
+        f"except SystemExit as end:\n    print(end.code, [name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(name in out and text[:30] in out for name, (_, text) in COMMANDS.items())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there_and_says_what_it_does(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, name, "--help")
+    assert code == 0
+    assert out.startswith(f"Usage: fedsurg {name}")
+
+
+def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "simulat")
+    assert code == 2
+    assert "No such command 'simulat'" in err
+    assert LazyGroup().get_command(click.Context(LazyGroup()), "simulat") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["study", "show", "none.toml"], 2, "fedsurg: none.toml: cannot be read ("),
+        (["simulate", "none.toml"], 2, "fedsurg: none.toml: cannot be read ("),
+        (["simulate", "--resume"], 1, "fedsurg: --resume needs --out, the folder of the run to go on with"),
+        (["data", "check", "none"], 3, "none"),
+        (["evaluate", "none", "--data", "none"], 1, "fedsurg: none: is no run folder ("),
+        (["report", "none"], 1, "none"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_error_is_one_line(
+    words: list[str],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, out, err = run(capsys, *words)
+    assert found == code
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert "Traceback" not in out + err
+
+
+def test_debug_shows_where_it_comes_from() -> None:
+    for words in (["--debug", "study", "show", "none.toml"], ["study", "show", "none.toml", "--debug"]):
+        with pytest.raises(errors.StudyError, match=r"none\.toml: cannot be read"):
+            main(words)
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "line"),
+    [
+        (errors.DataError("two\nlines"), 3, "fedsurg: two lines"),
+        (errors.InterruptedRunError("stopped"), 130, "fedsurg: stopped"),
+        (KeyboardInterrupt(), 130, "fedsurg: stopped"),
+        (
+            ZeroDivisionError("oops"),
+            70,
+            "fedsurg: unexpected ZeroDivisionError: oops (run again with --debug and report it)",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_end_has_its_code(
+    problem: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @click.command()
+    def fail() -> None:
+        raise problem
+
+    monkeypatch.setattr(LazyGroup, "get_command", lambda self, ctx, name: fail)
+    assert run(capsys, "anything") == (code, "", line + "\n")
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    assert all(issubclass(value, errors.FedsurgError) and value.exit_code > 0 for value in classes)
+    assert all(value.__name__ in (errors.__doc__ or "") for value in classes)

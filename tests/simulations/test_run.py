@@ -1,0 +1,96 @@
+"""The run folder, and which jobs a run has."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from fedsurg.errors import DataError, RunError
+from fedsurg.study import Study, study_digest
+from simulations.preparation import Prepared
+from simulations.progress import Progress
+from simulations.run import Options, _no_interrupt, free_folder, jobs_of, simulate
+
+MakeStudy = Callable[..., Study]
+
+
+def run(study: Study, out: Path, **options: Any) -> None:
+    with Progress(Console(quiet=True)) as progress:
+        simulate(study, Options(out, cache=out.parent / "cache", device="cpu", **options), progress)
+
+
+def test_a_folder_that_is_taken(tiny_study: MakeStudy, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").touch()
+    with pytest.raises(RunError, match="out: exists already; choose another --out, or go on there with --resume"):
+        run(tiny_study(), tmp_path / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="file: exists already"):
+        run(tiny_study(), tmp_path / "file")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_that_cannot_be_made(tiny_study: MakeStudy, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"out: cannot be used as a run folder \(.*Not a directory"):
+        run(tiny_study(), tmp_path / "file" / "out")
+
+
+def test_nothing_to_resume(tiny_study: MakeStudy, tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(RunError, match="is no run folder, so there is nothing to resume; leave out --resume"):
+            run(tiny_study(), folder, resume=True)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_of_another_study(tiny_study: MakeStudy, tmp_path: Path) -> None:
+    digest = study_digest(tiny_study())
+    (tmp_path / "claim.json").write_text(json.dumps({"digest": digest}))
+    with pytest.raises(RunError, match=f"was started with study {digest[:12]}, this one is .*; resume with the same"):
+        run(tiny_study(seed=99), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("claim", ["", "[]", "{}", '{"digest": ', "7"])
+def test_a_damaged_claim(tiny_study: MakeStudy, tmp_path: Path, claim: str) -> None:
+    (tmp_path / "claim.json").write_text(claim)
+    with pytest.raises(RunError, match="cannot be used as a run folder"):
+        run(tiny_study(), tmp_path, resume=True)
+
+
+def test_data_that_is_mended_can_be_resumed(tiny_study: MakeStudy, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for resume in (False, True):
+        with pytest.raises(DataError, match="north: no such folder"):
+            run(tiny_study(), out, data=tmp_path / "nowhere", resume=resume)
+
+
+def test_one_job_per_fold_and_method(tiny_study: MakeStudy, tmp_path: Path) -> None:
+    prepared = Prepared({"north": tmp_path}, [], tmp_path, tmp_path)
+
+    def names(folds: tuple[int, ...] = (), **overrides: Any) -> list[str]:
+        study = tiny_study(methods=["fedst", "local"], **overrides)
+        return [job.name for job in jobs_of(study, prepared, Options(tmp_path, folds=folds))]
+
+    assert names() == ["fedst", "local"]
+    assert names(evaluation__folds=2) == ["fedst-fold0", "local-fold0", "fedst-fold1", "local-fold1"]
+    assert names((1, 1), evaluation__folds=2) == ["fedst-fold1", "local-fold1"]
+    with pytest.raises(RunError, match=r"--fold 2: the study has 2 folds, numbered from 0 \(evaluation\.folds\)"):
+        names((2,), evaluation__folds=2)
+    with pytest.raises(RunError, match="--fold 0: the study has 0 folds"):
+        names((0,))
+
+
+def test_ctrl_c_waits_while_workers_start() -> None:
+    with pytest.raises(KeyboardInterrupt), _no_interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        reached = True
+    assert reached
+
+
+def test_a_new_folder_is_named_by_study_and_time(tmp_path: Path) -> None:
+    assert free_folder(tmp_path, "demo").name.startswith("demo-20")
