@@ -124,12 +124,17 @@ def _render_clips(request: RenderRequest, partial: Path, workers: int, progress:
             f"a renderer process died after {done} of {request.clips} clips (out of memory, or stopped from outside); "
             "run the same command again to go on from there, with fewer workers if memory is short"
         ) from problem
+    except BaseException:
+        # Ended by force: an interrupt while the pool starts would leave it waiting for ever.
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _leave_interrupts_to_parent() -> None:
-    """On Ctrl-C the workers finish their clip and record it, without a traceback each."""
+    """On Ctrl-C the parent ends the workers; they print no traceback each."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

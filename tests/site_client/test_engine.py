@@ -67,7 +67,7 @@ def test_a_request_that_was_not_agreed(
 def test_an_update_that_breaks_the_contract(make_engine: MakeEngine, request_of: RequestOf) -> None:
     engine = make_engine()
     before = copy(engine)
-    with pytest.raises(ContractError, match="the tensors have .* bytes, their shapes need"):
+    with pytest.raises(ContractError, match=r"the tensors have .* bytes, their shapes need"):
         engine.work(request_of(engine, 1), replace(packed(engine), data=b"\0" * 8))
     assert all(torch.equal(before[name], value) for name, value in copy(engine).items())
 
@@ -179,7 +179,7 @@ def test_frozen_parts_stay(make_engine: MakeEngine, request_of: RequestOf) -> No
 
 def test_no_finite_step_is_an_error(make_engine: MakeEngine, request_of: RequestOf) -> None:
     engine = make_engine(local__cross_entropy=1e38, local__jaccard=1e38)
-    with pytest.raises(FederationError, match="round 1: no step had a finite loss; lower local.learning_rate"):
+    with pytest.raises(FederationError, match=r"round 1: no step had a finite loss; lower local.learning_rate"):
         engine.work(request_of(engine, 1), packed(engine))
     assert not list((engine.folder).glob("private/*"))
 
