@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -199,6 +200,7 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
     write_atomic(job.folder / "contract.json", json.dumps(contract.rows(), indent=1))
     step = bench.server(contract)
     store = CheckpointStore(job.folder / "server", bench.digest, contract)
+    over = threading.Event()  # when an engine dies, the server must not wait on in a thread of it
     federation = Federation(
         job.study,
         bench.digest,
@@ -208,19 +210,22 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
         store,
         bench.first(contract),
         on_round,
-        stopped,
+        lambda: stopped() or over.is_set(),
         turns=math.ceil(bench.nodes / (job.processes if job.engine == "ray" else 1)),
     )
     server_app = make_server_app(lambda context: federation)
     _BENCHES.clear()
     _BENCHES[str(job.folder)] = bench
     client_app = make_client_app(EngineOf(job))
-    if job.engine == "ray":
-        from simulations.ray import run_ray
+    try:
+        if job.engine == "ray":
+            from simulations.ray import run_ray
 
-        run_ray(server_app, client_app, bench.nodes, processes=job.processes, threads=job.threads)
-    else:
-        run_inline(server_app, client_app, bench.nodes, job.study.federation.deadline_s)
+            run_ray(server_app, client_app, bench.nodes, processes=job.processes, threads=job.threads)
+        else:
+            run_inline(server_app, client_app, bench.nodes, job.study.federation.deadline_s)
+    finally:
+        over.set()
     state = store.load()
     assert state is not None  # the federation has just saved it
     write_tensors(job.folder / "server" / "global.safetensors", step.neutral(state.shared), {"study": bench.digest})

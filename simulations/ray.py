@@ -15,8 +15,9 @@ def run_ray(server_app: ServerApp, client_app: ClientApp, nodes: int, *, process
     Raises:
         FedsurgError: ray is not installed.
     """
+    # Ray's processes inherit the environment; Flower leaves no other way to hand it to them.
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0", FLWR_TELEMETRY_ENABLED="0")
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    os.environ.update(RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0", OMP_NUM_THREADS=str(threads))
     try:
         import ray
     except ImportError as problem:
@@ -30,7 +31,6 @@ def run_ray(server_app: ServerApp, client_app: ClientApp, nodes: int, *, process
             "include_dashboard": False,
             "log_to_driver": False,
             "logging_level": logging.ERROR,
-            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(threads)}},
         },
         "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
     }

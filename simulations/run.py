@@ -228,7 +228,7 @@ def _work(job: "Job") -> None:
 
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """New processes inherit that Ctrl-C waits: it must not reach them before they ignore it."""
+    """Processes started here never see Ctrl-C, not even before `_start_worker`: they inherit that it is blocked."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,0 +1,186 @@
+"""`fedsurg simulate` and `fedsurg evaluate` from end to end, as a person types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedsurg.cli import main
+from fedsurg.tensor_file import read_tensors
+
+Fedsurg = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session")
+def study_file(tmp_path_factory: pytest.TempPathFactory, tiny_text: str) -> Path:
+    path = tmp_path_factory.mktemp("studies") / "tiny.toml"
+    path.write_text(tiny_text)
+    return path
+
+
+@pytest.fixture(scope="session")
+def words(study_file: Path, data: Path, cache: Path, start: Path) -> list[str]:
+    """The command without its run folder; the start is in the cache already."""
+    assert start.exists()
+    return ["simulate", str(study_file), "--data", str(data), "--cache", str(cache), "--device", "cpu", "--jobs", "1"]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> Path:
+    """A run folder that `fedsurg simulate` has made."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    done = subprocess.run(_command(*words, "--out", str(out)), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"report: {out}" in done.stdout
+    return out
+
+
+@pytest.fixture
+def fedsurg(capsys: pytest.CaptureFixture[str]) -> Fedsurg:
+    """Run a command here; its exit code and what it wrote."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_a_run_leaves_everything_that_a_person_needs(finished: Path) -> None:
+    assert (finished / "report.html").stat().st_size > 1000
+    run = json.loads((finished / "run.json").read_text())
+    assert run["study"]["name"] == "tiny"
+    assert run["simulated_sites"] == ["north", "east", "harbour"]
+    assert run["wall_s"] > 0
+    assert {path.name for path in (finished / "runs" / "fedst").iterdir()} >= {
+        "contract.json",
+        "done.json",
+        "history.jsonl",
+        "overlays",
+        "scores.csv",
+        "server",
+        "sites",
+    }
+    assert not [path for path in finished.rglob(".*") if path.is_file()]  # no temporary file is left
+
+
+def test_it_is_the_same_run_as_in_one_process(finished: Path, straight: Any) -> None:
+    assert _same_checkpoint(finished / "runs" / "fedst", straight.folder)
+
+
+def test_an_existing_folder_is_an_error(finished: Path, words: list[str], fedsurg: Fedsurg) -> None:
+    code, _, err = fedsurg(*words, "--out", str(finished))
+    assert code == 1
+    assert err == f"fedsurg: {finished}: exists already; choose another --out, or go on there with --resume\n"
+
+
+def test_resuming_with_another_seed_is_an_error(finished: Path, words: list[str], fedsurg: Fedsurg) -> None:
+    before = (finished / "run.json").read_text()
+    code, _, err = fedsurg(*words, "--out", str(finished), "--resume", "--seed", "99")
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert "was started with study" in err
+    assert "Traceback" not in err
+    assert (finished / "run.json").read_text() == before
+
+
+def test_resuming_a_finished_run_does_nothing_again(finished: Path, words: list[str], fedsurg: Fedsurg) -> None:
+    path = finished / "runs" / "fedst" / "server" / "checkpoint.safetensors"
+    before = path.stat().st_mtime_ns
+    code, out, _ = fedsurg(*words, "--out", str(finished), "--resume")
+    assert code == 0
+    assert "report:" in out
+    assert path.stat().st_mtime_ns == before
+
+
+def test_bad_data_is_one_line(own_data: Path, study_file: Path, cache: Path, tmp_path: Path, fedsurg: Fedsurg) -> None:
+    (own_data / "east" / "site.toml").unlink()
+    code, _, err = fedsurg("simulate", study_file, "--data", own_data, "--cache", cache, "--out", tmp_path / "out")
+    assert code == 3
+    assert err == (
+        f"fedsurg: {own_data}/east/site.toml: no such file; every site folder needs one "
+        "(name, procedure, mask_values)\n"
+    )
+
+
+def test_an_out_folder_that_cannot_be_made(words: list[str], fedsurg: Fedsurg, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = fedsurg(*words, "--out", str(tmp_path / "file" / "out"))
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert "out: cannot be used as a run folder" in err
+
+
+@pytest.mark.slow
+def test_must_hold_8_ctrl_c_then_resume_is_the_same_run(
+    finished: Path, words: list[str], tmp_path: Path, fedsurg: Fedsurg
+) -> None:
+    """Ctrl-C reaches every process of the terminal's group, as soon as the first round is on disk."""
+    out = tmp_path / "run"
+    with (tmp_path / "stderr").open("w") as errors:
+        process = subprocess.Popen(
+            _command(*words, "--out", str(out)), stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+        )
+        deadline = time.monotonic() + 120
+        while not (out / "runs" / "fedst" / "server" / "checkpoint.safetensors").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=120) == 130
+    assert (tmp_path / "stderr").read_text() == (
+        "fedsurg: stopped; every finished round is on disk, go on with --resume\n"
+    )
+    assert not (out / "runs" / "fedst" / "done.json").exists()
+    code, _, _ = fedsurg(*words, "--out", str(out), "--resume")
+    assert code == 0
+    assert _same_checkpoint(out / "runs" / "fedst", finished / "runs" / "fedst")
+    scores = [(folder / "runs" / "fedst" / "scores.csv").read_text() for folder in (out, finished)]
+    assert scores[0] == scores[1]
+
+
+def test_evaluate_scores_other_cases(finished: Path, data: Path, fedsurg: Fedsurg) -> None:
+    code, out, _ = fedsurg("evaluate", finished, "--data", data, "--split", "val", "--json", "--device", "cpu")
+    assert code == 0
+    rows = json.loads(out)
+    assert [(row["method"], row["site"], row["cases"]) for row in rows] == [
+        ("fedst", "east", 1),
+        ("fedst", "harbour", 1),
+        ("fedst", "north", 1),
+    ]
+    assert all(0 <= row["iou"] <= 1 for row in rows)
+
+
+def test_evaluate_without_such_a_split(finished: Path, data: Path, fedsurg: Fedsurg) -> None:
+    code, _, err = fedsurg("evaluate", finished, "--data", data, "--split", "test", "--device", "cpu")
+    assert code == 1
+    assert "north: has no frames in split 'test'; choose --split all or another one" in err
+    code, _, err = fedsurg("evaluate", finished, "--data", finished, "--device", "cpu")
+    assert "holds no folder of a site of this run (north, east, harbour)" in err
+
+
+def test_evaluate_before_anything_is_finished(finished: Path, data: Path, tmp_path: Path, fedsurg: Fedsurg) -> None:
+    (tmp_path / "run.json").write_text((finished / "run.json").read_text())
+    code, _, err = fedsurg("evaluate", tmp_path, "--data", data)
+    assert code == 1
+    assert err == f"fedsurg: {tmp_path}: no method has finished there; go on with fedsurg simulate --resume\n"
+
+
+def _command(*words: str) -> list[str]:
+    return [sys.executable, "-c", "from fedsurg.cli import main; main()", *words]
+
+
+def _same_checkpoint(one: Path, two: Path) -> bool:
+    first, second = (read_tensors(folder / "server" / "checkpoint.safetensors")[0] for folder in (one, two))
+    return first.keys() == second.keys() and all(
+        value.numpy().tobytes() == second[name].numpy().tobytes() for name, value in first.items()
+    )
