@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -28,6 +28,7 @@ from simulations.progress import Progress
 if TYPE_CHECKING:
     from simulations.job import Job
 
+CLAIM = "claim.json"  # written first: says which study a run folder belongs to
 PACKAGES = (
     "fedsurg",
     "flwr",
@@ -79,7 +80,11 @@ def simulate(study: Study, options: Options, progress: Progress) -> Path:
     digest = study_digest(study)
     before = _claim(options, digest)
     cache = options.cache.expanduser()
-    prepared = prepare(study, options.data, cache, options.device, progress.preparing)
+    try:
+        prepared = prepare(study, options.data, cache, options.device, progress.preparing)
+    except BaseException:
+        _release(options)
+        raise
     info = _describe(study, digest, prepared, options)
     write_atomic(options.out / "run.json", json.dumps(info | {"wall_s": before}, indent=1))
     try:
@@ -129,20 +134,27 @@ def _claim(options: Options, digest: str) -> float:
         if not options.resume:
             if out.exists() and (not out.is_dir() or any(out.iterdir())):
                 raise RunError(f"{out}: exists already; choose another --out, or go on there with --resume")
-            out.mkdir(parents=True, exist_ok=True)
-            write_atomic(out / "claim.json", json.dumps({"digest": digest}))
+            write_atomic(out / CLAIM, json.dumps({"digest": digest}))
             return 0.0
-        claim = json.loads((out / "claim.json").read_text())
+        if not (out / CLAIM).exists():
+            raise RunError(f"{out}: is no run folder, so there is nothing to resume; leave out --resume")
+        claim = json.loads((out / CLAIM).read_text())
         if claim["digest"] != digest:
             raise RunError(
                 f"{out}: was started with study {claim['digest'][:12]}, this one is {digest[:12]}; "
                 "resume with the same study file and options, or choose another --out"
             )
         return float(json.loads((out / "run.json").read_text())["wall_s"]) if (out / "run.json").exists() else 0.0
-    except FileNotFoundError as problem:
-        raise RunError(f"{out}: is no run folder, so there is nothing to resume; leave out --resume") from problem
     except (OSError, KeyError, TypeError, ValueError) as problem:
         raise RunError(f"{out}: cannot be used as a run folder ({problem}); choose another --out") from problem
+
+
+def _release(options: Options) -> None:
+    """Give the folder of a run back that never began, so that the same command can be given again."""
+    if not options.resume:
+        (options.out / CLAIM).unlink(missing_ok=True)
+        with suppress(OSError):  # something else lies in it
+            options.out.rmdir()
 
 
 def _run_jobs(jobs: list["Job"], options: Options, progress: Progress) -> None:

@@ -50,7 +50,7 @@ def simulator() -> None:
 @simulator.command()
 @profile_option
 @click.option("--clips", type=int, required=True, help="Number of clips.")
-@click.option("--frames", type=int, required=True, help="Consecutive frames in each clip.")
+@click.option("--frames", type=int, default=8, show_default=True, help="Consecutive frames in each clip.")
 @click.option("--seed", type=int, required=True, help="The same seed gives the same bytes.")
 @size_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the site data.")
