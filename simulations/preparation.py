@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedsurg.data.folds import case_folds
 from fedsurg.data.site import SiteData, load_site
 from fedsurg.errors import DataError
 from fedsurg.simulator import RenderRequest, cached
@@ -90,7 +91,9 @@ def _check_splits(site: SiteConfig, study: Study, data: SiteData) -> None:
             f"site {site.name!r} has no cases in split 'test' or 'val' to be scored on; "
             "move a case there in its manifest"
         )
-    if site.role == "federated" and not study.evaluation.folds and not (train and val):
+    if site.role == "federated" and study.evaluation.folds:
+        case_folds(data, study.evaluation.folds)
+    elif site.role == "federated" and not (train and val):
         empty = "val" if train else "train"
         raise DataError(
             f"site {site.name!r} has no cases in split {empty!r}; move a case there in its manifest, "

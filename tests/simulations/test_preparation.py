@@ -51,7 +51,7 @@ def test_no_data_folder(prepared: Callable[..., Prepared], tmp_path: Path) -> No
             "train",
             "site 'north' has no cases in split 'val'; move a case there in its manifest, or set",
         ),
-        ("east", "train", "val", r"manifest\.csv: split 'train' is empty"),
+        ("east", "train", "val", "site 'east' has no cases in split 'train'; move a case there"),
         ("harbour", "val", "train", "site 'harbour' has no cases in split 'test' or 'val' to be scored on"),
     ],
 )
@@ -61,6 +61,12 @@ def test_an_empty_split(
     move(own_data / site, old, new)
     with pytest.raises(DataError, match=message):
         prepared(own_data)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_more_folds_than_cases(prepared: Callable[..., Prepared], data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="site 'north': 4 folds need more cases than its 3"):
+        prepared(data, evaluation__folds=4)
     assert not (tmp_path / "cache").exists()
 
 

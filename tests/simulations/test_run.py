@@ -37,7 +37,7 @@ def test_a_folder_that_is_taken(tiny_study: MakeStudy, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(tiny_study: MakeStudy, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"out: cannot be used as a run folder \(.*Not a directory"):
+    with pytest.raises(RunError, match=r"out/claim\.json: cannot be written \(Not a directory\)"):
         run(tiny_study(), tmp_path / "file" / "out")
 
 
@@ -62,11 +62,11 @@ def test_a_damaged_claim(tiny_study: MakeStudy, tmp_path: Path, claim: str) -> N
         run(tiny_study(), tmp_path, resume=True)
 
 
-def test_data_that_is_mended_can_be_resumed(tiny_study: MakeStudy, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    for resume in (False, True):
+def test_a_run_that_never_began_takes_no_folder(tiny_study: MakeStudy, tmp_path: Path) -> None:
+    for _ in range(2):
         with pytest.raises(DataError, match="north: no such folder"):
-            run(tiny_study(), out, data=tmp_path / "nowhere", resume=resume)
+            run(tiny_study(), tmp_path / "out", data=tmp_path / "nowhere")
+        assert not (tmp_path / "out").exists()
 
 
 def test_one_job_per_fold_and_method(tiny_study: MakeStudy, tmp_path: Path) -> None:
