@@ -105,11 +105,13 @@ class Bench:
     @property
     def nodes(self) -> int:
         """How many sites train."""
-        return 1 if self.plan.method.grouping == "pooled" else len(self.study.federated)
+        return len(self.owners)
 
     @property
     def owners(self) -> list[str]:
         """Names of the sites that keep a personalised model."""
+        if self.plan.method.grouping == "none":
+            return []
         return [POOLED] if self.plan.method.grouping == "pooled" else [site.name for site in self.study.federated]
 
     def data(self, site: SiteConfig) -> SiteData:
@@ -196,8 +198,24 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
     started = time.perf_counter()
     torch.set_num_threads(job.threads)
     bench = Bench(job)
-    contract = bench.contract()
+    model = _federate(bench, on_round, stopped)
+    write_tensors(job.folder / "server" / "global.safetensors", model, {"study": bench.digest})
+    scoring = time.perf_counter()
+    _score(bench)
+    ended = time.perf_counter()
+    facts = {"digest": bench.digest, "start": str(job.start), "score_s": ended - scoring, "wall_s": ended - started}
+    write_atomic(job.folder / "done.json", canonical_json(facts))
+    _BENCHES.clear()
+
+
+def _federate(
+    bench: Bench, on_round: Callable[[dict[str, Any]], None], stopped: Callable[[], bool]
+) -> dict[str, Tensor]:
+    """All rounds of a job on its engine; returns the global model. Where nobody trains, that is the start."""
+    job, contract = bench.job, bench.contract()
     write_atomic(job.folder / "contract.json", json.dumps(contract.rows(), indent=1))
+    if not bench.nodes:
+        return bench.start
     step = bench.server(contract)
     store = CheckpointStore(job.folder / "server", bench.digest, contract)
     over = threading.Event()  # when an engine dies, the server must not wait on in a thread of it
@@ -228,13 +246,7 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
         over.set()
     state = store.load()
     assert state is not None  # the federation has just saved it
-    write_tensors(job.folder / "server" / "global.safetensors", step.neutral(state.shared), {"study": bench.digest})
-    scoring = time.perf_counter()
-    _score(bench)
-    ended = time.perf_counter()
-    facts = {"digest": bench.digest, "start": str(job.start), "score_s": ended - scoring, "wall_s": ended - started}
-    write_atomic(job.folder / "done.json", canonical_json(facts))
-    _BENCHES.clear()
+    return step.neutral(state.shared)
 
 
 def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
@@ -249,11 +261,11 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
     personal = {
         name: read_tensors(bench.job.folder / "sites" / name / "personal.safetensors")[0] for name in bench.owners
     }
-    if site.role == "federated":
+    if site.role == "federated" and personal:
         vector = bench.vectors[site.name] if bench.plan.has_gate else None
         tensors = personal[POOLED if bench.plan.method.grouping == "pooled" else site.name]
         return [ScoredModel("personal", tensors, vector, bench.plan.has_adapters)]
-    if "shared" not in bench.plan.scopes.values():
+    if personal and "shared" not in bench.plan.scopes.values():
         return [ScoredModel(f"personal of {name}", tensors) for name, tensors in personal.items()]
     return [ScoredModel("global", read_tensors(bench.job.folder / "server" / "global.safetensors")[0])]
 

@@ -72,6 +72,7 @@ class Progress:
 
     def finish_job(self, job: str) -> None:
         """A job is scored."""
+        self._bars.update(self._tasks[job], completed=self._rounds)
         if not self._console.is_terminal:
             self.say(f"{job}: scored")
 

@@ -82,7 +82,7 @@ def simulate(study: Study, options: Options, progress: Progress) -> Path:
     cache = options.cache.expanduser()
     try:
         prepared = prepare(study, options.data, cache, options.device, progress.preparing)
-    except BaseException:
+    except FedsurgError:
         _release(options)
         raise
     info = _describe(study, digest, prepared, options)

@@ -13,7 +13,7 @@ from fedsurg.study.config import Part, Scope, Study
 PARTS: tuple[Part, ...] = get_args(Part)
 
 ServerStep = Literal["none", "finetune", "serq"]
-Grouping = Literal["federated", "pooled"]
+Grouping = Literal["federated", "pooled", "none"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Method:
         gate: the sites' network has the text gate (when the study enables it).
         adapters: the sites' network has LoRA adapters (when the study enables them).
         server: what the server does with the average: nothing, fine-tuning on synthetic video, or SERQ.
-        grouping: `pooled` trains one model on all sites' data in one place (an upper bound, not federated).
+        grouping: `pooled` trains one model on all sites' data in one place (an upper bound, not federated); `none`
+            trains nowhere.
     """
 
     name: str
@@ -40,6 +41,8 @@ class Method:
 
     def scopes(self, overrides: Mapping[Part, Scope]) -> dict[Part, Scope]:
         """The scope of every part, with the study's overrides on top."""
+        if self.grouping == "none":
+            return dict.fromkeys(PARTS, "frozen")
         scopes: dict[Part, Scope] = {part: "site" if part in self.site else "shared" for part in PARTS}
         return scopes | dict(overrides)
 
@@ -53,6 +56,7 @@ _PRIVATE = _parts("query", "gate", "adapters")
 METHODS: dict[str, Method] = {
     row.name: row
     for row in (
+        Method("start", "the common start on synthetic video, trained at no site", grouping="none"),
         Method("local", "each site alone", site=frozenset(PARTS)),
         Method("central", "all sites' data in one place: the upper bound", grouping="pooled"),
         Method("fedavg", "everything shared, averaged (McMahan 2017)"),
