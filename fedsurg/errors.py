@@ -14,6 +14,15 @@
 The command line prints the message and exits with `exit_code`; the traceback appears with `--debug` only.
 """
 
+import os
+
+DEBUG = "FEDSURG_DEBUG"  # set by `--debug`; an environment variable, so that worker processes know it too
+
+
+def debugging() -> bool:
+    """A person asked for tracebacks."""
+    return bool(os.environ.get(DEBUG))
+
 
 class FedsurgError(Exception):
     """Base of all intended errors; the message is one line for a person."""

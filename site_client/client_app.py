@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedsurg.errors import ContractError
+from fedsurg.errors import ContractError, debugging
 from fedsurg.sharing.contract import BYTES_PER_VALUE
 from fedsurg.sharing.protocol import LAYOUT, ORIGIN, REPORT, REQUEST, UPDATE, VECTOR, Request
 from fedsurg.sharing.update import Packed
@@ -31,7 +31,8 @@ def make_client_app(engine_of: Callable[[Context], SiteEngine]) -> ClientApp:
             engine = engine_of(context)
             content = answer(engine, message.content)
         except Exception as problem:
-            log.exception("round %s failed at this site", message.metadata.group_id)
+            why = f"{type(problem).__name__}: {problem}"
+            log.error("round %s failed at this site: %s", message.metadata.group_id, why, exc_info=debugging())
             return Message(Error(SITE_RAISED, type(problem).__name__), reply_to=message)
         return Message(content, reply_to=message)
 

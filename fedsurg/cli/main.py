@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fedsurg import __version__
-from fedsurg.errors import FedsurgError
+from fedsurg.errors import DEBUG, FedsurgError
 
 # Flower must neither report home nor look for updates, in any command.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -56,6 +56,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point: run a command; on an error print one line and exit with its code."""
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
+    if debug:
+        os.environ[DEBUG] = "1"
     words = [word for word in words if word != "--debug"]
     try:
         code: Any = fedsurg.main(words, prog_name="fedsurg", standalone_mode=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
-from fedsurg.errors import ContractError, DataError
+from fedsurg.errors import DEBUG, ContractError, DataError
 from fedsurg.sharing.protocol import LAYOUT, REQUEST, UPDATE, VECTOR, Report, Request
 from fedsurg.sharing.update import Packed, Update
 from server.records import Outgoing, read_reply
@@ -53,7 +53,9 @@ def test_the_last_answer_holds_no_tensors() -> None:
     assert packed == Packed((), (), b"")
 
 
-def test_the_text_of_an_error_stays_at_the_site(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_text_of_an_error_stays_at_the_site(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(_context: Context) -> Engine:
         raise DataError(f"{SECRET}: cannot be decoded")
 
@@ -62,6 +64,10 @@ def test_the_text_of_an_error_stays_at_the_site(caplog: pytest.LogCaptureFixture
     assert reply.has_error()
     assert reply.error.reason == "DataError"
     assert SECRET in caplog.text
+    assert "Traceback" not in caplog.text
+    monkeypatch.setenv(DEBUG, "1")
+    exchange(fail)
+    assert "Traceback" in caplog.text
 
 
 @pytest.mark.parametrize("record", [REQUEST, UPDATE, LAYOUT])
