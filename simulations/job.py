@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 import math
 import threading
 import time
@@ -38,6 +39,8 @@ from simulations.inline import run_inline
 from simulations.scoring import ScoredModel, score_site
 from site_client.client_app import make_client_app
 from site_client.engine import SiteEngine, SiteSetup
+
+log = logging.getLogger("fedsurg.simulations")
 
 POOLED = "central"  # name of the one site that stands for all of them in pooled training
 
@@ -255,16 +258,20 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
     A federated site is scored with its personalised model, an unseen one with the global model. Where nothing is
     shared there is no global model: then every site's own model is scored on the unseen one.
 
+    A site that failed when the last model was delivered has none of its own, and is not scored.
+
     Raises:
-        CheckpointError: the job is not finished.
+        CheckpointError: a model cannot be read.
     """
-    personal = {
-        name: read_tensors(bench.job.folder / "sites" / name / "personal.safetensors")[0] for name in bench.owners
-    }
-    if site.role == "federated" and personal:
+    files = {name: bench.job.folder / "sites" / name / "personal.safetensors" for name in bench.owners}
+    personal = {name: read_tensors(file)[0] for name, file in files.items() if file.exists()}
+    if site.role == "federated" and bench.owners:
+        owner = POOLED if bench.plan.method.grouping == "pooled" else site.name
+        if owner not in personal:
+            log.warning("%s: %s has no model of its own and is not scored; see its refusals", bench.job.name, owner)
+            return []
         vector = bench.vectors[site.name] if bench.plan.has_gate else None
-        tensors = personal[POOLED if bench.plan.method.grouping == "pooled" else site.name]
-        return [ScoredModel("personal", tensors, vector, bench.plan.has_adapters)]
+        return [ScoredModel("personal", personal[owner], vector, bench.plan.has_adapters)]
     if personal and "shared" not in bench.plan.scopes.values():
         return [ScoredModel(f"personal of {name}", tensors) for name, tensors in personal.items()]
     return [ScoredModel("global", read_tensors(bench.job.folder / "server" / "global.safetensors")[0])]

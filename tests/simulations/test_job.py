@@ -100,6 +100,20 @@ def test_a_site_called_central_keeps_its_own_model(make_job: MakeJob, data: Path
     assert [models_for(bench, site)[0].tensors["a"].item() for site in bench.study.sites] == [0, 1]
 
 
+def test_a_site_that_failed_at_the_end_costs_only_itself(
+    make_job: MakeJob, own_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for line in (own_data / "north" / "manifest.csv").read_text().splitlines():
+        if line.endswith(",val"):
+            (own_data / "north" / line.split(",")[0]).write_bytes(b"no picture")
+    job, records = make_job(hospitals=own_data), []
+    run_job(job, records.append, lambda: False)
+    assert job.done
+    assert list(records[-1]["refused"]) == ["node 10"]
+    assert {row["site"] for row in rows_of(job)} == {"east", "harbour"}
+    assert "fedst: north has no model of its own and is not scored" in caplog.text
+
+
 def test_the_test_split_comes_before_the_validation_split(make_job: MakeJob, start: Path) -> None:
     bench = Bench(make_job("fedavg"))
     model = ScoredModel("global", read_tensors(start)[0])
