@@ -250,7 +250,21 @@ class Study(Section):
             raise ValueError(
                 f"federation.quorum is {self.federation.quorum}, but only {len(self.federated)} sites are federated"
             )
+        self._check_seeds()
         return self
+
+    def _check_seeds(self) -> None:
+        """The same seed draws the same cases: what one site holds out, another or the server would train on."""
+        drawn = {self.synthetic.seed: "the server's video"}
+        for site in self.sites:
+            if site.simulate and site.simulate.seed in drawn:
+                raise ValueError(
+                    f"sites: {site.name!r} and {drawn[site.simulate.seed]} are drawn from the same seed "
+                    f"{site.simulate.seed}, so they would hold the same cases; give every sites.simulate.seed a number "
+                    "of its own, and not that of synthetic.seed"
+                )
+            if site.simulate:
+                drawn[site.simulate.seed] = repr(site.name)
 
     @property
     def federated(self) -> tuple[SiteConfig, ...]:

@@ -111,6 +111,14 @@ def test_bad_methods(methods: str, message: str) -> None:
         (SITES + "role = 'watching'", r"sites\.1\.role: found 'watching'; input should be 'federated' or 'unseen'"),
         (SITES + "simulate = {profiles = ['moon']}", r"sites\[south\]\.simulate\.profiles: 'moon' is unknown"),
         (SITES + "simulate = {cases = 3}", r"sites\.1\.simulate\.profiles: is missing; add it"),
+        (
+            SITES + "simulate = {profiles = ['eye'], seed = 1}",
+            "sites: 'south' and the server's video are drawn from the same seed 1, so they would hold the same cases",
+        ),
+        (
+            SITES.replace('"\n[', "\"\nsimulate = {profiles = ['eye']}\n[") + "simulate = {profiles = ['eye']}",
+            "sites: 'south' and 'north' are drawn from the same seed 0",
+        ),
         ("", "sites: none is federated; list at least one"),
         (SITES.replace('"\n[', '"\nrole = "unseen"\n[') + 'role = "unseen"', "sites: none is federated"),
     ],
