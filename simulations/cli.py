@@ -42,8 +42,9 @@ def simulate(
 
     from fedsurg.errors import RunError
     from simulations.progress import Progress
-    from simulations.run import Options, free_folder
+    from simulations.run import Options
     from simulations.run import simulate as run
+    from simulations.run_folder import free_folder
 
     overrides = {
         key: value

@@ -12,9 +12,11 @@ from rich.console import Console
 
 from fedsurg.errors import DataError, RunError
 from fedsurg.study import Study, study_digest
+from simulations.pool import no_interrupt
 from simulations.preparation import Prepared
 from simulations.progress import Progress
-from simulations.run import Options, _no_interrupt, free_folder, jobs_of, simulate
+from simulations.run import Options, jobs_of, simulate
+from simulations.run_folder import claimed, free_folder
 
 MakeStudy = Callable[..., Study]
 
@@ -87,7 +89,7 @@ def test_one_job_per_fold_and_method(tiny_study: MakeStudy, tmp_path: Path) -> N
 
 def test_ctrl_c_does_not_reach_workers_that_start() -> None:
     ask = [sys.executable, "-c", "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"]
-    with _no_interrupt():
+    with no_interrupt():
         inside = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
     outside = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
     assert (inside, outside) == ("True\n", "False\n")
@@ -95,3 +97,15 @@ def test_ctrl_c_does_not_reach_workers_that_start() -> None:
 
 def test_a_new_folder_is_named_by_study_and_time(tmp_path: Path) -> None:
     assert free_folder(tmp_path, "demo").name.startswith("demo-20")
+
+
+def test_a_folder_is_used_by_one_run_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with (
+        claimed(folder, "d", resume=False),
+        pytest.raises(RunError, match="another fedsurg is at work there"),
+        claimed(folder, "d", resume=True),
+    ):
+        pass
+    with claimed(folder, "d", resume=True) as spent:
+        assert spent == 0.0

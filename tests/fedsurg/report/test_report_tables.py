@@ -68,6 +68,22 @@ def test_the_only_model_of_a_site_is_the_one_it_is_judged_by(run_maker: RunMaker
     assert tables.site_table(Run.read(path))["headline"].all()
 
 
+def test_without_a_global_model_an_unseen_site_is_judged_by_the_mean_of_all(run_maker: RunMaker) -> None:
+    path = run_maker(methods=("fedst",), folds=0, rounds=1)
+    file = path / "runs" / "fedst" / "scores.csv"
+    scores = pd.read_csv(file)
+    unseen = scores["role"] == "unseen"
+    others = [scores[unseen].assign(model=f"personal of {site}", iou=iou) for site, iou in (("a", 0.2), ("b", 0.6))]
+    pd.concat([scores[~unseen], *others]).to_csv(file, index=False)
+    sites = tables.site_table(Run.read(path)).query("role == 'unseen'")
+    assert len(sites) == 3
+    (judged,) = sites[sites["headline"]].to_dict("records")
+    assert judged["model"] == "mean over the sites' own models"
+    assert judged["iou"] == pytest.approx(0.4)
+    assert judged["frames"] == sites["frames"].max()
+    assert "At island, which took no part, the sites' own models reach 40.0 %" in story.paragraph(Run.read(path))
+
+
 def test_the_difference_is_paired_by_case(finished_run: Path) -> None:
     run = Run.read(finished_run)
     mean, low, high = tables.difference(run, "fedst", "fedavg", "federated")

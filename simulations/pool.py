@@ -1,0 +1,129 @@
+"""Jobs in worker processes: several at once, Ctrl-C stops them between sites, a dead worker is one clear line."""
+
+import multiprocessing
+import os
+import queue
+import signal
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fedsurg.errors import FedsurgError, InterruptedRunError
+from simulations.progress import Progress
+
+if TYPE_CHECKING:
+    from simulations.job import Job
+
+
+def run_jobs(jobs: list["Job"], workers: int, progress: Progress) -> None:
+    """Run jobs in `workers` processes; the first that fails stops the others after their current site.
+
+    Raises:
+        FedsurgError: what a job raised, or a worker process died.
+        InterruptedRunError: the person pressed Ctrl-C.
+    """
+    if not jobs:
+        return
+    context = multiprocessing.get_context("spawn")
+    rounds: Any = context.Queue()
+    stop = context.Event()
+    progress.start_jobs([job.name for job in jobs], jobs[0].study.federation.rounds + 1)
+    with (
+        _environment(OMP_NUM_THREADS=str(jobs[0].threads)),
+        ProcessPoolExecutor(
+            min(workers, len(jobs)), context, initializer=_start_worker, initargs=(rounds, stop)
+        ) as pool,
+    ):
+        running: dict[Future[None], Job] = {}
+        try:
+            with no_interrupt():
+                running.update({pool.submit(_work, job): job for job in jobs})
+            _follow(running, rounds, progress)
+        except BaseException as problem:
+            stop.set()
+            for future in running:
+                future.cancel()
+            if isinstance(problem, KeyboardInterrupt):
+                progress.say("stopping after the sites that are at work; press Ctrl-C again to stop at once")
+                _wait_or_kill(running, pool)
+                raise InterruptedRunError("stopped; every finished round is on disk, go on with --resume") from None
+            raise
+
+
+def _follow(running: dict[Future[None], "Job"], rounds: Any, progress: Progress) -> None:
+    """Show rounds as they come in; raise what a job raised."""
+    waiting = set(running)
+    while waiting:
+        done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+        _drain(rounds, progress)
+        for future in done:
+            try:
+                future.result()
+            except BrokenProcessPool as problem:
+                raise FedsurgError(
+                    f"{running[future].name}: a worker process died (out of memory?); finished rounds are on disk, "
+                    "go on with --resume, with fewer --jobs if memory was short"
+                ) from problem
+            except FedsurgError as problem:
+                raise type(problem)(f"{running[future].name}: {problem}") from problem
+            progress.finish_job(running[future].name)
+
+
+def _drain(rounds: Any, progress: Progress) -> None:
+    while True:
+        try:
+            progress.round_done(*rounds.get_nowait())
+        except queue.Empty:
+            return
+
+
+def _wait_or_kill(running: dict[Future[None], "Job"], pool: ProcessPoolExecutor) -> None:
+    try:
+        wait(running)
+    except KeyboardInterrupt:
+        for process in list(pool._processes.values()):
+            process.kill()
+
+
+_rounds: Any = None
+_stop: Any = None
+
+
+def _start_worker(rounds: Any, stop: Any) -> None:
+    """In a new worker: the person's Ctrl-C reaches the main process alone, which asks workers to stop."""
+    global _rounds, _stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _rounds, _stop = rounds, stop
+
+
+def _work(job: "Job") -> None:
+    from simulations.job import run_job
+
+    run_job(job, lambda record: _rounds.put((job.name, record)), _stop.is_set)
+
+
+@contextmanager
+def no_interrupt() -> Iterator[None]:
+    """Processes started here never see Ctrl-C, not even before `_start_worker`: they inherit that it is blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Environment variables that new processes inherit."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

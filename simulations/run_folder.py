@@ -1,0 +1,121 @@
+"""The folder of a run: taken by one run of one study at a time, and what it says about the run."""
+
+import fcntl
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fedsurg.errors import FedsurgError, RunError
+from fedsurg.files import write_atomic
+
+CLAIM = "claim.json"  # written first: says which study a run folder belongs to
+PACKAGES = (
+    "fedsurg",
+    "flwr",
+    "torch",
+    "timm",
+    "peft",
+    "segmentation-models-pytorch",
+    "monai",
+    "mitsuba",
+    "numpy",
+)
+
+
+@contextmanager
+def claimed(folder: Path, digest: str, *, resume: bool) -> Iterator[float]:
+    """Hold a run folder for the study with this digest; gives the seconds already spent in it.
+
+    A folder in which a run never began (`run.json` is not there) is given back on an error, so that the same command
+    can be given again.
+
+    Raises:
+        RunError: it exists and is not to be resumed, belongs to another study, is in use, or cannot be written.
+    """
+    spent = _resume(folder, digest) if resume else _take(folder, digest)
+    with (folder / CLAIM).open() as claim:
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as problem:
+            raise RunError(
+                f"{folder}: another fedsurg is at work there; wait for it or choose another --out"
+            ) from problem
+        try:
+            yield spent
+        except FedsurgError:
+            if not resume and not (folder / "run.json").exists():
+                _give_back(folder)
+            raise
+
+
+def _take(folder: Path, digest: str) -> float:
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as problem:
+        raise RunError(f"{folder}: cannot be used as a run folder ({problem}); choose another --out") from problem
+    if taken:
+        raise RunError(f"{folder}: exists already; choose another --out, or go on there with --resume")
+    write_atomic(folder / CLAIM, json.dumps({"digest": digest}))
+    return 0.0
+
+
+def _resume(folder: Path, digest: str) -> float:
+    try:
+        if not (folder / CLAIM).exists():
+            raise RunError(f"{folder}: is no run folder, so there is nothing to resume; leave out --resume")
+        claim = json.loads((folder / CLAIM).read_text())
+        if claim["digest"] != digest:
+            raise RunError(
+                f"{folder}: was started with study {claim['digest'][:12]}, this one is {digest[:12]}; "
+                "resume with the same study file and options, or choose another --out"
+            )
+        run = folder / "run.json"
+        return float(json.loads(run.read_text())["wall_s"]) if run.exists() else 0.0
+    except (OSError, KeyError, TypeError, ValueError) as problem:
+        raise RunError(f"{folder}: cannot be used as a run folder ({problem}); choose another --out") from problem
+
+
+def _give_back(folder: Path) -> None:
+    (folder / CLAIM).unlink(missing_ok=True)
+    with suppress(OSError):  # something else lies in it
+        folder.rmdir()
+
+
+def facts_of_run(device: str) -> dict[str, Any]:
+    """Versions, machine, command and time, for the report."""
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    name = torch.cuda.get_device_name(0) if torch.cuda.is_available() and device != "cpu" else "cpu"
+    return {
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "machine": {
+            "cpu": _processor(),
+            "cores": os.cpu_count() or 1,
+            "memory_gb": round(memory, 1),
+            "device": name,
+        },
+        "command": " ".join(["fedsurg", *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def free_folder(base: Path, name: str) -> Path:
+    """A run folder below `base` that does not exist yet, named by study and time."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return base / f"{name}-{stamp}"
