@@ -14,7 +14,8 @@ from fedsurg.errors import FedsurgError, RunError
 def write_atomic(path: Path, content: bytes | str, *, error: type[FedsurgError] = RunError) -> None:
     """Write `content` to `path` so that a crash leaves the old file or the new one, never a part.
 
-    A temporary file beside it is written, synced to disk and renamed. Parent folders are made.
+    A temporary file beside it is written, synced to disk and renamed. Parent folders are made. The file is readable
+    by its owner alone: what is written here is private unless a person decides otherwise.
 
     Raises:
         error: the disk is full or the folder cannot be written; the previous file is untouched.

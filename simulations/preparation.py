@@ -3,12 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedsurg.data.folds import case_folds
 from fedsurg.data.site import SiteData, load_site
 from fedsurg.errors import DataError
+from fedsurg.methods.registry import plan
 from fedsurg.simulator import RenderRequest, cached
 from fedsurg.study.config import SiteConfig, Study
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Progress = Callable[[str, int, int], None]  # what, done, total
 
@@ -27,9 +32,11 @@ def prepare(study: Study, data: Path | None, cache: Path, device: str, progress:
     """Check or render every site, render the server's video, train the start.
 
     Raises:
+        NetworkError: a network that cannot be built, or a site without a text vector; before anything is drawn.
         DataError: a site's folder is missing or inconsistent.
         SimulatorError: rendering failed.
     """
+    _check_networks(study)
     sites = {site.name: _site_folder(site, study, data, cache, progress) for site in study.sites}
     loaded = {name: load_site(folder, study.task) for name, folder in sites.items()}
     for site in study.sites:
@@ -68,6 +75,24 @@ def site_request(site: SiteConfig, study: Study) -> RenderRequest:
         test_cases=config.test_cases,
         whole_instruments=config.whole_instruments,
         look_seed=config.seed,
+    )
+
+
+def _check_networks(study: Study) -> None:
+    """Build what the methods need and drop it again: mistakes are found now, not after the start is trained."""
+    from fedsurg.models.network import build_network
+    from fedsurg.models.text import site_vectors
+
+    plans = [plan(study, method) for method in study.methods]
+    vectors: dict[str, "Tensor"] = {}
+    if any(each.has_gate for each in plans):
+        vectors = site_vectors(study.network.gate, [(site.name, site.procedure) for site in study.sites])
+    build_network(
+        study.network,
+        len(study.task.classes),
+        text_vector=next(iter(vectors.values()), None),
+        adapters=any(each.has_adapters for each in plans),
+        seed=study.seed,
     )
 
 

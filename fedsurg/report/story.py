@@ -90,8 +90,8 @@ def _unseen(run: Run, best: "Series[Any]") -> list[str]:
 
 def _unseen_site(mine: "Series[Any]", baseline: DataFrame) -> str:
     span = interval(mine["iou_low"], mine["iou_high"])
-    model = "shared model, as it is," if mine["model"] == "global" else "adapted model"
-    text = f"At {mine['site']}, which took no part, its {model} reaches {percent(mine['iou'])} %"
+    reaches = "its shared model, as it is, reaches" if mine["model"] == "global" else "the sites' own models reach"
+    text = f"At {mine['site']}, which took no part, {reaches} {percent(mine['iou'])} %"
     text += f" ({span})" if span else ""
     if len(baseline) and mine["method"] != BASELINE:
         text += f"; {method_name(BASELINE)} reaches {percent(baseline['iou'].iloc[0])} % there"

@@ -22,6 +22,7 @@ from fedsurg.report.run_folder import Run
 SITE_COLUMNS = ("method", "site", "role", "model", "cases", "frames", *MEASURES)
 INTERVALS = ("dice", "iou")
 FIRST_CHOICE = {"federated": "personal", "unseen": "global"}  # the model that a site is judged by
+EVERY_OTHER = "mean over the sites' own models"  # where nothing is shared, so that there is no global model
 
 
 @lru_cache(maxsize=2)  # a run and its redacted copy
@@ -30,12 +31,18 @@ def site_table(run: Run) -> DataFrame:
 
     The intervals end at `dice_low`, `dice_high`, `iou_low` and `iou_high`. `headline` marks the model that
     the site is judged by: the personal one of a federated site, the global one of an unseen site, or the only
-    one there is.
+    one there is. Where every federated site's own model was scored on an unseen site, it is judged by their mean:
+    no one knows beforehand which of them fits.
     """
     scores = run.scores
     rows = [
         _site_row(run, scores_of, (str(method), str(site), str(role), str(model)))
         for (method, site, role, model), scores_of in scores.groupby(["method", "site", "role", "model"])
+    ]
+    rows += [
+        _site_row(run, scores_of.drop(columns="model"), (str(method), str(site), str(role), EVERY_OTHER))
+        for (method, site, role), scores_of in scores.groupby(["method", "site", "role"])
+        if scores_of["model"].nunique() > 1 and FIRST_CHOICE[str(role)] not in set(scores_of["model"])
     ]
     ends = [f"{measure}_{end}" for measure in INTERVALS for end in ("low", "high")]
     table = DataFrame(rows, columns=[*SITE_COLUMNS, *ends])
@@ -128,8 +135,8 @@ def _site_row(run: Run, scores: DataFrame, key: tuple[str, str, str, str]) -> di
 def _headline(table: DataFrame) -> "pd.Series[bool]":
     preferred = table["role"].map(FIRST_CHOICE) == table["model"]
     has_preferred = preferred.groupby([table["method"], table["site"]]).transform("any")
-    first = ~table.duplicated(["method", "site"])
-    return preferred | (~has_preferred & first)
+    last = ~table.duplicated(["method", "site"], keep="last")  # the mean, where there is one
+    return preferred | (~has_preferred & last)
 
 
 def _select(scores: DataFrame, sites: DataFrame) -> DataFrame:

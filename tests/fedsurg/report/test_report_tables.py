@@ -81,7 +81,7 @@ def test_without_a_global_model_an_unseen_site_is_judged_by_the_mean_of_all(run_
     assert judged["model"] == "mean over the sites' own models"
     assert judged["iou"] == pytest.approx(0.4)
     assert judged["frames"] == sites["frames"].max()
-    assert "At island, which took no part, the sites' own models reach 40.0 %" in story.paragraph(Run.read(path))
+    assert "At island, which took no part, the sites' own models reach 40.0 %" in paragraph(Run.read(path))
 
 
 def test_the_difference_is_paired_by_case(finished_run: Path) -> None:
