@@ -84,7 +84,7 @@ def _check_networks(study: Study) -> None:
     from fedsurg.models.text import site_vectors
 
     plans = [plan(study, method) for method in study.methods]
-    vectors: dict[str, "Tensor"] = {}
+    vectors: dict[str, Tensor] = {}
     if any(each.has_gate for each in plans):
         vectors = site_vectors(study.network.gate, [(site.name, site.procedure) for site in study.sites])
     build_network(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsurg.errors import DataError
+from fedsurg.errors import DataError, NetworkError
 from fedsurg.study import Study
 from simulations.preparation import Prepared, prepare, site_request, synthetic_request
 
@@ -73,6 +73,28 @@ def test_more_folds_than_cases(prepared: Callable[..., Prepared], data: Path, tm
 def test_classes_that_do_not_match(prepared: Callable[..., Prepared], own_data: Path) -> None:
     with pytest.raises(DataError, match=r"site\.toml: mask_values\.shaft is no class of the study; allowed are"):
         prepared(own_data, task__classes=["background", "needle"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network__encoder": "resnet18"}, "resnet18 has no query projection of its own"),
+        ({"network__gate__text": "clip"}, r"network\.gate\.text_model: is empty"),
+    ],
+)
+def test_a_network_that_cannot_be_built(
+    prepared: Callable[..., Prepared], data: Path, tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(NetworkError, match=message):
+        prepared(data, **options)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_text_vectors_are_needed_by_methods_with_a_gate_only(
+    tiny_study: MakeStudy, data: Path, cache: Path, start: Path
+) -> None:
+    found = prepare(tiny_study(methods=["fedavg"], network__gate__text="clip"), data, cache, "cpu", quiet)
+    assert found.start == start
 
 
 def test_what_is_drawn(tiny_study: MakeStudy) -> None:
