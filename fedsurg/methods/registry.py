@@ -40,11 +40,15 @@ class Method:
     grouping: Grouping = "federated"
 
     def scopes(self, overrides: Mapping[Part, Scope]) -> dict[Part, Scope]:
-        """The scope of every part, with the study's overrides on top."""
+        """The scope of every part, with the study's overrides on top.
+
+        `local` shares nothing and `central` everything, whatever the study says; only `frozen` reaches them.
+        """
         if self.grouping == "none":
             return dict.fromkeys(PARTS, "frozen")
         scopes: dict[Part, Scope] = {part: "site" if part in self.site else "shared" for part in PARTS}
-        return scopes | dict(overrides)
+        fixed = self.grouping == "pooled" or self.site == frozenset(PARTS)
+        return scopes | {part: scope for part, scope in overrides.items() if scope == "frozen" or not fixed}
 
 
 def _parts(*parts: Part) -> frozenset[Part]:

@@ -230,7 +230,7 @@ class Study(Section):
     methods: tuple[str, ...] = ("fedst", "fedavg", "local")
     task: TaskConfig = TaskConfig()
     network: NetworkConfig = NetworkConfig()
-    sharing: dict[Part, Scope] = {}  # overrides the method's scope of a part
+    sharing: dict[Part, Scope] = {}  # overrides the scope of a part; of local and central with frozen only
     federation: FederationConfig = FederationConfig()
     local: LocalConfig = LocalConfig()
     server: ServerConfig = ServerConfig()

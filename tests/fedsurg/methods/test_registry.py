@@ -51,3 +51,10 @@ def test_the_study_overrides_scopes_and_parts(tiny_study: Callable[..., Study]) 
     assert not applied.has_adapters
     assert plan(tiny_study(), "fedst").has_gate
     assert not plan(tiny_study(), "fedavg").has_gate
+
+
+def test_local_shares_nothing_and_central_everything_whatever_the_study_says(tiny_study: Callable[..., Study]) -> None:
+    study = tiny_study(sharing={"decoder": "shared", "head": "site", "encoder": "frozen"})
+    local, central = (plan(study, name).scopes for name in ("local", "central"))
+    assert (local["decoder"], local["head"], local["encoder"]) == ("site", "site", "frozen")
+    assert (central["decoder"], central["head"], central["encoder"]) == ("shared", "shared", "frozen")
