@@ -80,7 +80,8 @@ def simulate(
 def evaluate(run_folder: Path, data: Path, split: str, device: str, as_json: bool) -> None:
     """Score the finished models of RUN_DIR on other cases of its sites.
 
-    With folds, every fold's model is scored and the scores are averaged. Sites are found by name below --data.
+    With folds, every fold's model is scored and the scores are averaged. Sites are found by name below --data. Cases
+    that the run had in train or val tell nothing here: with folds, all models but one were trained on each of them.
 
     Example: fedsurg evaluate runs/real --data /data/more-cases --split all
     """

@@ -116,6 +116,11 @@ def _check_splits(site: SiteConfig, study: Study, data: SiteData) -> None:
             f"site {site.name!r} has no cases in split 'test' or 'val' to be scored on; "
             "move a case there in its manifest"
         )
+    if site.role == "federated" and study.evaluation.choose == "best" and not test:
+        raise DataError(
+            f"site {site.name!r} has no cases in split 'test', and evaluation.choose = 'best' chooses the round on its "
+            "val cases, so its scores would be those it was chosen for; move a case to test, or set choose = 'last'"
+        )
     if site.role == "federated" and study.evaluation.folds:
         case_folds(data, study.evaluation.folds)
     elif site.role == "federated" and not (train and val):

@@ -217,7 +217,7 @@ class EvaluationConfig(Section):
     folds: Count = 0  # 0: the manifest's splits; n: each case left out once, dealt over n folds
     every: Positive = 1  # validate in every n-th round, and in the last
     max_frames: Count = 0  # frames per validation in a round, evenly spread; 0: all. The last is always on all
-    choose: Literal["last", "best"] = "last"  # the round whose personalised model is reported
+    choose: Literal["last", "best"] = "last"  # round of the personalised model; `best` needs a test split at each site
     tolerance_px: Rate = 3.0  # of the surface distance (NSD), in pixels of the label image
     bootstrap: Positive = 2000
 

@@ -70,6 +70,14 @@ def test_more_folds_than_cases(prepared: Callable[..., Prepared], data: Path, tm
     assert not (tmp_path / "cache").exists()
 
 
+def test_the_best_round_is_not_chosen_on_the_cases_that_are_reported(
+    prepared: Callable[..., Prepared], data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"site 'north' has no cases in split 'test', and evaluation\.choose = 'best'"):
+        prepared(data, evaluation__choose="best")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_classes_that_do_not_match(prepared: Callable[..., Prepared], own_data: Path) -> None:
     with pytest.raises(DataError, match=r"site\.toml: mask_values\.shaft is no class of the study; allowed are"):
         prepared(own_data, task__classes=["background", "needle"])
