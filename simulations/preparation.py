@@ -39,6 +39,7 @@ def prepare(study: Study, data: Path | None, cache: Path, device: str, progress:
     _check_networks(study)
     sites = {site.name: _site_folder(site, study, data, cache, progress) for site in study.sites}
     loaded = {name: load_site(folder, study.task) for name, folder in sites.items()}
+    _check_names(loaded)
     for site in study.sites:
         _check_splits(site, study, loaded[site.name])
     request = synthetic_request(study)
@@ -107,6 +108,18 @@ def _site_folder(site: SiteConfig, study: Study, data: Path | None, cache: Path,
     if data is None:
         raise DataError(f"site {site.name!r} has its own data; say where it lies with --data DIR")
     return data / (site.folder or site.name)
+
+
+def _check_names(loaded: dict[str, SiteData]) -> None:
+    """A folder that was copied would be trained on under one name and scored under the other."""
+    folders: dict[str, Path] = {}
+    for site in loaded.values():
+        if site.name in folders:
+            raise DataError(
+                f"{site.root}: its site.toml has the name {site.name!r}, and so has {folders[site.name]}; "
+                "give every site a folder and a name of its own"
+            )
+        folders[site.name] = site.root
 
 
 def _check_splits(site: SiteConfig, study: Study, data: SiteData) -> None:

@@ -55,6 +55,7 @@ def simulate(study: Study, options: Options, progress: Progress) -> Path:
     """
     started = time.perf_counter()
     digest = study_digest(study)
+    _folds(study, options)  # a wrong one is refused before the folder is taken
     with claimed(options.out, digest, resume=options.resume) as before:
         prepared = prepare(study, options.data, options.cache.expanduser(), options.device, progress.preparing)
         info = {
@@ -79,12 +80,7 @@ def jobs_of(study: Study, prepared: Prepared, options: Options) -> list["Job"]:
     """One job per fold and method, all methods of a fold before the next fold."""
     from simulations.job import Job
 
-    count = study.evaluation.folds
-    wrong = [fold for fold in options.folds if fold >= count]
-    if wrong:
-        raise RunError(f"--fold {wrong[0]}: the study has {count} folds, numbered from 0 (evaluation.folds)")
-    folds: tuple[int | None, ...] = tuple(dict.fromkeys(options.folds)) or (tuple(range(count)) if count else (None,))
-    cells = [(method, fold) for fold in folds for method in study.methods]
+    cells = [(method, fold) for fold in _folds(study, options) for method in study.methods]
     return [
         Job(
             study=study,
@@ -101,3 +97,12 @@ def jobs_of(study: Study, prepared: Prepared, options: Options) -> list["Job"]:
         )
         for method, fold in cells
     ]
+
+
+def _folds(study: Study, options: Options) -> tuple[int | None, ...]:
+    """The folds to run; one that is None without cross-validation."""
+    count = study.evaluation.folds
+    wrong = [fold for fold in options.folds if fold >= count]
+    if wrong:
+        raise RunError(f"--fold {wrong[0]}: the study has {count} folds, numbered from 0 (evaluation.folds)")
+    return tuple(dict.fromkeys(options.folds)) or (tuple(range(count)) if count else (None,))

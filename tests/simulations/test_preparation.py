@@ -1,5 +1,6 @@
 """What a run needs is checked before anything is drawn or trained."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,15 @@ def test_an_empty_split(
 def test_more_folds_than_cases(prepared: Callable[..., Prepared], data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="site 'north': 4 folds need more cases than its 3"):
         prepared(data, evaluation__folds=4)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_two_folders_of_one_name(prepared: Callable[..., Prepared], own_data: Path, tmp_path: Path) -> None:
+    shutil.copyfile(own_data / "north" / "site.toml", own_data / "harbour" / "site.toml")
+    with pytest.raises(
+        DataError, match=r"harbour: its site\.toml has the name 'north', and so has .*north; give every"
+    ):
+        prepared(own_data)
     assert not (tmp_path / "cache").exists()
 
 

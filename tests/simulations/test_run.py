@@ -87,6 +87,12 @@ def test_one_job_per_fold_and_method(tiny_study: MakeStudy, tmp_path: Path) -> N
         names((0,))
 
 
+def test_a_wrong_fold_takes_no_folder(tiny_study: MakeStudy, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="--fold 7: the study has 0 folds"):
+        run(tiny_study(), tmp_path / "out", folds=(7,))
+    assert not (tmp_path / "out").exists()
+
+
 def test_ctrl_c_does_not_reach_workers_that_start() -> None:
     ask = [sys.executable, "-c", "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"]
     with no_interrupt():
