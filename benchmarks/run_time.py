@@ -35,7 +35,9 @@ def main() -> None:
     """Print one line per finished job."""
     run = Path(sys.argv[1])
     jobs: list[tuple[str, dict[str, Any]]] = [
-        (path.parent.name, job_share(path.parent)) for path in sorted(run.glob("runs/*/done.json"))
+        (path.parent.name, job_share(path.parent))
+        for path in sorted(run.glob("runs/*/done.json"))
+        if (path.parent / "history.jsonl").exists()
     ]
     for name, facts in jobs:
         shares = "  ".join(f"{key} {100 * value:.1f} %" for key, value in facts.items() if key != "wall_s")

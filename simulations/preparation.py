@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedsurg.data.folds import case_folds
+from fedsurg.data.check import check_pixels
 from fedsurg.data.site import SiteData, load_site
 from fedsurg.errors import DataError
 from fedsurg.methods.registry import plan
@@ -42,6 +44,8 @@ def prepare(study: Study, data: Path | None, cache: Path, device: str, progress:
     _check_names(loaded)
     for site in study.sites:
         _check_splits(site, study, loaded[site.name])
+        if not site.simulate:
+            check_pixels(loaded[site.name], on_frame=partial(progress, f"frames of {site.name} read"))
     request = synthetic_request(study)
     synthetic = cached(
         request, cache / "synthetic", progress=lambda done, total: progress("synthetic video", done, total)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedsurg.errors import RunError
+from fedsurg.errors import InterruptedRunError, RunError
 from fedsurg.files import write_atomic
 from fedsurg.study.config import Study
 from fedsurg.study.load import study_digest
@@ -57,7 +57,12 @@ def simulate(study: Study, options: Options, progress: Progress) -> Path:
     digest = study_digest(study)
     _folds(study, options)  # a wrong one is refused before the folder is taken
     with claimed(options.out, digest, resume=options.resume) as before:
-        prepared = prepare(study, options.data, options.cache.expanduser(), options.device, progress.preparing)
+        try:
+            prepared = prepare(study, options.data, options.cache.expanduser(), options.device, progress.preparing)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                f"stopped while preparing; what is finished is kept, go on with --out {options.out} --resume"
+            ) from None
         info = {
             "study": study.resolved(),
             "digest": digest,

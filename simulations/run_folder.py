@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fedsurg.errors import FedsurgError, RunError
+from fedsurg.errors import FedsurgError, InterruptedRunError, RunError
 from fedsurg.files import write_atomic
 
 CLAIM = "claim.json"  # written first: says which study a run folder belongs to
@@ -49,8 +49,9 @@ def claimed(folder: Path, digest: str, *, resume: bool) -> Iterator[float]:
             ) from problem
         try:
             yield spent
-        except FedsurgError:
-            if not resume and not (folder / "run.json").exists():
+        except FedsurgError as problem:
+            began = (folder / "run.json").exists() or isinstance(problem, InterruptedRunError)
+            if not resume and not began:
                 _give_back(folder)
             raise
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
@@ -57,14 +58,18 @@ class Scored:
 def score_site(
     plan: Plan, site: SiteData, model: ScoredModel, device: torch.device, overlays: Path | None = None
 ) -> Scored:
-    """Score `model` on the test cases of `site`; on its validation cases where it has no test split.
+    """Score `model` on the cases of `site` that it has never seen.
+
+    Those are the test cases, or the validation cases where there is no test split; with folds, both: each case that
+    the fold leaves out, and the test cases in every fold.
 
     With a folder `overlays`, a few predictions are drawn there.
     """
     study = plan.study
     network = model.network(plan, device)
-    rows = site.split("test") if len(site.split("test")) else site.split("val")
-    dataset = ClipDataset(site, rows, study.task.image_size, network.history)
+    dataset = ClipDataset(
+        site, _held_out(site, folds=study.evaluation.folds > 0), study.task.image_size, network.history
+    )
     drawn = {len(dataset) * (2 * n + 1) // (2 * OVERLAYS_PER_SITE) for n in range(OVERLAYS_PER_SITE)}
     scored = Scored()
     for prediction in predictions(network, dataset, site.labels, device=device, mode=study.local.mixed_precision):
@@ -72,6 +77,13 @@ def score_site(
         if overlays and prediction.index in drawn:
             scored.pictures.append(_draw(prediction, dataset, site, model, overlays))
     return scored
+
+
+def _held_out(site: SiteData, *, folds: bool) -> pd.DataFrame:
+    test, val = site.split("test"), site.split("val")
+    if folds:
+        return pd.concat([val, test])
+    return test if len(test) else val
 
 
 def _draw(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fedsurg.data.labels import IGNORE, label_indices, label_space, own_task
 from fedsurg.data.manifest import SPLITS, find_manifest, path_problem, problems_of, read_manifest
 from fedsurg.data.pixels import read_image, read_mask
+from fedsurg.data.site import SiteData
 from fedsurg.data.site_file import SITE_FILE, read_site_file
 from fedsurg.errors import DataError
 from fedsurg.study.config import TaskConfig
@@ -106,6 +107,20 @@ def check_site(
         warnings=(*_leaks(rows, reads, manifest), *_never_seen(head.labels, reads, folder)),
         splits={split: _split_report(found, reads, head.labels) for split, found in _by_split(rows)},
     )
+
+
+def check_pixels(site: SiteData, *, on_frame: Callable[[int, int], None] | None = None) -> None:
+    """Read every image and mask of a site, so that a run of hours does not end at its last one.
+
+    Raises:
+        DataError: naming the first file that is missing, no image, of another size, or holds an unmapped value.
+    """
+    columns = (site.frames["image"].tolist(), site.frames["mask"].tolist())
+    for done, (image, mask) in enumerate(zip(*columns, strict=True), 1):
+        read_image(site.root / image)
+        read_mask(site.root / mask, site.root / image, site.label_of_value)
+        if on_frame:
+            on_frame(done, len(site.frames))
 
 
 def _head(folder: Path, task: TaskConfig | None, problems: list[str]) -> _Head:

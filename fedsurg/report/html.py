@@ -144,7 +144,10 @@ def _times(run: Run) -> list[Context]:
     for method in run.methods:
         rounds = [entry for one in run.of(method) for entry in one.rounds]
         visits = [site.seconds for entry in rounds for site in entry.sites.values()]
-        rows.append({"method": method, "round": _means([e.seconds for e in rounds]), "site": _means(visits)})
+        site = _means(visits)
+        at_work = sum(seconds for step, seconds in site.items() if step != "data")  # the wait is part of training
+        waiting = site.get("data", 0.0) / at_work if at_work else 0.0
+        rows.append({"method": method, "round": _means([e.seconds for e in rounds]), "site": site, "waiting": waiting})
     return rows
 
 
