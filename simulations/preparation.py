@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedsurg.data.folds import case_folds
 from fedsurg.data.check import check_pixels
+from fedsurg.data.folds import case_folds
 from fedsurg.data.site import SiteData, load_site
 from fedsurg.errors import DataError
 from fedsurg.methods.registry import plan
