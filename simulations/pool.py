@@ -4,11 +4,13 @@ import multiprocessing
 import os
 import queue
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 from fedsurg.errors import FedsurgError, InterruptedRunError
 from simulations.progress import Progress
@@ -36,39 +38,86 @@ def run_jobs(jobs: list["Job"], workers: int, progress: Progress) -> None:
             min(workers, len(jobs)), context, initializer=_start_worker, initargs=(rounds, stop)
         ) as pool,
     ):
-        running: dict[Future[None], Job] = {}
+        with no_interrupt():
+            running = {pool.submit(_work, job): job for job in jobs}
         try:
-            with no_interrupt():
-                running.update({pool.submit(_work, job): job for job in jobs})
-            _follow(running, rounds, progress)
-        except BaseException as problem:
+            with _Interrupts() as interrupts:
+                _follow(running, rounds, progress, _Brake(stop, pool, interrupts, progress))
+        except BaseException:
             stop.set()
             for future in running:
                 future.cancel()
-            if isinstance(problem, KeyboardInterrupt):
-                progress.say("stopping after the sites that are at work; press Ctrl-C again to stop at once")
-                _wait_or_kill(running, pool)
-                raise InterruptedRunError("stopped; every finished round is on disk, go on with --resume") from None
             raise
 
 
-def _follow(running: dict[Future[None], "Job"], rounds: Any, progress: Progress) -> None:
+class _Interrupts:
+    """Counts Ctrl-C instead of raising: an exception raised wherever the program happens to be can be lost there."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        self._before = None
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._counted)
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _counted(self, *_: object) -> None:
+        self.count += 1
+
+
+@dataclass
+class _Brake:
+    """The first Ctrl-C asks the workers to stop after the site at work, the second ends them."""
+
+    stop: Any
+    pool: ProcessPoolExecutor
+    interrupts: _Interrupts
+    progress: Progress
+    pulled: bool = False
+
+    def pull(self, running: Iterable[Future[None]]) -> None:
+        """Act on what the person has pressed so far."""
+        if self.interrupts.count and not self.pulled:
+            self.pulled = True
+            self.stop.set()
+            for future in running:
+                future.cancel()
+            self.progress.say("stopping after the sites that are at work; press Ctrl-C again to stop at once")
+        if self.interrupts.count > 1:
+            for process in list(self.pool._processes.values()):
+                process.kill()
+
+
+def _follow(running: dict[Future[None], "Job"], rounds: Any, progress: Progress, brake: _Brake) -> None:
     """Show rounds as they come in; raise what a job raised."""
     waiting = set(running)
     while waiting:
+        brake.pull(waiting)
         done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
         _drain(rounds, progress)
         for future in done:
-            try:
-                future.result()
-            except BrokenProcessPool as problem:
-                raise FedsurgError(
-                    f"{running[future].name}: a worker process died (out of memory?); finished rounds are on disk, "
-                    "go on with --resume, with fewer --jobs if memory was short"
-                ) from problem
-            except FedsurgError as problem:
-                raise type(problem)(f"{running[future].name}: {problem}") from problem
-            progress.finish_job(running[future].name)
+            if not brake.pulled:
+                _result(future, running[future].name)
+                progress.finish_job(running[future].name)
+    if brake.pulled:
+        raise InterruptedRunError("stopped; every finished round is on disk, go on with --resume")
+
+
+def _result(future: Future[None], name: str) -> None:
+    try:
+        future.result()
+    except BrokenProcessPool as problem:
+        raise FedsurgError(
+            f"{name}: a worker process died (out of memory?); finished rounds are on disk, "
+            "go on with --resume, with fewer --jobs if memory was short"
+        ) from problem
+    except FedsurgError as problem:
+        raise type(problem)(f"{name}: {problem}") from problem
 
 
 def _drain(rounds: Any, progress: Progress) -> None:
@@ -77,14 +126,6 @@ def _drain(rounds: Any, progress: Progress) -> None:
             progress.round_done(*rounds.get_nowait())
         except queue.Empty:
             return
-
-
-def _wait_or_kill(running: dict[Future[None], "Job"], pool: ProcessPoolExecutor) -> None:
-    try:
-        wait(running)
-    except KeyboardInterrupt:
-        for process in list(pool._processes.values()):
-            process.kill()
 
 
 _rounds: Any = None

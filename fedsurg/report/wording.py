@@ -13,6 +13,7 @@ METHOD_NAMES = {
     "fedrep": "FedRep",
     "feddp": "FedDP",
     "ditto": "Ditto",
+    "start": "Start",
     "local": "Local",
     "central": "Central",
 }

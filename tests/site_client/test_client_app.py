@@ -59,6 +59,7 @@ def test_the_text_of_an_error_stays_at_the_site(
     def fail(_context: Context) -> Engine:
         raise DataError(f"{SECRET}: cannot be decoded")
 
+    monkeypatch.delenv("FEDSURG_DEBUG", raising=False)
     with caplog.at_level(logging.ERROR, "fedsurg.site"):
         reply = exchange(fail)
     assert reply.has_error()
