@@ -1,12 +1,14 @@
 """`fedsurg simulate` and `fedsurg evaluate`."""
 
 import os
+import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fedsurg.errors import StudyError
 from fedsurg.study.config import Study
 
 _PATH = click.Path(path_type=Path)
@@ -18,6 +20,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--engine", type=click.Choice(["inline", "ray"]), default="inline", show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), help="Instead of the study's federation.rounds.")
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the study's seed.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Instead of any key of the study; repeat.")
 @click.option("--method", "methods", multiple=True, help="Instead of the study's methods; may be repeated.")
 @click.option("--fold", "folds", type=click.IntRange(min=0), multiple=True, help="Run only this fold; may be repeated.")
 @click.option("--out", type=_PATH, help="Run folder; default: runs/STUDY-TIME.")
@@ -55,7 +58,7 @@ def simulate(
         )
         if value is not None
     }
-    study = _read(study_file, overrides)
+    study = _read(study_file, _settings(options.pop("settings")) | overrides)
     if out is None and options["resume"]:
         raise RunError("--resume needs --out, the folder of the run to go on with")
     chosen = Options(
@@ -107,6 +110,20 @@ def show_results(folder: Path, console: Any) -> None:
     write_events(folder)
     print_summary(folder, console)
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
+
+
+def _settings(words: tuple[str, ...]) -> dict[str, Any]:
+    """`task.image_size=[192, 240]` as key and value; a value is written as in the study file."""
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        try:
+            found[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError as problem:
+            raise StudyError(f"--set {word!r}: is not KEY=VALUE with a TOML value ({problem}); quote text") from problem
+        if not (key.strip() and equals):
+            raise StudyError(f"--set {word!r}: is not KEY=VALUE; name a key of the study, as in federation.rounds=3")
+    return found
 
 
 def _read(file: Path | None, overrides: dict[str, Any]) -> Study:

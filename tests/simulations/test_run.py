@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fedsurg.errors import DataError, RunError
+from fedsurg.errors import DataError, RunError, StudyError
 from fedsurg.study import Study, study_digest
+from simulations.cli import _settings
 from simulations.pool import no_interrupt
 from simulations.preparation import Prepared
 from simulations.progress import Progress
@@ -103,6 +104,14 @@ def test_ctrl_c_does_not_reach_workers_that_start() -> None:
 
 def test_a_new_folder_is_named_by_study_and_time(tmp_path: Path) -> None:
     assert free_folder(tmp_path, "demo").name.startswith("demo-20")
+
+
+def test_settings_are_written_as_in_the_study_file() -> None:
+    words = ("task.image_size=[192, 240]", "local.learning_rate = 1e-3", 'name="b=c"')
+    assert _settings(words) == {"task.image_size": [192, 240], "local.learning_rate": 1e-3, "name": "b=c"}
+    for wrong in ("seed", "name=b", "=3"):
+        with pytest.raises(StudyError, match="is not KEY=VALUE"):
+            _settings((wrong,))
 
 
 def test_a_folder_is_used_by_one_run_at_a_time(tmp_path: Path) -> None:
