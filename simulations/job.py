@@ -25,7 +25,7 @@ from fedsurg.files import canonical_json, write_atomic
 from fedsurg.learning.device import choose_device
 from fedsurg.learning.serq import ServerStep, server_step
 from fedsurg.methods.registry import Plan, plan
-from fedsurg.models.network import build_network
+from fedsurg.models.network import network_of
 from fedsurg.models.text import site_vectors
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.update import Update
@@ -127,13 +127,7 @@ class Bench:
     def contract(self) -> Contract:
         """The sharing contract of the sites' networks."""
         vector = next(iter(self.vectors.values())) if self.plan.has_gate else None
-        network = build_network(
-            self.study.network,
-            len(self.study.task.classes),
-            text_vector=vector,
-            adapters=self.plan.has_adapters,
-            seed=self.study.seed,
-        )
+        network = network_of(self.study, text_vector=vector, adapters=self.plan.has_adapters)
         return Contract.of(network, self.plan.scopes)
 
     def engine(self, index: int) -> SiteEngine:

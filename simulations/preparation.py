@@ -85,20 +85,14 @@ def site_request(site: SiteConfig, study: Study) -> RenderRequest:
 
 def _check_networks(study: Study) -> None:
     """Build what the methods need and drop it again: mistakes are found now, not after the start is trained."""
-    from fedsurg.models.network import build_network
+    from fedsurg.models.network import network_of
     from fedsurg.models.text import site_vectors
 
     plans = [plan(study, method) for method in study.methods]
     vectors: dict[str, Tensor] = {}
     if any(each.has_gate for each in plans):
         vectors = site_vectors(study.network.gate, [(site.name, site.procedure) for site in study.sites])
-    build_network(
-        study.network,
-        len(study.task.classes),
-        text_vector=next(iter(vectors.values()), None),
-        adapters=any(each.has_adapters for each in plans),
-        seed=study.seed,
-    )
+    network_of(study, text_vector=next(iter(vectors.values()), None), adapters=any(each.has_adapters for each in plans))
 
 
 def _site_folder(site: SiteConfig, study: Study, data: Path | None, cache: Path, progress: Progress) -> Path:

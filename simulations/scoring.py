@@ -17,7 +17,7 @@ from fedsurg.files import write_atomic
 from fedsurg.learning.evaluate import Prediction, picture, predictions, score_rows
 from fedsurg.learning.local import to_device
 from fedsurg.methods.registry import Plan
-from fedsurg.models.network import SegmentationNetwork, build_network
+from fedsurg.models.network import SegmentationNetwork, network_of
 from fedsurg.report.overlays import draw_overlay
 
 OVERLAYS_PER_SITE = 3
@@ -35,13 +35,7 @@ class ScoredModel:
     def network(self, plan: Plan, device: torch.device) -> SegmentationNetwork:
         """The network on `device`, ready to predict."""
         study = plan.study
-        network = build_network(
-            study.network,
-            len(study.task.classes),
-            text_vector=self.text_vector,
-            adapters=self.adapters,
-            seed=study.seed,
-        )
+        network = network_of(study, text_vector=self.text_vector, adapters=self.adapters)
         network.load_tensors(self.tensors, strict=True)
         to_device(network, device)
         return network.eval()

@@ -25,7 +25,7 @@ from fedsurg.learning.loss import LossWeights, SegmentationLoss
 from fedsurg.learning.optimiser import Optimiser, freeze, seed_everything
 from fedsurg.learning.serq import give_shared, take_shared
 from fedsurg.methods.registry import Plan
-from fedsurg.models.network import build_network
+from fedsurg.models.network import network_of
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, Update
@@ -59,12 +59,8 @@ class SiteEngine:
         self.name, self.folder = setup.name, setup.folder
         self._plan, self._digest, self._device = plan, digest, device
         study = plan.study
-        self.network = build_network(
-            study.network,
-            len(study.task.classes),
-            text_vector=setup.text_vector if plan.has_gate else None,
-            adapters=plan.has_adapters,
-            seed=study.seed,
+        self.network = network_of(
+            study, text_vector=setup.text_vector if plan.has_gate else None, adapters=plan.has_adapters
         )
         self.network.load_tensors(setup.start)
         to_device(self.network, device)

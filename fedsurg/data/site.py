@@ -1,6 +1,5 @@
 """One site's data as the rest of fedsurg sees it: who it is, its labels, and a table of its frames."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,10 +33,6 @@ class SiteData:
         """The names of all cases, or of one split's, sorted."""
         rows = self.frames if split is None else self.split(split)
         return tuple(sorted(set(rows["case"])))
-
-    def of_cases(self, cases: Collection[str]) -> pd.DataFrame:
-        """The rows of the given cases, in order."""
-        return self.frames[self.frames["case"].isin(list(cases))]
 
 
 def load_site(folder: Path, task: TaskConfig) -> SiteData:

@@ -15,7 +15,7 @@ from fedsurg.files import derived_seed, digest_of
 from fedsurg.learning.local import Schedule, to_device, train
 from fedsurg.learning.loss import LossWeights, SegmentationLoss
 from fedsurg.learning.optimiser import Optimiser, seed_everything
-from fedsurg.models.network import SegmentationNetwork, build_network
+from fedsurg.models.network import SegmentationNetwork, network_of
 from fedsurg.study.config import Study
 from fedsurg.tensor_file import read_tensors, write_tensors
 
@@ -67,7 +67,7 @@ def make_start(
         tensors, facts = read_tensors(path)
         if facts.get("digest") == digest:
             return Start(tensors, digest)
-    network = build_network(study.network, len(study.task.classes), seed=study.seed)
+    network = network_of(study)
     if study.server.pretrain.steps:
         _train_in_chunks(study, network, synthetic, digest, cache / f"unfinished-{digest[:16]}", device, progress)
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.tensors().items()}

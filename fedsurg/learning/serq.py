@@ -31,7 +31,7 @@ from fedsurg.learning.local import Schedule, to_device
 from fedsurg.learning.loss import LossWeights, SegmentationLoss
 from fedsurg.learning.optimiser import Optimiser, freeze, seed_everything
 from fedsurg.methods.registry import Plan
-from fedsurg.models.network import Output, SegmentationNetwork, build_network
+from fedsurg.models.network import Output, SegmentationNetwork, network_of
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.update import Update
 from fedsurg.study.config import SerqConfig
@@ -134,7 +134,7 @@ class Serq:
         study = plan.study
         self._study, self._contract, self._config, self._device = study, contract, config, device
         self._on_fused = plan.scopes["decoder"] == "shared"  # F: the fused map (R2) or the deepest one (R1)
-        self._global = build_network(study.network, len(study.task.classes), seed=study.seed)
+        self._global = network_of(study)
         self._global.load_tensors(start)
         to_device(self._global, device)
         self._pre = copy.deepcopy(self._global)

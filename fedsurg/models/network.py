@@ -16,7 +16,7 @@ from fedsurg.models.encoder import Encoder
 from fedsurg.models.gate import TextGate
 from fedsurg.models.parts import mark, named_parts
 from fedsurg.models.temporal import TemporalLayer, Tokens
-from fedsurg.study.config import NetworkConfig, Part
+from fedsurg.study.config import NetworkConfig, Part, Study
 
 _GROUPS = 32  # of the decoder's group normalisation, fixed in segmentation_models_pytorch
 _STRIDE = 32  # of the deepest map
@@ -214,6 +214,16 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return SegmentationNetwork(config, classes, text_vector=text_vector, adapters=adapters)
+
+
+def network_of(study: Study, *, text_vector: Tensor | None = None, adapters: bool = False) -> SegmentationNetwork:
+    """The network of a study as it is before training: with a gate if there is a text vector (e,), with LoRA if asked.
+
+    Raises:
+        NetworkError: see `build_network`.
+    """
+    classes = len(study.task.classes)
+    return build_network(study.network, classes, text_vector=text_vector, adapters=adapters, seed=study.seed)
 
 
 def count_parameters(network: SegmentationNetwork) -> dict[str, int]:

@@ -52,19 +52,15 @@ def show(study_file: Path, method: str | None, as_json: bool) -> None:
 def describe(study: "Study", method: str) -> tuple[dict[str, Any], "Contract"]:
     """Digest, parameter counts, scopes and bytes of a study under a method, and its contract."""
     from fedsurg.methods.registry import plan
-    from fedsurg.models.network import build_network, count_parameters
+    from fedsurg.models.network import count_parameters, network_of
     from fedsurg.models.text import site_vectors
     from fedsurg.sharing.contract import Contract
     from fedsurg.study.load import study_digest
 
     applied = plan(study, method)
     vectors = site_vectors(study.network.gate, [(site.name, site.procedure) for site in study.sites])
-    network = build_network(
-        study.network,
-        len(study.task.classes),
-        text_vector=vectors[study.sites[0].name] if applied.has_gate else None,
-        adapters=applied.has_adapters,
-        seed=study.seed,
+    network = network_of(
+        study, text_vector=vectors[study.sites[0].name] if applied.has_gate else None, adapters=applied.has_adapters
     )
     contract = Contract.of(network, applied.scopes)
     facts = {

@@ -22,7 +22,6 @@ def test_good_site(folder: Path, task: TaskConfig) -> None:
     assert site.cases("val") == ("op3",)
     assert len(site.split("train")) == 10
     assert len(site.split("test")) == 0
-    assert set(site.of_cases(["op2", "op3"])["case"]) == {"op2", "op3"}
 
 
 def test_rows_are_sorted_by_frame_number_not_by_text(write_site: Callable[..., Path], task: TaskConfig) -> None:
