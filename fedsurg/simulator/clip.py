@@ -14,7 +14,7 @@ from fedsurg.simulator.instruments import Instrument, posed
 from fedsurg.simulator.looks import Look, draw_look
 from fedsurg.simulator.materials import Body
 from fedsurg.simulator.meshes import Floats, rotation, translation
-from fedsurg.simulator.motion import Handling, View, Wander, draw_handling, draw_wander, posture
+from fedsurg.simulator.motion import ACTIVITIES, Handling, View, Wander, draw_handling, draw_wander, posture
 from fedsurg.simulator.nuisance import circle, develop
 from fedsurg.simulator.profiles import AnatomyProfile
 from fedsurg.simulator.render import Painter
@@ -60,6 +60,14 @@ class Clip:
     def bodies(self, time: float) -> list[Body]:
         """The instruments at `time` seconds, in their parts."""
         return [body for tool, handling in self.tools for body in posed(tool, posture(handling, tool, time))]
+
+    def activity(self, time: float) -> str:
+        """What the busiest instrument does at `time` seconds; `out_of_view` when none is there."""
+        return max(
+            (handling.activity(tool.kind, time) for tool, handling in self.tools),
+            key=ACTIVITIES.index,
+            default=ACTIVITIES[0],
+        )
 
     def _camera(self, time: float) -> Floats:
         """A hand-held camera: it drifts and turns a little. 4x4."""

@@ -57,7 +57,9 @@ def _robotic(r: float, rng: Rng, maker: Rng) -> Instrument:
         *_wrist_block(r, wrist, finish, rng),
         *_jaws(jaw, finish.jaw, finish.metal, r),
     ]
-    return Instrument(pieces, r, wrist, wrist + jaw.length, rng.uniform(0.3, 1.1), (0.02, rng.uniform(0.3, 1.1)))
+    return Instrument(
+        "grasper", pieces, r, wrist, wrist + jaw.length, rng.uniform(0.3, 1.1), (0.02, rng.uniform(0.3, 1.1))
+    )
 
 
 def _collar(r: float, length: float, rng: Rng) -> Mesh:
@@ -170,7 +172,7 @@ def _straight(r: float, rng: Rng, maker: Rng) -> Instrument:
         Piece(lathe(tapered), finish.metal if rng.random() < 0.6 else finish.shaft, WRIST, "shaft"),
         *_jaws(jaw, finish.jaw, finish.jaw, r * taper),
     ]
-    return Instrument(pieces, r, 0.0, jaw.length, 0.0, (0.01, rng.uniform(0.05, 0.8)))
+    return Instrument("grasper", pieces, r, 0.0, jaw.length, 0.0, (0.01, rng.uniform(0.05, 0.8)))
 
 
 def _stapler(r: float, rng: Rng, maker: Rng) -> Instrument:
@@ -198,7 +200,7 @@ def _stapler(r: float, rng: Rng, maker: Rng) -> Instrument:
         for s in (-1, 0, 1)
     ]
     pieces.append(Piece(joined(slots), finish.dark, CLASPER, "jaw_a"))
-    return Instrument(pieces, r, 0.2 * r, length, 0.0, (0.0, rng.uniform(0.02, 0.25)))
+    return Instrument("stapler", pieces, r, 0.2 * r, length, 0.0, (0.0, rng.uniform(0.02, 0.25)))
 
 
 def _hook(r: float, rng: Rng, maker: Rng) -> Instrument:
@@ -223,7 +225,7 @@ def _hook(r: float, rng: Rng, maker: Rng) -> Instrument:
         ),
         Piece(loft(path, [(thin, thin)] * 5, sides=8), finish.metal, CLASPER, "shaft"),
     ]
-    return Instrument(pieces, r, 0.0, long, 0.0, (0.0, 0.0))
+    return Instrument("hook", pieces, r, 0.0, long, 0.0, (0.0, 0.0))
 
 
 def _tube(r: float, rng: Rng, maker: Rng) -> Instrument:
@@ -241,7 +243,7 @@ def _tube(r: float, rng: Rng, maker: Rng) -> Instrument:
     if rng.random() < 0.7:
         holes = [disc((0, s * 0.93 * r, -k * 1.3 * r), 1, 0.3 * r, 0.18 * r) for k in (1, 2, 3) for s in (-1, 1)]
         pieces.append(Piece(joined(holes), finish.dark, SHAFT, "shaft"))
-    return Instrument(pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
+    return Instrument("suction", pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
 
 
 def _rod(r: float, start: float, end: float) -> Mesh:

@@ -20,7 +20,7 @@ def probe(r: float, rng: Rng, maker: Rng) -> Instrument:
         Piece(lathe([(-needle, r), (-1.5, 0.9 * r), (-1.5, 0.9 * r)]), sleeve, WRIST, "shaft"),
         Piece(lathe([(-1.5, 0.6 * r), (0, 0.5 * r)]), finish.metal, CLASPER, "shaft"),
     ]
-    return Instrument(pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
+    return Instrument("probe", pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
 
 
 def forceps(r: float, rng: Rng, maker: Rng) -> Instrument:
@@ -39,7 +39,7 @@ def forceps(r: float, rng: Rng, maker: Rng) -> Instrument:
         pieces.append(Piece(loft(front, sizes, sides=8), finish.metal, CLASPER, joint))
     rod = lathe([(-SHAFT_LENGTH, 2.5 * wide), (-legs, 2.0 * wide), (-legs, 2.0 * wide), (-legs + 1, 1.2 * wide)])
     pieces.append(Piece(rod, finish.shaft, SHAFT, "shaft"))
-    return Instrument(pieces, r, -legs, 0.0, 0.0, (0.0, rng.uniform(0.03, 0.16)))
+    return Instrument("forceps", pieces, r, -legs, 0.0, 0.0, (0.0, rng.uniform(0.03, 0.16)))
 
 
 def cannula(r: float, rng: Rng, maker: Rng) -> Instrument:
@@ -58,7 +58,7 @@ def cannula(r: float, rng: Rng, maker: Rng) -> Instrument:
         Piece(loft([neck, joint], [(thin * 1.1,) * 2] * 2, sides=10), finish.metal, WRIST, "shaft"),
         Piece(loft([(neck[0], 0, -SHAFT_LENGTH), neck], [(thin * 2.5,) * 2] * 2), finish.shaft, SHAFT, "shaft"),
     ]
-    return Instrument(pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
+    return Instrument("cannula", pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
 
 
 def injector(r: float, rng: Rng, maker: Rng) -> Instrument:
@@ -71,4 +71,4 @@ def injector(r: float, rng: Rng, maker: Rng) -> Instrument:
         Piece(lathe([(-nozzle - 2, 1.6 * r), (-nozzle, 1.5 * r)]), finish.accent, WRIST, "shaft"),
         Piece(lathe([(-nozzle, 1.4 * r), (0, 1.0 * r)]), pale, CLASPER, "shaft"),
     ]
-    return Instrument(pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))
+    return Instrument("injector", pieces, r, 0.0, 0.0, 0.0, (0.0, 0.0))

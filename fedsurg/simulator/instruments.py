@@ -31,12 +31,14 @@ class Instrument:
     """Pieces at rest and what may move.
 
     Attributes:
+        kind: name of its type: grasper, scissors, hook, ...
         wrist: distance from the wrist joint to the jaw joint, millimetres.
         tip: z of the tip at rest.
         bend: largest wrist angle in radians (0: a rigid instrument).
         gape: range of the jaw opening in radians.
     """
 
+    kind: str
     pieces: Sequence[Piece]
     radius: float
     wrist: float

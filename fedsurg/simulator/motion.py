@@ -12,6 +12,8 @@ from fedsurg.simulator.instruments import Instrument, Posture
 from fedsurg.simulator.meshes import Floats, frame_along
 from fedsurg.simulator.profiles import AnatomyProfile
 
+ACTIVITIES = ("out_of_view", "idle", "exchange", "approach", "retract", "grasp", "suture", "coagulate", "cut")
+
 
 @dataclass(frozen=True, eq=False)
 class Wander:
@@ -65,6 +67,13 @@ class Handling:
     roll: float
     retreat: float
     leaves: tuple[float, float]
+
+    def activity(self, kind: str, time: float) -> str:
+        """What an instrument of type `kind` does at `time` seconds: one of `ACTIVITIES`."""
+        if self.retreat * _plateau(time, self.leaves) > 0.5:
+            return "exchange"
+        work = {"scissors": "cut", "hook": "coagulate", "needle_driver": "suture", "grasper": "grasp"}
+        return work.get(kind, "idle")
 
 
 def draw_handling(
