@@ -75,7 +75,7 @@ def _benches(run_folder: Path, study: Study, device: str) -> list[Bench]:
     for folder in folders:
         name, _, fold = folder.name.partition("-fold")
         start = Path(json.loads((folder / "done.json").read_text())["start"])
-        job = Job(study, name, int(fold) if fold else None, folder, {}, Path(), start, device)
+        job = Job(study, name, int(fold) if fold else None, folder, {}, None, start, device)
         benches.append(Bench(job))
     return benches
 

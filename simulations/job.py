@@ -55,7 +55,7 @@ class Job:
         fold: number of the fold; none: the manifest's splits.
         folder: of this job's files.
         sites: folder of each site's data by name.
-        synthetic: site folder of the server's synthetic video.
+        synthetic: site folder of the server's synthetic video; none where no server learns on it.
         start: file of the pre-trained start.
         device: name of the device, or auto.
         engine: inline or ray.
@@ -67,7 +67,7 @@ class Job:
     fold: int | None
     folder: Path
     sites: Mapping[str, Path]
-    synthetic: Path
+    synthetic: Path | None
     start: Path
     device: str = "auto"
     engine: str = "inline"
@@ -146,6 +146,7 @@ class Bench:
         """The method's server step on the synthetic video."""
         synthetic = None
         if self.plan.method.server != "none":
+            assert self.job.synthetic  # prepared wherever a method's server learns
             site = load_site(self.job.synthetic, self.study.task)
             history = self.study.network.temporal.frames if self.study.network.temporal.enabled else 0
             synthetic = ClipDataset(site, site.split("train"), self.study.task.image_size, history)

@@ -22,19 +22,20 @@ Progress = Callable[[str, int, int], None]  # what, done, total
 
 @dataclass(frozen=True)
 class Prepared:
-    """Folders of the sites' data, the synthetic video with its digest, and the file of the start."""
+    """Folders of the sites' data, the synthetic video where a method's server learns on it, the file of the start."""
 
     sites: dict[str, Path]
     simulated: list[str]
-    synthetic: Path
+    synthetic: Path | None
     start: Path
 
 
 def prepare(study: Study, data: Path | None, cache: Path, device: str, progress: Progress) -> Prepared:
-    """Check or render every site, render the server's video, train the start.
+    """Check or render every site, make the start, render the server's video where anything still needs it.
 
     Raises:
-        NetworkError: a network that cannot be built, or a site without a text vector; before anything is drawn.
+        NetworkError: a network that cannot be built, a start file that does not fit it, or a site without a text
+            vector; before anything is drawn.
         DataError: a site's folder is missing or inconsistent.
         SimulatorError: rendering failed.
     """
@@ -46,12 +47,35 @@ def prepare(study: Study, data: Path | None, cache: Path, device: str, progress:
         _check_splits(site, study, loaded[site.name])
         if not site.simulate:
             check_pixels(loaded[site.name], on_frame=partial(progress, f"frames of {site.name} read"))
-    request = synthetic_request(study)
-    synthetic = cached(
-        request, cache / "synthetic", progress=lambda done, total: progress("synthetic video", done, total)
-    )
-    start = _start(study, synthetic, request.digest(), cache, device, progress)
+    start = start_of(study, cache, device, progress)
+    learns = any(plan(study, method).method.server != "none" for method in study.methods)
+    synthetic = synthetic_video(study, cache, progress) if learns else None
     return Prepared(sites, [name for name, site in loaded.items() if site.simulated], synthetic, start)
+
+
+def start_of(study: Study, cache: Path, device: str, progress: Progress) -> Path:
+    """File of the study's start, made if it is not in the cache; the server's video is rendered only to train one."""
+    from fedsurg.learning.device import choose_device
+    from fedsurg.learning.pretrain import make_start, start_file
+
+    start = make_start(
+        study,
+        lambda: synthetic_video(study, cache, progress),
+        synthetic_request(study).digest(),
+        cache / "starts",
+        device=choose_device(device),
+        progress=lambda done, total: progress("start on synthetic video", done, total),
+    )
+    return start_file(cache / "starts", start.digest)
+
+
+def synthetic_video(study: Study, cache: Path, progress: Progress) -> Path:
+    """Site folder of the server's video, rendered if it is not in the cache."""
+    return cached(
+        synthetic_request(study),
+        cache / "synthetic",
+        progress=lambda done, total: progress("synthetic video", done, total),
+    )
 
 
 def synthetic_request(study: Study) -> RenderRequest:
@@ -86,6 +110,7 @@ def site_request(site: SiteConfig, study: Study) -> RenderRequest:
 def _check_networks(study: Study) -> None:
     """Build what the methods need and drop it again: mistakes are found now, not after the start is trained."""
     from fedsurg.models.network import network_of
+    from fedsurg.models.start_file import read_start
     from fedsurg.models.text import site_vectors
 
     plans = [plan(study, method) for method in study.methods]
@@ -93,6 +118,8 @@ def _check_networks(study: Study) -> None:
     if any(each.has_gate for each in plans):
         vectors = site_vectors(study.network.gate, [(site.name, site.procedure) for site in study.sites])
     network_of(study, text_vector=next(iter(vectors.values()), None), adapters=any(each.has_adapters for each in plans))
+    if study.server.pretrain.start:
+        read_start(study)
 
 
 def _site_folder(site: SiteConfig, study: Study, data: Path | None, cache: Path, progress: Progress) -> Path:
@@ -140,18 +167,3 @@ def _check_splits(site: SiteConfig, study: Study, data: SiteData) -> None:
             f"site {site.name!r} has no cases in split {empty!r}; move a case there in its manifest, "
             "or set evaluation.folds"
         )
-
-
-def _start(study: Study, synthetic: Path, digest: str, cache: Path, device: str, progress: Progress) -> Path:
-    from fedsurg.learning.device import choose_device
-    from fedsurg.learning.pretrain import make_start
-
-    start = make_start(
-        study,
-        synthetic,
-        digest,
-        cache / "starts",
-        device=choose_device(device),
-        progress=lambda done, total: progress("start on synthetic video", done, total),
-    )
-    return cache / "starts" / f"start-{start.digest[:16]}.safetensors"

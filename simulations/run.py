@@ -93,7 +93,7 @@ def jobs_of(study: Study, prepared: Prepared, options: Options) -> list["Job"]:
             fold=fold,
             folder=options.out.resolve() / "runs" / (method if fold is None else f"{method}-fold{fold}"),
             sites={name: folder.resolve() for name, folder in prepared.sites.items()},
-            synthetic=prepared.synthetic.resolve(),
+            synthetic=prepared.synthetic and prepared.synthetic.resolve(),
             start=prepared.start.resolve(),
             device=options.device,
             engine=options.engine,

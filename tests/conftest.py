@@ -139,14 +139,10 @@ def own_data(data: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def start(cache: Path, synthetic: Path, tiny_study: Callable[..., "Study"]) -> Path:
     """File of the tiny study's pre-trained start."""
-    import torch
+    from simulations.preparation import start_of
 
-    from fedsurg.learning.pretrain import make_start
-    from simulations.preparation import synthetic_request
-
-    study = tiny_study()
-    made = make_start(study, synthetic, synthetic_request(study).digest(), cache / "starts", device=torch.device("cpu"))
-    return cache / "starts" / f"start-{made.digest[:16]}.safetensors"
+    assert synthetic.exists()
+    return start_of(tiny_study(), cache, "cpu", lambda _what, _done, _total: None)
 
 
 @pytest.fixture(scope="session")

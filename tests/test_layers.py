@@ -109,5 +109,13 @@ def test_a_wheel_holds_every_data_file() -> None:
     assert left_out == NOT_SHIPPED
 
 
+def test_data_files_lie_in_packages() -> None:
+    """Only folders that a wheel takes as packages take their data along."""
+    from fedsurg.study.start import SHIPPED
+
+    assert (SHIPPED.parent / "__init__.py").is_file()
+    assert any(fnmatch.fnmatchcase(SHIPPED.name, one) for one in project()["tool"]["setuptools"]["package-data"]["*"])
+
+
 def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +52,8 @@ def train(
     schedule: Schedule,
     config: LocalConfig,
     device: torch.device,
+    *,
+    after_step: Callable[[int], None] | None = None,
 ) -> Trained:
     """Train `network` on `batches`, each with the index of its source's loss.
 
@@ -63,6 +65,7 @@ def train(
         schedule: learning rate over the study.
         config: precision.
         device: of the network.
+        after_step: called with the number of each step that changed the weights.
     """
     network.train()
     total, steps, skipped, started = 0.0, 0, 0, time.perf_counter()
@@ -75,6 +78,8 @@ def train(
             continue
         total += float(loss.detach())
         steps += 1
+        if after_step:
+            after_step(step)
     return Trained(total / steps if steps else math.nan, skipped, time.perf_counter() - started)
 
 

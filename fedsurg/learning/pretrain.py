@@ -1,7 +1,11 @@
-"""The start: a network trained on the server's synthetic video alone, made once and cached by digest."""
+"""The start: a network trained on the server's synthetic video alone, made once and cached by digest.
 
-from collections.abc import Callable
+Where the study names a start file, that one is taken instead and nothing is trained.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +20,7 @@ from fedsurg.learning.local import Schedule, to_device, train
 from fedsurg.learning.loss import LossWeights, SegmentationLoss
 from fedsurg.learning.optimiser import Optimiser, seed_everything
 from fedsurg.models.network import SegmentationNetwork, network_of
+from fedsurg.models.start_file import read_start
 from fedsurg.study.config import Study
 from fedsurg.tensor_file import read_tensors, write_tensors
 
@@ -23,6 +28,7 @@ CHUNK = 50  # steps between two saved states, so that a stopped pre-training goe
 FORMAT = 1
 
 Progress = Callable[[int, int], None]
+Video = Callable[[], Path]  # gives the site folder of the synthetic video, rendered when it is asked for
 
 
 @dataclass(frozen=True)
@@ -34,15 +40,18 @@ class Start:
 
 
 def start_digest(study: Study, synthetic_digest: str) -> str:
-    """Digest over all that the start depends on: network, classes, synthetic video, schedule and seed."""
+    """Digest over all that the start depends on: network, classes, and its file or video, schedule and seed."""
     network = study.network.model_dump(mode="json", exclude={"gate", "adapters"})
+    if study.server.pretrain.start:
+        file = study.server.pretrain.start_sha256
+        return digest_of({"format": FORMAT, "network": network, "classes": list(study.task.classes), "file": file})
     loss = study.local.model_dump(mode="json", include={"cross_entropy", "jaccard", "weight_decay", "gradient_clip"})
     return digest_of(
         {
             "format": FORMAT,
             "network": network,
             "task": study.task.model_dump(mode="json"),
-            "pretrain": study.server.pretrain.model_dump(mode="json"),
+            "pretrain": study.server.pretrain.model_dump(mode="json", exclude={"start", "start_sha256"}),
             "loss": loss,
             "precision": study.local.mixed_precision,
             "synthetic": synthetic_digest,
@@ -53,67 +62,138 @@ def start_digest(study: Study, synthetic_digest: str) -> str:
 
 def make_start(
     study: Study,
-    synthetic: Path,
+    video: Video,
     synthetic_digest: str,
     cache: Path,
     *,
     device: torch.device,
     progress: Progress | None = None,
 ) -> Start:
-    """The start of `study`: from `cache` when it is there, else trained on the site folder `synthetic`."""
+    """The start of `study`: from `cache` when it is there, else read from its file or trained on `video`.
+
+    Raises:
+        NetworkError: the start file does not fit the study.
+        SimulatorError: the video cannot be rendered.
+    """
     digest = start_digest(study, synthetic_digest)
-    path = cache / f"start-{digest[:16]}.safetensors"
+    path = start_file(cache, digest)
     if path.exists():
         tensors, facts = read_tensors(path)
         if facts.get("digest") == digest:
             return Start(tensors, digest)
-    network = network_of(study)
-    if study.server.pretrain.steps:
-        _train_in_chunks(study, network, synthetic, digest, cache / f"unfinished-{digest[:16]}", device, progress)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in network.tensors().items()}
+    if study.server.pretrain.start:
+        tensors = read_start(study)
+    elif study.server.pretrain.steps:
+        tensors = _train_in_chunks(study, video(), digest, cache / f"unfinished-{digest[:16]}", device, progress)
+    else:
+        tensors = _plain(network_of(study).tensors())
     write_tensors(path, tensors, {"digest": digest})
     return Start(tensors, digest)
 
 
+def start_file(cache: Path, digest: str) -> Path:
+    """Where `make_start` keeps the start with this digest."""
+    return cache / f"start-{digest[:16]}.safetensors"
+
+
+class MovingAverage:
+    """The moving average of a network's weights; early on it forgets faster, or the random start would stay in it.
+
+    Args:
+        parameters: name -> parameter; read after each step.
+        decay: what is kept of the average at a step, in the long run.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], decay: float) -> None:
+        self._parameters, self._decay = parameters, decay
+        self.tensors = {name: value.detach().clone() for name, value in parameters.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after the `step`-th step, counted from 0."""
+        keep = min(self._decay, (1 + step) / (10 + step))
+        for name, value in self._parameters.items():
+            self.tensors[name].lerp_(value, 1 - keep)
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from an average that was kept in a file."""
+        for name, value in tensors.items():
+            self.tensors[name].copy_(value)
+
+
 def _train_in_chunks(
-    study: Study,
-    network: SegmentationNetwork,
-    synthetic: Path,
-    digest: str,
-    unfinished: Path,
-    device: torch.device,
-    progress: Progress | None,
-) -> None:
+    study: Study, synthetic: Path, digest: str, unfinished: Path, device: torch.device, progress: Progress | None
+) -> dict[str, Tensor]:
     config = study.server.pretrain
+    network = network_of(study)
     site = load_site(synthetic, study.task)
     dataset = ClipDataset(site, site.split("train"), study.task.image_size, network.history)
     loader = ClipLoader(dataset, Augmentation(config.augmentation, study.task.image_size), config.batch_size)
     loss = SegmentationLoss(site.labels, LossWeights.of(study.local)).to(device)
     to_device(network, device)
-    optimiser = Optimiser(network.tensors(), config.learning_rate, study.local.weight_decay, study.local.gradient_clip)
-    done = _resume(unfinished, digest, network, optimiser)
+    state = _Training(
+        network,
+        Optimiser(network.tensors(), config.learning_rate, study.local.weight_decay, study.local.gradient_clip),
+        MovingAverage(network.tensors(), config.ema_decay) if config.ema_decay else None,
+    )
+    done = state.resume(unfinished, digest)
     while done < config.steps:
         steps = min(CHUNK, config.steps - done)
         seed = derived_seed(study.seed, "pretrain", done)
         seed_everything(seed)
         batches = ((0, batch) for batch in loader.batches(steps, seed))
         schedule = Schedule(done, config.steps, config.warmup_steps, "cosine")
-        train(network, [loss], batches, optimiser, schedule, study.local, device)
+        after = partial(state.after_step, done)
+        train(network, [loss], batches, state.optimiser, schedule, study.local, device, after_step=after)
         done += steps
-        tensors = {f"network/{name}": value.detach() for name, value in network.tensors().items()}
-        tensors |= {f"optimiser/{name}": value for name, value in optimiser.tensors().items()}
-        write_tensors(unfinished, tensors, {"digest": digest, "done": done})
+        state.save(unfinished, digest, done)
         if progress:
             progress(done, config.steps)
     unfinished.unlink(missing_ok=True)
+    return _plain(state.average.tensors if state.average else network.tensors())
 
 
-def _resume(path: Path, digest: str, network: SegmentationNetwork, optimiser: Optimiser) -> int:
-    if not path.exists():
-        return 0
-    tensors, facts = read_tensors(path)
-    if facts.get("digest") != digest:
-        return 0
-    network.load_tensors({k.removeprefix("network/"): v for k, v in tensors.items() if k.startswith("network/")})
-    optimiser.load_tensors({k.removeprefix("optimiser/"): v for k, v in tensors.items() if k.startswith("optimiser/")})
-    return int(facts["done"])
+@dataclass(frozen=True)
+class _Training:
+    """All that changes while a start is trained, and its file."""
+
+    network: SegmentationNetwork
+    optimiser: Optimiser
+    average: MovingAverage | None
+
+    def after_step(self, done: int, step: int) -> None:
+        """Step `step` of a chunk that began after `done` steps is finished."""
+        if self.average:
+            self.average.update(done + step)
+
+    def save(self, path: Path, digest: str, done: int) -> None:
+        """Write the state after `done` steps."""
+        groups: dict[str, Mapping[str, Tensor]] = {
+            "network": self.network.tensors(),
+            "optimiser": self.optimiser.tensors(),
+            "average": self.average.tensors if self.average else {},
+        }
+        tensors = {f"{group}/{name}": value for group, found in groups.items() for name, value in found.items()}
+        write_tensors(path, tensors, {"digest": digest, "done": done})
+
+    def resume(self, path: Path, digest: str) -> int:
+        """Take up what `save` wrote; returns the steps that are done."""
+        if not path.exists():
+            return 0
+        tensors, facts = read_tensors(path)
+        if facts.get("digest") != digest:
+            return 0
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "optimiser": {}, "average": {}}
+        for key, value in tensors.items():
+            group, _, name = key.partition("/")
+            groups[group][name] = value
+        self.network.load_tensors(groups["network"])
+        self.optimiser.load_tensors(groups["optimiser"])
+        if self.average:
+            self.average.load(groups["average"])
+        return int(facts["done"])
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies in main memory."""
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}

@@ -137,12 +137,18 @@ class LocalConfig(Section):
 
 
 class PretrainConfig(Section):
-    """`[server.pretrain]`: the start that every method begins from, trained on synthetic video."""
+    """`[server.pretrain]`: the start that every method begins from, trained on synthetic video.
 
+    With a start file nothing is trained, and the keys below `start_sha256` have no effect.
+    """
+
+    start: str = ""  # empty: train one; `shipped`: the one in the package; else a file that `fedsurg pretrain` made
+    start_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""  # of that file; filled in if left out
     steps: Count = 900
     batch_size: Positive = 8
     learning_rate: Rate = 5e-4
     warmup_steps: Count = 50
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # the start is the moving average of the weights; 0: the last
     augmentation: AugmentationConfig = AugmentationConfig()
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from fedsurg.errors import StudyError
 from fedsurg.files import digest_of
 from fedsurg.study.config import Study
+from fedsurg.study.start import with_start_digest
 
 
 def load_study(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Study:
@@ -22,7 +23,8 @@ def load_study(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Stu
         overrides: values that replace keys of the file, by dotted key: `{"federation.rounds": 3}`.
 
     Raises:
-        StudyError: the file is missing or not TOML, or a key is unknown, ill-typed or contradicts another.
+        StudyError: the file is missing or not TOML, a key is unknown, ill-typed or contradicts another, or the
+            start file that it names is missing.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -45,12 +47,17 @@ def parse_study(text: str, source: str, *, overrides: Mapping[str, Any] | None =
     except ValidationError as problem:
         raise StudyError(f"{source}: " + "; ".join(_explain(error) for error in problem.errors())) from None
     _check_names(study, source)
-    return study
+    return with_start_digest(study, source)
 
 
 def study_digest(study: Study) -> str:
-    """SHA-256 (hex) over the resolved study in canonical form: what a hospital approves and a checkpoint carries."""
-    return digest_of(study.resolved())
+    """SHA-256 (hex) over the resolved study in canonical form: what a hospital approves and a checkpoint carries.
+
+    Of a start file it holds what is in it (`start_sha256`), not where it lies.
+    """
+    values = study.resolved()
+    del values["server"]["pretrain"]["start"]
+    return digest_of(values)
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from fedsurg.errors import DataError, NetworkError
+from fedsurg.models.start_file import write_start
 from fedsurg.study import Study
+from fedsurg.tensor_file import read_tensors
 from simulations.preparation import Prepared, prepare, site_request, synthetic_request
 
 MakeStudy = Callable[..., Study]
@@ -112,7 +114,26 @@ def test_text_vectors_are_needed_by_methods_with_a_gate_only(
     tiny_study: MakeStudy, data: Path, cache: Path, start: Path
 ) -> None:
     found = prepare(tiny_study(methods=["fedavg"], network__gate__text="clip"), data, cache, "cpu", quiet)
-    assert found.start == start
+    assert (found.start, found.synthetic) == (start, None)
+
+
+def test_nothing_is_drawn_that_nobody_needs(tiny_study: MakeStudy, data: Path, start: Path, tmp_path: Path) -> None:
+    """A start file, and no method whose server learns: the simulator stays off."""
+    write_start(tmp_path / "file", tiny_study(), read_tensors(start)[0], {})
+    study = tiny_study(methods=["fedavg", "local"], server__pretrain__start=str(tmp_path / "file"))
+    found = prepare(study, data, tmp_path / "cache", "cpu", quiet)
+    assert found.synthetic is None
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["starts"]
+    assert found.start.parent == tmp_path / "cache" / "starts"
+
+
+def test_a_start_that_does_not_fit_is_found_before_anything_is_drawn(
+    prepared: Callable[..., Prepared], tiny_study: MakeStudy, data: Path, start: Path, tmp_path: Path
+) -> None:
+    write_start(tmp_path / "file", tiny_study(), read_tensors(start)[0], {})
+    with pytest.raises(NetworkError, match=r"network\.pyramid_channels is 64 here and 32 there"):
+        prepared(data, server__pretrain__start=str(tmp_path / "file"), network__pyramid_channels=64)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_what_is_drawn(tiny_study: MakeStudy) -> None:

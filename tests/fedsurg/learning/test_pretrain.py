@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from fedsurg.learning import pretrain
-from fedsurg.learning.pretrain import Start, make_start, start_digest
+from fedsurg.learning.pretrain import MovingAverage, Start, make_start, start_digest
 from fedsurg.models import build_network
+from fedsurg.models.start_file import write_start
 from fedsurg.study import Study
 
 CPU = torch.device("cpu")
@@ -21,9 +22,9 @@ def make(
     """Make a start of three steps that is saved after each."""
     monkeypatch.setattr(pretrain, "CHUNK", 1)
 
-    def run(cache: str, progress: Callable[[int, int], None] | None = None, steps: int = 3) -> Start:
-        study = tiny_study(server__pretrain__steps=steps)
-        return make_start(study, synthetic, "synthetic", tmp_path / cache, device=CPU, progress=progress)
+    def run(cache: str, progress: Callable[[int, int], None] | None = None, steps: int = 3, ema: float = 0.0) -> Start:
+        study = tiny_study(server__pretrain__steps=steps, server__pretrain__ema_decay=ema)
+        return make_start(study, lambda: synthetic, "synthetic", tmp_path / cache, device=CPU, progress=progress)
 
     return run
 
@@ -39,17 +40,18 @@ def test_cached_by_digest(make: Callable[..., Start], tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "a").iterdir()] == [f"start-{first.digest[:16]}.safetensors"]
 
 
-def test_stopped_and_resumed_equals_uninterrupted(make: Callable[..., Start]) -> None:
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_stopped_and_resumed_equals_uninterrupted(make: Callable[..., Start], ema: float) -> None:
     def stop(done: int, _total: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make("stopped", stop)
+        make("stopped", stop, ema=ema)
     calls: list[int] = []
-    resumed = make("stopped", lambda done, _total: calls.append(done))
+    resumed = make("stopped", lambda done, _total: calls.append(done), ema=ema)
     assert calls == [3]
-    straight = make("straight")
+    straight = make("straight", ema=ema)
     assert all(torch.equal(value, resumed.tensors[name]) for name, value in straight.tensors.items())
 
 
@@ -61,11 +63,52 @@ def test_no_steps_is_the_network_as_it_is_built(make: Callable[..., Start], tiny
     assert all(torch.equal(value, built[name]) for name, value in start.tensors.items())
 
 
+def test_the_moving_average_by_hand() -> None:
+    """Kept at steps 0, 1, 2: 1/10, 2/11, then the decay 0.2 instead of 3/12."""
+    weight = torch.nn.Parameter(torch.tensor([0.0]))
+    average = MovingAverage({"w": weight}, 0.2)
+    for step, value in enumerate((1.0, 2.0, 3.0)):
+        weight.data.fill_(value)
+        average.update(step)
+    first = 0.9
+    second = first * 2 / 11 + 2 * 9 / 11
+    assert average.tensors["w"].item() == pytest.approx(0.2 * second + 0.8 * 3, rel=1e-6)
+    assert weight.item() == 3.0
+
+
+def test_the_average_lags_behind_the_last_weights(make: Callable[..., Start]) -> None:
+    last, mean = make("last"), make("mean", ema=0.9)
+    assert last.digest != mean.digest
+    first = make("none", steps=0)
+
+    def way(start: Start) -> float:
+        return sum(float((value - first.tensors[name]).norm()) for name, value in start.tensors.items())
+
+    assert 0 < way(mean) < way(last)
+
+
+def test_a_start_file_needs_no_video(
+    tiny_study: Callable[..., Study], make: Callable[..., Start], tmp_path: Path
+) -> None:
+    trained = make("a")
+    write_start(tmp_path / "file", tiny_study(), trained.tensors, {})
+    study = tiny_study(server__pretrain__start=str(tmp_path / "file"))
+
+    def no_video() -> Path:
+        raise AssertionError("the video was asked for")
+
+    start = make_start(study, no_video, "synthetic", tmp_path / "b", device=CPU)
+    assert all(torch.equal(value, trained.tensors[name].half().float()) for name, value in start.tensors.items())
+    (tmp_path / "file").unlink()  # from here on it is in the cache
+    assert make_start(study, no_video, "other", tmp_path / "b", device=CPU).digest == start.digest
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"seed": 4},
         {"server__pretrain__steps": 9},
+        {"server__pretrain__ema_decay": 0.9},
         {"network__pyramid_channels": 64},
         {"task__image_size": [96, 64]},
         {"local__jaccard": 0.1},

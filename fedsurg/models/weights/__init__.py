@@ -1,0 +1,1 @@
+"""The shipped start: `start.safetensors`, made by `fedsurg pretrain studies/start.toml`, and its card `start.md`."""
