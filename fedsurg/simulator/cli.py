@@ -35,10 +35,29 @@ class Size(click.ParamType[tuple[int, int]]):
         return int(found[1]), int(found[2])
 
 
+class Names(click.ParamType[tuple[str, ...]]):
+    """Words joined by commas."""
+
+    name = "NAME,NAME"
+
+    def convert(
+        self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """The words."""
+        return value if isinstance(value, tuple) else tuple(word.strip() for word in value.split(",") if word.strip())
+
+
 profile_option = click.option(
     "--profile", "profiles", multiple=True, metavar="NAME", help="Anatomy; repeat for several. Default: all."
 )
 size_option = click.option("--size", type=Size(), default="160x192", show_default=True, help="Height x width.")
+labels_option = click.option(
+    "--labels",
+    type=Names(),
+    default="parts",
+    show_default=True,
+    help="Written beside the pictures: parts, instances, depth; joined by commas.",
+)
 workers_option = click.option("--workers", type=int, help="Processes. Default: one per processor.")
 
 
@@ -58,6 +77,8 @@ def simulator() -> None:
 @click.option("--val-cases", type=int, default=0, help="Cases held out for validation.")
 @click.option("--test-cases", type=int, default=0, help="Cases held out for the test.")
 @click.option("--whole-instruments", is_flag=True, help="One mask value for all parts of an instrument.")
+@labels_option
+@click.option("--video", is_flag=True, help="Write each clip also as H.264 (needs the extra: fedsurg[video]).")
 @workers_option
 def render(
     profiles: tuple[str, ...],
@@ -70,6 +91,8 @@ def render(
     val_cases: int,
     test_cases: int,
     whole_instruments: bool,
+    labels: tuple[str, ...],
+    video: bool,
     workers: int | None,
 ) -> None:
     """Render clips, masks and a manifest into a folder of site data.
@@ -89,6 +112,8 @@ def render(
         val_cases=val_cases,
         test_cases=test_cases,
         whole_instruments=whole_instruments,
+        labels=labels,
+        video=video,
     )
     with _progress("Rendering") as report:
         folder = render_to(request, out, workers=workers, progress=report)

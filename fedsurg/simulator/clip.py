@@ -1,6 +1,6 @@
 """One clip: an anatomy, its instruments and their motion, drawn from seeds, frame by frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from scipy import fft
 from fedsurg.files import derived_seed
 from fedsurg.simulator.anatomy import draw_anatomy
 from fedsurg.simulator.designs import draw_instrument
-from fedsurg.simulator.fields import Rng
+from fedsurg.simulator.fields import Field, Rng
 from fedsurg.simulator.instruments import Instrument, posed
 from fedsurg.simulator.looks import Look, draw_look
 from fedsurg.simulator.materials import Body
@@ -17,7 +17,7 @@ from fedsurg.simulator.meshes import Floats, rotation, translation
 from fedsurg.simulator.motion import ACTIVITIES, Handling, View, Wander, draw_handling, draw_wander, posture
 from fedsurg.simulator.nuisance import circle, develop
 from fedsurg.simulator.profiles import AnatomyProfile
-from fedsurg.simulator.render import Painter
+from fedsurg.simulator.render import Painter, Shot
 
 EMPTY_SHARE = 0.03  # of clips that show no instrument at all; others lose theirs for a while
 
@@ -31,6 +31,25 @@ class ClipSeeds:
     look: int
     case: int
     clip: int
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A picture (h, w, 3) and its labels (h, w), as in `Shot`; all of them 0 outside a round view."""
+
+    picture: NDArray[np.uint8]
+    parts: NDArray[np.uint8]
+    instances: NDArray[np.uint8]
+    depth: Field
+
+
+def photographed(shot: Shot, look: Look, seed: int) -> Frame:
+    """What the camera makes of a shot; `seed` draws its noise."""
+    height, width = shot.parts.shape
+    inside = circle(height, width, look)
+    parts, instances = (np.where(inside, found, 0).astype(np.uint8) for found in (shot.parts, shot.instances))
+    picture = develop(shot.light, look, np.random.default_rng(seed))
+    return Frame(picture, parts, instances, np.where(inside, shot.depth, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +69,30 @@ class Clip:
         """A renderer for this clip."""
         return Painter(self.look, *self.size, self.distance)
 
-    def frame(self, painter: Painter, number: int, time: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Picture (h, w, 3) and part labels (h, w) at `time` seconds."""
-        seed = derived_seed("frame", self.seed, number)
-        light, labels = painter.frame(self.still, self.bodies(time), self._camera(time), seed % 2**31)
-        picture = develop(light, self.look, np.random.default_rng(seed))
-        return picture, np.where(circle(*self.size, self.look), labels, 0).astype(np.uint8)
+    def frame(self, painter: Painter, number: int, time: float) -> Frame:
+        """Frame `number`, at `time` seconds."""
+        return photographed(self.shot(painter, number, time), self.look, self.seed_of(number))
+
+    def shot(self, painter: Painter, number: int, time: float) -> Shot:
+        """What lies in view in frame `number`, at `time` seconds."""
+        return painter.frame(self.still, self.bodies(time), self._camera(time), self.seed_of(number) % 2**31)
+
+    def seed_of(self, number: int) -> int:
+        """What the chance in frame `number` is drawn from."""
+        return derived_seed("frame", self.seed, number)
 
     def bodies(self, time: float) -> list[Body]:
-        """The instruments at `time` seconds, in their parts."""
-        return [body for tool, handling in self.tools for body in posed(tool, posture(handling, tool, time))]
+        """The instruments at `time` seconds, in their parts; each body knows the number of its instrument, from 1."""
+        return [
+            replace(body, instrument=number)
+            for number, (tool, handling) in enumerate(self.tools, 1)
+            for body in posed(tool, posture(handling, tool, time))
+        ]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Type of each instrument, in the order of their numbers."""
+        return tuple(tool.kind for tool, _ in self.tools)
 
     def activity(self, time: float) -> str:
         """What the busiest instrument does at `time` seconds; `out_of_view` when none is there."""

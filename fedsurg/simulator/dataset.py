@@ -10,10 +10,12 @@ import json
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from dataclasses import asdict
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 
 import fedsurg
@@ -24,8 +26,10 @@ from fedsurg.simulator.request import SIMULATOR_VERSION, RenderRequest
 INSTRUMENT_VALUE = 255
 PART_VALUES = {"background": 0, "shaft": 1, "wrist": 2, "clasper": 3}
 WHOLE_VALUES = {"background": 0, "instrument": INSTRUMENT_VALUE}
-COLUMNS = ("image", "mask", "case", "clip", "frame", "split")
+COLUMNS = ("image", "mask", "case", "clip", "frame", "split", "activity")
 RECORD = "simulator.json"
+INSTRUMENTS = "instruments.json"
+DEPTH_STEP_MM = 0.1  # of one grey level in a depth map
 Progress = Callable[[int, int], None]
 
 
@@ -112,7 +116,7 @@ def _render_clips(request: RenderRequest, partial: Path, workers: int, progress:
     if not missing:
         return
     count = min(workers, len(missing))
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_parent)
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_stand_by)
     try:
         waiting: list[Future[None]] = [pool.submit(_render_clip, request, clip, partial) for clip in missing]
         for future in as_completed(waiting):
@@ -133,17 +137,26 @@ def _render_clips(request: RenderRequest, partial: Path, workers: int, progress:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_interrupts_to_parent() -> None:
-    """On Ctrl-C the parent ends the workers; they print no traceback each."""
+def _stand_by() -> None:
+    """In a worker, first of all: it leaves Ctrl-C to the parent, prints no traceback, and ends when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """A killed parent cannot stop its workers: they would wait for work for ever, and keep their memory."""
+    connection.wait([parent])
+    os._exit(1)
 
 
 def _render_clip(request: RenderRequest, clip: int, partial: Path) -> None:
     """One clip, in a worker: its frames, then its record."""
     from fedsurg.simulator.frames import write_clip
 
-    rows = write_clip(request, clip, partial)
-    write_atomic(_record(partial, clip), json.dumps(rows), error=SimulatorError)
+    written = write_clip(request, clip, partial)
+    write_atomic(_record(partial, clip), json.dumps(asdict(written)), error=SimulatorError)
 
 
 def _record(partial: Path, clip: int) -> Path:
@@ -151,10 +164,14 @@ def _record(partial: Path, clip: int) -> Path:
 
 
 def _describe(request: RenderRequest, partial: Path) -> None:
-    """Writes manifest.csv, site.toml and simulator.json."""
-    rows = [row for clip in range(request.clips) for row in json.loads(_record(partial, clip).read_text())]
+    """Writes manifest.csv, site.toml and simulator.json; with instances also instruments.json."""
+    clips = [json.loads(_record(partial, clip).read_text()) for clip in range(request.clips)]
+    rows = [row for clip in clips for row in clip["rows"]]
     lines = [",".join(COLUMNS), *(",".join(str(row[column]) for column in COLUMNS) for row in rows)]
     write_atomic(partial / "manifest.csv", "\n".join(lines) + "\n", error=SimulatorError)
+    if "instances" in request.labels:
+        kinds = {f"clip{number:05d}": clip["instruments"] for number, clip in enumerate(clips)}
+        write_atomic(partial / INSTRUMENTS, json.dumps(kinds, indent=2) + "\n", error=SimulatorError)
     values = WHOLE_VALUES if request.whole_instruments else PART_VALUES
     site = [
         f"name = {json.dumps(request.site)}",

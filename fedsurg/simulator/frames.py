@@ -1,19 +1,23 @@
 """Writes the frames of one clip; runs inside a renderer process."""
 
+import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fedsurg.errors import SimulatorError
 from fedsurg.files import derived_seed
-from fedsurg.simulator.clip import ClipSeeds, draw_clip
-from fedsurg.simulator.dataset import INSTRUMENT_VALUE
+from fedsurg.simulator.clip import ClipSeeds, Frame, draw_clip
+from fedsurg.simulator.dataset import DEPTH_STEP_MM, INSTRUMENT_VALUE
 from fedsurg.simulator.profiles import profile_named
 from fedsurg.simulator.request import RenderRequest
 
 JPEG_QUALITY = 95
+DEEPEST = 65535  # of a 16-bit depth map
 
 
 def seeds_of(request: RenderRequest, clip: int) -> ClipSeeds:
@@ -23,34 +27,73 @@ def seeds_of(request: RenderRequest, clip: int) -> ClipSeeds:
     return ClipSeeds(look=look, case=case, clip=derived_seed("clip", request.seed, clip))
 
 
-def write_clip(request: RenderRequest, clip: int, folder: Path) -> list[dict[str, object]]:
-    """Renders clip number `clip` into `folder` and returns its manifest rows.
+@dataclass(frozen=True)
+class WrittenClip:
+    """What is known of a clip on disk: its manifest rows, and the type of each instrument by its number."""
+
+    rows: list[dict[str, object]]
+    instruments: dict[str, str]
+
+
+def write_clip(request: RenderRequest, clip: int, folder: Path) -> WrittenClip:
+    """Renders clip number `clip` into `folder`.
 
     Raises:
         SimulatorError: the disk is full or not writable.
     """
-    seeds = seeds_of(request, clip)
     duration = request.frames / request.frame_rate_hz
-    drawn = draw_clip(profile_named(request.profile_of(clip)), seeds, request.height, request.width, duration)
+    profile = profile_named(request.profile_of(clip))
+    drawn = draw_clip(profile, seeds_of(request, clip), request.height, request.width, duration)
     painter = drawn.painter()
     rows: list[dict[str, object]] = []
+    pictures: list[NDArray[np.uint8]] = []
     for number in range(request.frames):
-        picture, mask = drawn.frame(painter, number, number / request.frame_rate_hz)
-        if request.whole_instruments:
-            mask = np.where(mask > 0, INSTRUMENT_VALUE, 0).astype(np.uint8)
+        time = number / request.frame_rate_hz
+        frame = drawn.frame(painter, number, time)
         name = f"clip{clip:05d}_{number:05d}"
-        row = {"image": f"images/{name}.jpg", "mask": f"masks/{name}.png"}
-        _save(Image.fromarray(picture), folder / row["image"], quality=JPEG_QUALITY)
-        _save(Image.fromarray(mask), folder / row["mask"])
-        case = f"case{request.case_of(clip):04d}"
-        rows.append(row | {"case": case, "clip": f"clip{clip:05d}", "frame": number, "split": request.split_of(clip)})
-    return rows
+        case = {"case": f"case{request.case_of(clip):04d}", "clip": f"clip{clip:05d}", "frame": number}
+        row = _write_frame(frame, request, folder, name) | case
+        rows.append(row | {"split": request.split_of(clip), "activity": drawn.activity(time)})
+        if request.video:
+            pictures.append(frame.picture)
+    if request.video:
+        _write_video(pictures, request.frame_rate_hz, folder / f"videos/clip{clip:05d}.mp4")
+    return WrittenClip(rows, {str(number): kind for number, kind in enumerate(drawn.kinds, 1)})
 
 
-def _save(picture: Image.Image, path: Path, **options: Any) -> None:
+def _write_frame(frame: Frame, request: RenderRequest, folder: Path, name: str) -> dict[str, object]:
+    """Picture and labels of one frame; returns the manifest's paths."""
+    mask = frame.parts
+    if request.whole_instruments:
+        mask = np.where(mask > 0, INSTRUMENT_VALUE, 0).astype(np.uint8)
+    row: dict[str, object] = {"image": f"images/{name}.jpg", "mask": f"masks/{name}.png"}
+    _save(frame.picture, folder / f"images/{name}.jpg", quality=JPEG_QUALITY)
+    _save(mask, folder / f"masks/{name}.png")
+    if "instances" in request.labels:
+        _save(frame.instances, folder / f"instances/{name}.png")
+    if "depth" in request.labels:
+        steps = np.clip(np.round(frame.depth / DEPTH_STEP_MM), 0, DEEPEST).astype(np.uint16)
+        _save(steps, folder / f"depth/{name}.png")
+    return row
+
+
+def _write_video(pictures: list[NDArray[np.uint8]], frame_rate_hz: float, path: Path) -> None:
+    from fedsurg.simulator.video import h264
+
+    _write(h264(pictures, frame_rate_hz), path)
+
+
+def _save(picture: NDArray[Any], path: Path, **options: Any) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, {".jpg": "JPEG", ".png": "PNG"}[path.suffix], **options)
+    _write(stream.getvalue(), path)
+
+
+def _write(content: bytes, path: Path) -> None:
+    # Not atomic: until its clip has a record, a file is nothing that anybody would read.
     try:
         path.parent.mkdir(exist_ok=True)
-        picture.save(path, **options)
+        path.write_bytes(content)
     except OSError as problem:
         raise SimulatorError(
             f"{path}: cannot be written ({problem.strerror or problem}); free some space and run the same command "

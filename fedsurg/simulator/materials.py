@@ -28,8 +28,12 @@ class Material:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """One thing in the scene: its shape, its surface and the mask value its pixels get (0: background)."""
+    """One thing in the scene: its shape, its surface and the mask value its pixels get (0: background).
+
+    `instrument` says which instrument of the clip it belongs to, from 1; 0: none.
+    """
 
     mesh: Mesh
     material: Material
     label: int
+    instrument: int = 0

@@ -37,6 +37,23 @@ def renderer() -> Any:
     return mitsuba
 
 
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """What lies in view in one frame, before the camera makes a picture of it.
+
+    Attributes:
+        light: linear (h, w, 3).
+        parts: mask values (h, w).
+        instances: which instrument (h, w), from 1; 0: none.
+        depth: millimetres along the optical axis (h, w); 0: nothing is there.
+    """
+
+    light: Field
+    parts: NDArray[np.uint8]
+    instances: NDArray[np.uint8]
+    depth: Field
+
+
 @dataclass
 class Painter:
     """Draws frames of one clip; keeps the renderer's objects for what does not change between frames."""
@@ -50,10 +67,8 @@ class Painter:
     _meshes: dict[int, Any] = field(default_factory=dict)
     _kept: list[object] = field(default_factory=list)
 
-    def frame(
-        self, still: Sequence[Body], moving: Sequence[Body], camera: Floats, seed: int
-    ) -> tuple[Field, NDArray[np.uint8]]:
-        """Linear light (h, w, 3) and labels (h, w) of one frame; `camera` is its 4x4 pose.
+    def frame(self, still: Sequence[Body], moving: Sequence[Body], camera: Floats, seed: int) -> Shot:
+        """One frame; `camera` is its 4x4 pose.
 
         `still` bodies must be the same objects in every frame of the clip.
         """
@@ -64,22 +79,25 @@ class Painter:
         scene = self.mi.load_dict(world, parallel=False, optimize=False)
         path = self.mi.load_dict({"type": "path", "max_depth": BOUNCES})
         spot = np.array(self.mi.render(scene, integrator=path, sensor=0, seed=seed, spp=SAMPLES), dtype=float)
-        numbers, even = self._centres(scene)
-        labels = np.array([0, *(body.label for body in (*still, *moving))], dtype=np.uint8)
-        return _without_fireflies(np.nan_to_num(spot)) + self.look.ambient * even, labels[numbers]
+        numbers, even, points = self._centres(scene)
+        bodies = (*still, *moving)
+        labels = np.array([0, *(body.label for body in bodies)], dtype=np.uint8)[numbers]
+        instances = np.array([0, *(body.instrument for body in bodies)], dtype=np.uint8)[numbers]
+        depth = np.where(numbers > 0, (points - camera[:3, 3]) @ camera[:3, 2], 0.0)
+        return Shot(_without_fireflies(np.nan_to_num(spot)) + self.look.ambient * even, labels, instances, depth)
 
-    def _centres(self, scene: Any) -> tuple[NDArray[np.int64], Field]:
+    def _centres(self, scene: Any) -> tuple[NDArray[np.int64], Field, Field]:
         """What lies at each pixel's centre, found with one ray.
 
-        Returns the shape's number from 1, or 0 for none (h, w), and its share of even light (h, w, 3): the
-        reflectance, less where the surface turns away. Light traced from all around would cost more and leave
-        grain.
+        Returns the shape's number from 1, or 0 for none (h, w), its share of even light (h, w, 3): the
+        reflectance, less where the surface turns away; and the point that the ray met (h, w, 3). Light traced from
+        all around would cost more and leave grain.
         """
-        recipe = {"type": "aov", "aovs": "number:shape_index,colour:albedo,normal:sh_normal"}
+        recipe = {"type": "aov", "aovs": "number:shape_index,colour:albedo,normal:sh_normal,point:position"}
         values = np.array(self.mi.render(scene, integrator=self.mi.load_dict(recipe), sensor=1, seed=0, spp=1))
         facing = np.clip(np.abs(values[..., 6:7]), 0, 1)
         even: Field = np.nan_to_num(values[..., 1:4]).astype(float) * (0.35 + 0.65 * facing) / np.pi
-        return np.round(values[..., 0]).astype(np.int64), even
+        return np.round(values[..., 0]).astype(np.int64), even, np.nan_to_num(values[..., 7:10]).astype(float)
 
     def _still_mesh(self, body: Body) -> Any:
         if id(body) not in self._meshes:

@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass
 from fedsurg.errors import SimulatorError
 from fedsurg.files import digest_of
 from fedsurg.simulator.profiles import profile_named
+from fedsurg.simulator.video import check_video
 
 SIMULATOR_VERSION = 4  # part of every digest: raise it whenever pictures change
 SMALLEST_SIDE = 16  # pixels; nothing can be recognised below
+LABELS = ("parts", "instances", "depth")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class RenderRequest:
         look_seed: fixes the camera and the instruments' materials, so that a simulated hospital has a look of
             its own; None: one per case.
         frame_rate_hz: of the clips.
+        labels: what is written beside each picture, of `LABELS`: the masks, always; which instrument a pixel belongs
+            to, with the instruments' types; the depth.
+        video: each clip also as an H.264 file.
     """
 
     profiles: tuple[str, ...]
@@ -43,6 +48,8 @@ class RenderRequest:
     whole_instruments: bool = False
     look_seed: int | None = None
     frame_rate_hz: float = 8.0
+    labels: tuple[str, ...] = ("parts",)
+    video: bool = False
 
     def digest(self) -> str:
         """SHA-256 (hex) over all fields and the simulator's version."""
@@ -50,13 +57,13 @@ class RenderRequest:
 
     def as_dict(self) -> dict[str, object]:
         """The fields as plain JSON values."""
-        return asdict(self) | {"profiles": list(self.profiles)}
+        return asdict(self) | {"profiles": list(self.profiles), "labels": sorted(self.labels)}
 
     def check(self) -> None:
         """Refuses a request that cannot be rendered.
 
         Raises:
-            SimulatorError: an unknown profile or an impossible number; the message names it.
+            SimulatorError: an unknown profile or label, or an impossible number; the message names it.
         """
         if not self.profiles:
             raise SimulatorError("a rendering needs at least one profile; see: fedsurg simulator profiles")
@@ -82,6 +89,18 @@ class RenderRequest:
             raise SimulatorError(f"val_cases + test_cases is {held}; there are only {self.case_count} cases")
         if not self.frame_rate_hz > 0:
             raise SimulatorError(f"frame_rate_hz is {self.frame_rate_hz}; it must be above 0")
+        self._check_outputs()
+
+    def _check_outputs(self) -> None:
+        for name in self.labels:
+            if name not in LABELS:
+                raise SimulatorError(f"label {name!r} is unknown; choose from {', '.join(LABELS)}")
+        if len(set(self.labels)) < len(self.labels) or LABELS[0] not in self.labels:
+            raise SimulatorError(
+                f"labels are {','.join(self.labels) or 'empty'}; name each once, and always {LABELS[0]}: the masks"
+            )
+        if self.video:
+            check_video(self.height, self.width)
 
     @property
     def case_count(self) -> int:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator import RenderRequest, cached, dataset, render
+from fedsurg.simulator.motion import ACTIVITIES
 
 REQUEST = RenderRequest(("abdominal", "eye"), clips=3, frames=2, seed=1, height=48, width=64, val_cases=1)
 
@@ -36,7 +37,9 @@ def test_bytes_do_not_depend_on_the_number_of_processes(folder: Path, tmp_path: 
 def test_manifest_and_site_file(folder: Path) -> None:
     with (folder / "manifest.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["image", "mask", "case", "clip", "frame", "split"]
+    assert list(rows[0]) == ["image", "mask", "case", "clip", "frame", "split", "activity"]
+    assert {row["activity"] for row in rows} <= set(ACTIVITIES)
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["images", "masks"]
     assert [row["frame"] for row in rows] == ["0", "1"] * 3
     assert [row["split"] for row in rows] == ["train"] * 4 + ["val"] * 2
     site = tomllib.loads((folder / "site.toml").read_text())
@@ -94,7 +97,7 @@ def interrupted(folder: Path, out: Path) -> Path:
     with (folder / "manifest.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["clip"] == "clip00000"]
     (partial / "clips").mkdir()
-    (partial / "clips/00000.json").write_text(json.dumps(rows))
+    (partial / "clips/00000.json").write_text(json.dumps({"rows": rows, "instruments": {}}))
     return partial
 
 

@@ -25,6 +25,8 @@ CHANGED = {
     "whole_instruments": True,
     "look_seed": 0,
     "frame_rate_hz": 9.0,
+    "labels": ("parts", "depth"),
+    "video": True,
 }
 
 
@@ -49,6 +51,11 @@ def test_digest_of_equal_requests_is_equal() -> None:
         ({"val_cases": 3, "test_cases": 2}, "val_cases + test_cases is 5; there are only 4 cases"),
         ({"frame_rate_hz": 0.0}, "frame_rate_hz is 0.0"),
         ({"frame_rate_hz": float("nan")}, "frame_rate_hz is nan"),
+        ({"labels": ("parts", "flow")}, "label 'flow' is unknown; choose from parts, instances, depth"),
+        ({"labels": ("depth",)}, "labels are depth; name each once, and always parts"),
+        ({"labels": ()}, "labels are empty; name each once"),
+        ({"labels": ("parts", "parts")}, "labels are parts,parts; name each once"),
+        ({"height": 47, "video": True}, "video needs an even height and width, not 47x64"),
     ],
 )
 def test_impossible_requests_are_refused(change: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -56,6 +63,11 @@ def test_impossible_requests_are_refused(change: dict[str, object], message: str
         render(replace(REQUEST, **change), tmp_path / "out")
     assert message in str(problem.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_order_of_labels_means_nothing() -> None:
+    one, two = (replace(REQUEST, labels=labels) for labels in (("parts", "depth"), ("depth", "parts")))
+    assert one.digest() == two.digest()
 
 
 def test_no_workers_are_refused(tmp_path: Path) -> None:

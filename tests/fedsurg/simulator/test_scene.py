@@ -9,6 +9,8 @@ from fedsurg.simulator.clip import Clip, ClipSeeds, _draw_instruments, draw_clip
 from fedsurg.simulator.designs import draw_instrument
 from fedsurg.simulator.fields import above, cells, fractal
 from fedsurg.simulator.instruments import CLASPER, SHAFT, WRIST
+from fedsurg.simulator.materials import Body, Material
+from fedsurg.simulator.meshes import grid, translation
 from fedsurg.simulator.motion import posture
 from fedsurg.simulator.profiles import PROFILES
 
@@ -28,7 +30,7 @@ def test_shafts_enter_from_the_border_and_masks_hold_known_parts() -> None:
     seen: set[int] = set()
     for seed in range(6):
         clip = clip_of("stomach", seed)
-        _, mask = clip.frame(clip.painter(), 0, 0.0)
+        mask = clip.frame(clip.painter(), 0, 0.0).parts
         seen |= set(np.unique(mask).tolist())
         if (mask == SHAFT).any() and clip.look.circle > 1:
             assert border(mask).any()
@@ -39,23 +41,41 @@ def test_mask_is_where_the_picture_changes_when_instruments_are_taken_away() -> 
     clip = clip_of("kidney_bed", 3)
     painter = clip.painter()
     moving = clip.bodies(0.0)
-    with_tools, labels = painter.frame(clip.still, moving, np.eye(4), 5)
-    without, empty = painter.frame(clip.still, [], np.eye(4), 5)
-    assert not empty.any()
-    changed = np.abs(with_tools - without).sum(2) > 1e-3
-    assert (labels > 0).mean() > 0.01
-    assert changed[labels > 0].mean() > 0.95
+    shown, empty = (painter.frame(clip.still, bodies, np.eye(4), 5) for bodies in (moving, []))
+    assert not empty.parts.any()
+    changed = np.abs(shown.light - empty.light).sum(2) > 1e-3
+    assert (shown.parts > 0).mean() > 0.01
+    assert changed[shown.parts > 0].mean() > 0.95
+    assert (shown.depth[shown.parts > 0] < empty.depth[shown.parts > 0]).mean() > 0.99
+    assert np.array_equal(shown.depth[shown.parts == 0], empty.depth[shown.parts == 0])
+
+
+def test_depth_is_measured_along_the_optical_axis() -> None:
+    clip = clip_of("stomach", 0)
+    wall = grid(100.0 * np.stack([*np.meshgrid((-1.0, 1.0), (-1.0, 1.0)), np.full((2, 2), 0.7)], -1))
+    body = Body(wall, Material("plastic", (0.5, 0.5, 0.5), 0.3), 2, instrument=7)
+    shot = clip.painter().frame([], [body], translation((0.0, 0.0, -10.0)), 5)
+    assert np.allclose(shot.depth, 80, atol=1e-3)  # 70 mm ahead of the origin, 10 more to the camera
+    assert (shot.instances == 7).all() and (shot.parts == 2).all()
+
+
+def test_every_instrument_has_a_number_and_a_kind() -> None:
+    clip = next(c for c in (clip_of("kidney_bed", s) for s in range(20)) if len(c.tools) == 2)
+    shot = clip.shot(clip.painter(), 0, 0.0)
+    assert len(clip.kinds) == 2
+    assert set(np.unique(shot.instances)) <= {0, 1, 2}
+    assert ((shot.instances > 0) == (shot.parts > 0)).all()
 
 
 def test_nothing_is_labelled_outside_a_round_view() -> None:
     seed = next(s for s in range(200) if clip_look_is_round(s))
     clip = clip_of("abdominal", seed)
-    picture, mask = clip.frame(clip.painter(), 0, 0.0)
+    frame = clip.frame(clip.painter(), 0, 0.0)
     y, x = np.mgrid[:48, :64] + 0.5
     outside = np.hypot(y - 24, x - 32) / np.hypot(24, 32) > clip.look.circle
     assert outside.any()
-    assert not mask[outside].any()
-    assert picture[outside].mean() < 20
+    assert not frame.parts[outside].any() and not frame.instances[outside].any() and not frame.depth[outside].any()
+    assert frame.picture[outside].mean() < 20
 
 
 def clip_look_is_round(seed: int) -> bool:
