@@ -58,7 +58,7 @@ def simulate(
         )
         if value is not None
     }
-    study = _read(study_file, _settings(options.pop("settings")) | overrides)
+    study = _read(study_file, settings_of(options.pop("settings")) | overrides)
     if out is None and options["resume"]:
         raise RunError("--resume needs --out, the folder of the run to go on with")
     chosen = Options(
@@ -112,7 +112,7 @@ def show_results(folder: Path, console: Any) -> None:
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
 
 
-def _settings(words: tuple[str, ...]) -> dict[str, Any]:
+def settings_of(words: tuple[str, ...]) -> dict[str, Any]:
     """`task.image_size=[192, 240]` as key and value; a value is written as in the study file."""
     found: dict[str, Any] = {}
     for word in words:

@@ -35,7 +35,7 @@ def evaluate_run(run_folder: Path, data: Path, split: str, device: str) -> pd.Da
             folder = data / (site.folder or site.name)
             if not folder.is_dir():
                 continue
-            cases = _only(load_site(folder, study.task), split)
+            cases = with_only(load_site(folder, study.task), split)
             for model in models_for(bench, site):
                 scored = score_site(bench.plan, cases, model, bench.device)
                 rows += [{"method": bench.job.method, "site": site.name, "model": model.name} | r for r in scored.rows]
@@ -80,8 +80,12 @@ def _benches(run_folder: Path, study: Study, device: str) -> list[Bench]:
     return benches
 
 
-def _only(site: SiteData, split: str) -> SiteData:
-    """A site whose test cases are those of `split`."""
+def with_only(site: SiteData, split: str) -> SiteData:
+    """A site whose test cases are those of `split`.
+
+    Raises:
+        RunError: it has none there.
+    """
     frames = site.frames if split == "all" else site.split(split)
     if not len(frames):
         raise RunError(f"{site.root}: has no frames in split {split!r}; choose --split all or another one")

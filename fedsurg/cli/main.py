@@ -17,6 +17,7 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 COMMANDS = {
     "simulate": ("simulations.cli:simulate", "Run a study with many sites on this machine."),
     "evaluate": ("simulations.cli:evaluate", "Score the models of a finished run on other cases."),
+    "pretrain": ("simulations.pretrain_cli:pretrain", "Train the start of a study on synthetic video, as a file."),
     "study": ("fedsurg.study.cli:study", "Show a study: digest, sharing contract, bytes."),
     "data": ("fedsurg.data.cli:data", "Check a site's data folder."),
     "simulator": ("fedsurg.simulator.cli:simulator", "Render labelled synthetic video."),

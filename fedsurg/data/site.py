@@ -1,11 +1,11 @@
 """One site's data as the rest of fedsurg sees it: who it is, its labels, and a table of its frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from fedsurg.data.labels import LabelSpace, label_indices, label_space
+from fedsurg.data.labels import IGNORE, WHOLE, LabelSpace, label_indices, label_space
 from fedsurg.data.manifest import find_manifest, problems_of, read_manifest
 from fedsurg.data.site_file import SITE_FILE, SiteFile, read_site_file
 from fedsurg.errors import DataError
@@ -65,3 +65,15 @@ def site_of(folder: Path, site_file: SiteFile, task: TaskConfig, labels: LabelSp
         frames=rows.sort_values(["case", "clip", "frame"], ignore_index=True),
         label_of_value=label_indices(site_file, task, labels),
     )
+
+
+def with_whole_instruments(site: SiteData) -> SiteData:
+    """The site as if it labelled instruments whole: background against all else, so that any two sites compare.
+
+    A class that the site never labels stays missing.
+    """
+    labels = site.labels
+    parts = tuple(sorted(member for members in labels.members[1:] for member in members))
+    whole = LabelSpace((labels.names[0], WHOLE), (labels.members[0], parts), labels.missing, labels.classes)
+    values = {value: label if label == IGNORE else min(label, 1) for value, label in site.label_of_value.items()}
+    return replace(site, labels=whole, label_of_value=values)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fedsurg.errors import DataError, RunError, StudyError
 from fedsurg.study import Study, study_digest
-from simulations.cli import _settings
+from simulations.cli import settings_of
 from simulations.pool import no_interrupt
 from simulations.preparation import Prepared
 from simulations.progress import Progress
@@ -108,10 +108,10 @@ def test_a_new_folder_is_named_by_study_and_time(tmp_path: Path) -> None:
 
 def test_settings_are_written_as_in_the_study_file() -> None:
     words = ("task.image_size=[192, 240]", "local.learning_rate = 1e-3", 'name="b=c"')
-    assert _settings(words) == {"task.image_size": [192, 240], "local.learning_rate": 1e-3, "name": "b=c"}
+    assert settings_of(words) == {"task.image_size": [192, 240], "local.learning_rate": 1e-3, "name": "b=c"}
     for wrong in ("seed", "name=b", "=3"):
         with pytest.raises(StudyError, match="is not KEY=VALUE"):
-            _settings((wrong,))
+            settings_of((wrong,))
 
 
 def test_a_folder_is_used_by_one_run_at_a_time(tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+"""How well a start from synthetic video alone finds instruments at real sites.
+
+    python benchmarks/transfer.py STUDY.toml --data DIR [--set KEY=VALUE ...] [--json FILE]
+
+Trains the study's start (or takes its start file, `--set 'server.pretrain.start="FILE"'`) and scores it on the
+validation cases of every site folder below DIR: IoU and Dice of instruments as a whole, per frame, then per case, then
+per site. Nothing is trained on the sites. What was rendered or trained before is taken from the cache.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from fedsurg.learning.device import choose_device
+from fedsurg.study.load import load_study
+from fedsurg.tensor_file import read_tensors
+from simulations.cli import default_cache, settings_of
+from simulations.preparation import start_of
+from simulations.progress import Progress
+from simulations.transfer import transfer
+
+
+def main() -> None:
+    """Train or read the start, score it, print one line per site and their mean."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds one data folder per site")
+    parser.add_argument("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[])
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
+    parser.add_argument("--cache", type=Path, default=default_cache())
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    study = load_study(options.study, overrides=settings_of(tuple(options.settings)))
+    with Progress(Console(stderr=True)) as progress:
+        start = start_of(study, options.cache, options.device, progress.preparing)
+        device = choose_device(options.device)
+        table = transfer(study, read_tensors(start)[0], options.data, device, progress.preparing)
+    for row in table.to_dict("records"):
+        sys.stdout.write(
+            f"{row['site']:<16}IoU {row['iou']:.3f}  Dice {row['dice']:.3f}  "
+            f"{row['cases']} cases  {row['frames']} frames\n"
+        )
+    sys.stdout.write(f"{'mean':<16}IoU {table['iou'].mean():.3f}  Dice {table['dice'].mean():.3f}\n")
+    if options.json:
+        facts = {"start": start.stem, "iou": table["iou"].mean(), "sites": json.loads(table.to_json(orient="records"))}
+        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""From a study to a start file with its model card."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import fedsurg
+from fedsurg.errors import StudyError
+from fedsurg.files import write_atomic
+from fedsurg.learning.device import choose_device
+from fedsurg.learning.pretrain import start_digest
+from fedsurg.models.network import count_parameters, network_of
+from fedsurg.models.start_file import read_start, write_start
+from fedsurg.simulator.request import SIMULATOR_VERSION
+from fedsurg.study.config import Study
+from fedsurg.study.load import study_digest
+from fedsurg.study.start import KEY, with_start_digest
+from fedsurg.tensor_file import read_tensors
+from simulations.preparation import start_of, synthetic_request
+from simulations.progress import Progress
+from simulations.transfer import transfer
+
+_CARD = """\
+# Start for surgical instruments, from simulated video
+
+A network that has seen simulated surgical video alone, from which a federated study begins.
+
+| | |
+|---|---|
+{rows}
+
+Made by
+
+```
+{command}
+```
+
+which gives the same bytes on the same machine with the same versions.
+
+## Intended use
+
+Starting weights for fedsurg studies with the same classes and network (`server.pretrain.start`). Every method of a
+study begins from the same file, and its SHA-256 is part of the study. Not a medical device: not for diagnosis, for
+guidance or for any decision about a patient.
+
+## Training data
+
+Rendered by fedsurg's own simulator, images and labels alike. No frame of a patient or an animal, no weights and no
+pictures of others went into it.
+
+## On real sites
+
+Instruments as a whole against everything else, on the validation cases of sites that the network was never trained on:
+per frame where an instrument is present or predicted, then per case, then per site. Choices about the simulator and
+the training may have been made on these cases, so read them as an upper estimate.
+
+{transfer}
+
+## Limitations
+
+* It has never seen a real frame. Smoke, blood, swabs, needles, threads, specimen bags and implants may be taken for
+  instruments or for background; instruments of kinds that the simulator does not draw are found worse.
+* Thin and distant instruments are lost at the image size above.
+* It says nothing about how sure it is, and its errors on real video are not random: whole cases can fail.
+* Trained on simulated anatomies only, it carries their assumptions about tissue, light and camera.
+"""
+
+
+def make_file(
+    study: Study,
+    out: Path,
+    card: Path,
+    command: str,
+    *,
+    data: Path | None,
+    device: str,
+    cache: Path,
+    progress: Progress,
+) -> str:
+    """Train the start of `study` (or take it from the cache), write it and its card; returns its SHA-256.
+
+    Args:
+        study: with [server.pretrain] and [synthetic] as the start is to be made.
+        out: the start file.
+        card: the model card, Markdown.
+        command: that made it, for the card.
+        data: folder of real sites on whose validation cases the card reports; none: no such numbers.
+        device: name of the device, or auto.
+        cache: of rendered video and starts.
+        progress: shows what is being done.
+
+    Raises:
+        StudyError: the study trains no start.
+        FedsurgError: rendering, training, scoring or writing failed.
+    """
+    if study.server.pretrain.start or not study.server.pretrain.steps:
+        key = KEY if study.server.pretrain.start else "server.pretrain.steps"
+        raise StudyError(f'{study.name}: {key}: this study trains no start; set start = "" and steps above 0')
+    made = start_of(study, cache, device, progress.preparing)
+    write_start(out, study, read_tensors(made)[0], training_facts(study))
+    begun = _begun_from(study, out)
+    scores = None
+    if data:
+        scores = transfer(begun, read_start(begun), data, choose_device(device), progress.preparing)
+    digest = begun.server.pretrain.start_sha256
+    write_atomic(card, model_card(study, out, digest, command, scores))
+    return digest
+
+
+def training_facts(study: Study) -> dict[str, Any]:
+    """What made the start, as plain values without place or time: the same command gives the same file."""
+    request = synthetic_request(study)
+    return {
+        "study": study.name,
+        "seed": study.seed,
+        "pretrain": study.server.pretrain.model_dump(mode="json", exclude={"start", "start_sha256"}),
+        "synthetic": study.synthetic.model_dump(mode="json"),
+        "synthetic_digest": request.digest(),
+        "simulator": SIMULATOR_VERSION,
+        "digest": start_digest(study, request.digest()),
+        "versions": {"fedsurg": fedsurg.__version__, "torch": torch.__version__},
+    }
+
+
+def _begun_from(study: Study, file: Path) -> Study:
+    """The study as it begins from `file`."""
+    pretrain = study.server.pretrain.model_copy(update={"start": str(file)})
+    server = study.server.model_copy(update={"pretrain": pretrain})
+    return with_start_digest(study.model_copy(update={"server": server}), study.name)
+
+
+def model_card(study: Study, file: Path, digest: str, command: str, scores: pd.DataFrame | None) -> str:
+    """The card in Markdown.
+
+    Args:
+        study: that the start was trained under.
+        file: the start file.
+        digest: its SHA-256.
+        command: that made it.
+        scores: as `transfer` returns them; none: not measured.
+    """
+    pretrain, synthetic = study.server.pretrain, study.synthetic
+    average = f", moving average of the weights (decay {pretrain.ema_decay:g})" if pretrain.ema_decay else ""
+    height, width = study.task.image_size
+    facts = {
+        "file": f"`{file.name}`, {file.stat().st_size / 1e6:.2f} MB, float16 safetensors",
+        "SHA-256": f"`{digest}`",
+        "classes": ", ".join(study.task.classes),
+        "network": f"{study.network.encoder} with a feature-pyramid decoder, "
+        f"{sum(count_parameters(network_of(study)).values()):,} parameters",
+        "training data": f"simulated video alone: {synthetic.clips} clips of {synthetic.frames} frames at "
+        f"{height} x {width}, anatomies {', '.join(dict.fromkeys(synthetic.profiles))}",
+        "training": f"{pretrain.steps:,} steps of batch {pretrain.batch_size}, AdamW at {pretrain.learning_rate:g}"
+        f"{average}",
+        "seeds": f"{study.seed} (training), {synthetic.seed} (video)",
+        "study": f"`{study.name}`, digest `{study_digest(study)}`",
+        "versions": f"simulator {SIMULATOR_VERSION}, fedsurg {fedsurg.__version__}, torch {torch.__version__}",
+        "licence": "Apache-2.0",
+    }
+    rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
+    return _CARD.format(rows=rows, command=command, transfer=_transfer_table(scores))
+
+
+def _transfer_table(scores: pd.DataFrame | None) -> str:
+    if scores is None:
+        return "Not measured for this file: give the command `--data DIR`."
+    lines = ["| site | IoU in % | Dice in % | cases | frames |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row['site']} | {100 * row['iou']:.1f} | {100 * row['dice']:.1f} | {row['cases']} | {row['frames']} |"
+        for row in scores.to_dict("records")
+    ]
+    lines.append(f"| mean | {100 * scores['iou'].mean():.1f} | {100 * scores['dice'].mean():.1f} | | |")
+    return "\n".join(lines)

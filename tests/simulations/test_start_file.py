@@ -1,0 +1,176 @@
+"""`fedsurg pretrain`: the start as a file with a card, the same each time; its transfer to real sites."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedsurg.data.clips import ClipDataset
+from fedsurg.data.labels import IGNORE, LabelSpace
+from fedsurg.data.site import load_site, with_whole_instruments
+from fedsurg.errors import DataError, RunError, StudyError
+from fedsurg.learning import pretrain
+from fedsurg.learning.evaluate import predicted_labels
+from fedsurg.models.start_file import read_start
+from fedsurg.study import Study
+from fedsurg.study.load import load_study
+from fedsurg.tensor_file import read_tensors
+from simulations.preparation import start_of
+from simulations.transfer import transfer
+
+MakeStudy = Callable[..., Study]
+Command = Callable[..., tuple[int, str]]
+
+
+def quiet(_what: str, _done: int, _total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@pytest.fixture
+def command(tmp_path: Path, tiny_text: str, cache: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `fedsurg pretrain` on the tiny study; exit code, and what it wrote on either stream."""
+    from fedsurg.cli import main
+
+    (tmp_path / "tiny.toml").write_text(tiny_text)
+
+    def run(*words: object, into: Path = cache) -> tuple[int, str]:
+        fixed = ["pretrain", tmp_path / "tiny.toml", "--device", "cpu", "--cache", into]
+        with pytest.raises(SystemExit) as caught:
+            main([str(word) for word in (*fixed, *words)])
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out + captured.err
+
+    return run
+
+
+def test_a_start_for_other_studies(
+    command: Command, start: Path, data: Path, tmp_path: Path, tiny_study: MakeStudy
+) -> None:
+    out = tmp_path / "made" / "start.safetensors"
+    code, said = command("--out", out, "--data", data)
+    assert code == 0, said
+    study = tiny_study(server__pretrain__start=str(out))
+    digest = study.server.pretrain.start_sha256
+    assert f"{out}: {out.stat().st_size / 1e6:.2f} MB, SHA-256 {digest}" in said
+    trained = read_tensors(start)[0]
+    assert all(torch.equal(value, trained[name].half().float()) for name, value in read_start(study).items())
+    facts = read_tensors(out)[1]["training"]
+    assert (facts["seed"], facts["pretrain"]["steps"], facts["synthetic"]["clips"]) == (3, 2, 8)
+    assert str(tmp_path) not in str(facts)
+    card = out.with_suffix(".md").read_text()
+    for text in (
+        digest,
+        f"pretrain {tmp_path}/tiny.toml --out {out}",
+        "Apache-2.0",
+        "| north |",
+        "| mean |",
+        "8 clips",
+    ):
+        assert text in card
+
+
+def test_the_same_command_gives_the_same_bytes(command: Command, cache: Path, synthetic: Path, tmp_path: Path) -> None:
+    """Trained anew, not taken from the cache."""
+    files = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "synthetic").symlink_to(synthetic.parent)
+        assert command("--out", tmp_path / f"{name}.safetensors", into=tmp_path / name)[0] == 0
+        files.append((tmp_path / f"{name}.safetensors").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_another_setting_is_another_start(command: Command, tmp_path: Path) -> None:
+    code, _ = command(
+        "--out", tmp_path / "none.safetensors", "--card", tmp_path / "card", "--set", "server.pretrain.steps=1"
+    )
+    assert code == 0
+    assert not (tmp_path / "none.md").exists()
+    card = (tmp_path / "card").read_text()
+    assert "--set server.pretrain.steps=1" in card
+    assert "1 steps" in card
+    assert "Not measured for this file" in card
+
+
+def test_stopped_it_goes_on(command: Command, synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "synthetic").symlink_to(synthetic.parent)
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "train", _stopped)
+        code, said = command("--out", tmp_path / "a.safetensors", into=tmp_path / "cache")
+    assert (code, said.splitlines()[-1]) == (
+        130,
+        "fedsurg: stopped; what is finished is kept, give the same command to go on",
+    )
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_a_study_that_trains_no_start(command: Command, tmp_path: Path) -> None:
+    code, said = command("--out", tmp_path / "a.safetensors", "--set", "server.pretrain.steps=0")
+    assert code == StudyError.exit_code
+    assert "tiny: server.pretrain.steps: this study trains no start" in said
+
+
+def test_transfer_joins_parts_to_whole_instruments(
+    tiny_study: MakeStudy, data: Path, start: Path, own_data: Path
+) -> None:
+    """A site that labels whole instruments and one that labels their parts get the same score for the same frames."""
+    study, tensors = tiny_study(), read_tensors(start)[0]
+    site = own_data / "east" / "site.toml"
+    text = site.read_text()
+    values = "shaft = 1\nwrist = 2\nclasper = 3\n"
+    assert values in text
+    site.write_text(text.replace(values, "instrument = [1, 2, 3]\n"))
+    parts, whole = (transfer(study, tensors, folder, torch.device("cpu"), quiet) for folder in (data, own_data))
+    assert list(whole["site"]) == ["east", "harbour", "north"]
+    assert whole["iou"].tolist() == parts["iou"].tolist()
+    assert whole["cases"].tolist() == [1, 1, 1]  # validation cases only
+    assert whole["iou"].min() >= 0
+
+
+def test_the_union_is_the_sum_of_its_parts() -> None:
+    """No part is the most probable class, together they are: 0.4 against 0.3 + 0.2 + 0.1."""
+    logits = torch.log(torch.tensor([0.4, 0.3, 0.2, 0.1])).reshape(1, 4, 1, 1)
+    parts = LabelSpace(("background", "shaft", "wrist", "clasper"), ((0,), (1,), (2,), (3,)), (), 4)
+    whole = LabelSpace(("background", "instrument"), ((0,), (1, 2, 3)), (), 4)
+    assert predicted_labels(logits, parts).item() == 0
+    assert predicted_labels(logits, whole).item() == 1
+
+
+def test_whole_instruments_of_a_site(data: Path, tiny_study: MakeStudy) -> None:
+    site = load_site(data / "north", tiny_study().task)
+    site = replace(site, label_of_value=site.label_of_value | {9: IGNORE})
+    whole = with_whole_instruments(site)
+    assert whole.labels == LabelSpace(("background", "instrument"), ((0,), (1, 2, 3)), (), 4)
+    assert whole.label_of_value == {0: 0, 1: 1, 2: 1, 3: 1, 9: IGNORE}
+    size = tiny_study().task.image_size
+    before, after = (ClipDataset(one, one.split("val"), size, 0)[0].label for one in (site, whole))
+    assert before.max() > 1
+    assert torch.equal(after, before.clamp(max=1))
+
+
+def test_transfer_without_sites(tiny_study: MakeStudy, start: Path, tmp_path: Path, own_data: Path) -> None:
+    study, tensors = tiny_study(), read_tensors(start)[0]
+    with pytest.raises(DataError, match=r"holds no site folder \(site\.toml is in none\)"):
+        transfer(study, tensors, tmp_path / "nowhere", torch.device("cpu"), quiet)
+    manifest = own_data / "north" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",val", ",train"))
+    with pytest.raises(RunError, match="north: has no frames in split 'val'"):
+        transfer(study, tensors, own_data, torch.device("cpu"), quiet)
+
+
+def test_the_study_of_the_shipped_start() -> None:
+    study = load_study(Path(__file__).parents[2] / "studies" / "start.toml")
+    assert study.task.classes == ("background", "shaft", "wrist", "clasper")
+    assert study.task.image_size == (128, 160)
+    assert study.server.pretrain.steps
+
+
+def test_it_needs_no_video_when_the_start_is_there(tiny_study: MakeStudy, start: Path, cache: Path) -> None:
+    assert start_of(tiny_study(), cache, "cpu", quiet) == start
+
+
+def _stopped(*_arguments: object, **_options: object) -> None:
+    raise KeyboardInterrupt
