@@ -58,7 +58,7 @@ def simulate(
         )
         if value is not None
     }
-    study = _read(study_file, settings_of(options.pop("settings")) | overrides)
+    study = read_study(study_file, settings_of(options.pop("settings")) | overrides)
     if out is None and options["resume"]:
         raise RunError("--resume needs --out, the folder of the run to go on with")
     chosen = Options(
@@ -113,7 +113,7 @@ def show_results(folder: Path, console: Any) -> None:
 
 
 def settings_of(words: tuple[str, ...]) -> dict[str, Any]:
-    """`task.image_size=[192, 240]` as key and value; a value is written as in the study file."""
+    """The words of --set: `task.image_size=[192, 240]` as key and value; a value is written as in the study file."""
     found: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -126,7 +126,8 @@ def settings_of(words: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _read(file: Path | None, overrides: dict[str, Any]) -> Study:
+def read_study(file: Path | None, overrides: dict[str, Any]) -> Study:
+    """A study file, or the built-in demo."""
     from fedsurg.study.load import load_study, parse_study
 
     if file is not None:

@@ -13,6 +13,7 @@ from fedsurg.data.site import SiteData, load_site
 from fedsurg.errors import RunError
 from fedsurg.metrics.summary import site_means
 from fedsurg.study.config import Study
+from fedsurg.study.holdout import Holdout, left_out_name
 from simulations.job import Bench, Job, models_for
 from simulations.scoring import score_site
 
@@ -31,6 +32,7 @@ def evaluate_run(run_folder: Path, data: Path, split: str, device: str) -> pd.Da
     study = _study(run_folder)
     rows: list[dict[str, Any]] = []
     for bench in _benches(run_folder, study, device):
+        left_out = Holdout.of_name(bench.job.name)[1].site
         for site in bench.study.sites:
             folder = data / (site.folder or site.name)
             if not folder.is_dir():
@@ -38,7 +40,8 @@ def evaluate_run(run_folder: Path, data: Path, split: str, device: str) -> pd.Da
             cases = with_only(load_site(folder, study.task), split)
             for model in models_for(bench, site):
                 scored = score_site(bench.plan, cases, model, bench.device)
-                rows += [{"method": bench.job.method, "site": site.name, "model": model.name} | r for r in scored.rows]
+                name = left_out_name(site.name) if site.name == left_out else site.name
+                rows += [{"method": bench.job.method, "site": name, "model": model.name} | r for r in scored.rows]
     if not rows:
         raise RunError(f"{data}: holds no folder of a site of this run ({', '.join(s.name for s in study.sites)})")
     scores = pd.DataFrame(rows)
@@ -73,9 +76,11 @@ def _benches(run_folder: Path, study: Study, device: str) -> list[Bench]:
         raise RunError(f"{run_folder}: no method has finished there; go on with fedsurg simulate --resume")
     benches = []
     for folder in folders:
-        name, _, fold = folder.name.partition("-fold")
+        method, holdout = Holdout.of_name(folder.name)
         start = Path(json.loads((folder / "done.json").read_text())["start"])
-        job = Job(study, name, int(fold) if fold else None, folder, {}, None, start, device)
+        job = Job(
+            holdout.study(study), method, holdout.fold, folder, {}, None, start, device, title=f"{method}{holdout}"
+        )
         benches.append(Bench(job))
     return benches
 

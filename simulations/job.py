@@ -30,6 +30,7 @@ from fedsurg.models.text import site_vectors
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.update import Update
 from fedsurg.study.config import SiteConfig, Study
+from fedsurg.study.holdout import Holdout
 from fedsurg.study.load import study_digest
 from fedsurg.tensor_file import read_tensors, write_tensors
 from server.checkpoint import CheckpointStore, ServerState
@@ -60,6 +61,8 @@ class Job:
         device: name of the device, or auto.
         engine: inline or ray.
         threads: of torch, per site.
+        processes: of the ray engine.
+        title: what the job is called where method and fold do not say it all; empty: by those.
     """
 
     study: Study
@@ -73,11 +76,12 @@ class Job:
     engine: str = "inline"
     threads: int = 1
     processes: int = 2
+    title: str = ""
 
     @property
     def name(self) -> str:
-        """As in the run folder: `fedst`, or `fedst-fold0`."""
-        return self.method if self.fold is None else f"{self.method}-fold{self.fold}"
+        """As in the run folder: `fedst`, `fedst-fold0` or `fedst-without-north`."""
+        return self.title or f"{self.method}{Holdout(self.fold)}"
 
     @property
     def done(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fedsurg.errors import InterruptedRunError, RunError
 from fedsurg.files import write_atomic
 from fedsurg.study.config import Study
+from fedsurg.study.holdout import Holdout, holdouts
 from fedsurg.study.load import study_digest
 from simulations.pool import run_jobs
 from simulations.preparation import Prepared, prepare
@@ -28,7 +29,7 @@ class Options:
         resume: go on in an existing run folder.
         data: folder that holds the sites' data folders.
         engine: inline or ray.
-        jobs: how many (method, fold) pairs run at once.
+        jobs: how many methods and folds (or left-out sites) run at once.
         threads: of torch in each job.
         device: name of the device, or auto.
         cache: folder of rendered video and starts.
@@ -55,7 +56,7 @@ def simulate(study: Study, options: Options, progress: Progress) -> Path:
     """
     started = time.perf_counter()
     digest = study_digest(study)
-    _folds(study, options)  # a wrong one is refused before the folder is taken
+    _holdouts(study, options)  # a wrong one is refused before the folder is taken
     with claimed(options.out, digest, resume=options.resume) as before:
         try:
             prepared = prepare(study, options.data, options.cache.expanduser(), options.device, progress.preparing)
@@ -82,16 +83,17 @@ def simulate(study: Study, options: Options, progress: Progress) -> Path:
 
 
 def jobs_of(study: Study, prepared: Prepared, options: Options) -> list["Job"]:
-    """One job per fold and method, all methods of a fold before the next fold."""
+    """One job per fold (or left-out site) and method, all methods of a fold before the next fold."""
     from simulations.job import Job
 
-    cells = [(method, fold) for fold in _folds(study, options) for method in study.methods]
+    cells = [(method, holdout) for holdout in _holdouts(study, options) for method in study.methods]
     return [
         Job(
-            study=study,
+            study=holdout.study(study),
             method=method,
-            fold=fold,
-            folder=options.out.resolve() / "runs" / (method if fold is None else f"{method}-fold{fold}"),
+            fold=holdout.fold,
+            title=f"{method}{holdout}",
+            folder=options.out.resolve() / "runs" / f"{method}{holdout}",
             sites={name: folder.resolve() for name, folder in prepared.sites.items()},
             synthetic=prepared.synthetic and prepared.synthetic.resolve(),
             start=prepared.start.resolve(),
@@ -100,14 +102,14 @@ def jobs_of(study: Study, prepared: Prepared, options: Options) -> list["Job"]:
             threads=options.threads,
             processes=options.jobs,
         )
-        for method, fold in cells
+        for method, holdout in cells
     ]
 
 
-def _folds(study: Study, options: Options) -> tuple[int | None, ...]:
-    """The folds to run; one that is None without cross-validation."""
+def _holdouts(study: Study, options: Options) -> tuple[Holdout, ...]:
+    """All of the study, or the folds that the person chose."""
     count = study.evaluation.folds
     wrong = [fold for fold in options.folds if fold >= count]
     if wrong:
         raise RunError(f"--fold {wrong[0]}: the study has {count} folds, numbered from 0 (evaluation.folds)")
-    return tuple(dict.fromkeys(options.folds)) or (tuple(range(count)) if count else (None,))
+    return tuple(Holdout(fold) for fold in dict.fromkeys(options.folds)) or holdouts(study)

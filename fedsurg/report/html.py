@@ -10,7 +10,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pandas import DataFrame
 from PIL import Image, UnidentifiedImageError
@@ -49,8 +49,14 @@ def write_report(run: Path) -> Path:
 
 
 def _render(run: Run, charts: Context, *, shareable: bool) -> str:
+    template = page_environment("fedsurg.report").get_template("template.html.j2")
+    return template.render(charts | _context(run, shareable=shareable))
+
+
+def page_environment(package: str) -> Environment:
+    """Templates of `package`, with the style sheet and the ways to write numbers that all pages have in common."""
     pages = Environment(
-        loader=PackageLoader("fedsurg.report", "."),
+        loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("fedsurg.report", ".")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -58,7 +64,7 @@ def _render(run: Run, charts: Context, *, shareable: bool) -> str:
     )
     names = ("percent", "interval", "points", "size", "duration", "plural", "method_name", "typeset")
     pages.filters |= {name: getattr(wording, name) for name in names}
-    return pages.get_template("template.html.j2").render(charts | _context(run, shareable=shareable))
+    return pages
 
 
 def _context(run: Run, *, shareable: bool) -> Context:
@@ -82,7 +88,7 @@ def _context(run: Run, *, shareable: bool) -> Context:
         "refusals": _refusals(run),
         "pictures": _pictures(run),
         "labels": [(name, label_colour(index)) for index, name in enumerate(run.info.study.task.classes) if index],
-        "settings": _flat({key: value for key, value in run.info.settings.items() if key != "sites"}),
+        "settings": flat_settings({key: value for key, value in run.info.settings.items() if key != "sites"}),
     }
 
 
@@ -157,7 +163,7 @@ def _means(parts: list[dict[str, float | None]]) -> dict[str, float]:
 
 def _refusals(run: Run) -> list[Context]:
     return [
-        {"method": one.method, "fold": one.fold, "round": entry.round, "site": site, "why": why}
+        {"method": one.method, "holdout": one.holdout, "round": entry.round, "site": site, "why": why}
         for one in run.runs
         for entry in one.rounds
         for site, why in sorted(entry.refused.items())
@@ -171,7 +177,7 @@ def _pictures(run: Run) -> list[Context]:
         for picture in one.overlays:
             shown = frames.setdefault(picture.site, {}).setdefault(picture.file, [])
             shown.append({"method": one.method, "folder": one.folder, "picture": picture})
-    roles = {site.name: site.role for site in run.info.study.sites}
+    roles = {site.name: site.role for site in run.info.study.sites} | dict.fromkeys(run.info.left_out, "unseen")
     return [
         {
             "site": site,
@@ -198,10 +204,12 @@ def _embedded(folder: Path, picture: Overlay) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
+def flat_settings(value: Any, name: str = "") -> list[tuple[str, str]]:
     """Nested settings as (dotted key, text)."""
     if isinstance(value, dict):
-        return [row for key, inner in value.items() for row in _flat(inner, f"{name}.{key}" if name else str(key))]
+        return [
+            row for key, inner in value.items() for row in flat_settings(inner, f"{name}.{key}" if name else str(key))
+        ]
     if isinstance(value, list | tuple):
         return [(name, ", ".join(str(item) for item in value))]
     return [(name, "" if value is None else str(value))]

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from fedsurg.study.holdout import left_out_name
+
 Numbers = dict[str, float | None]
 
 
@@ -41,6 +43,7 @@ class EvaluationFacts(Record):
     """How scores were made, and how intervals are drawn."""
 
     folds: int = 0
+    leave_one_site_out: bool = False
     tolerance_px: float = 3.0
     bootstrap: int = 2000
 
@@ -77,9 +80,15 @@ class RunInfo(Record):
         return sorted({site.name for site in self.study.sites} - self.simulated_sites)
 
     @property
+    def left_out(self) -> frozenset[str]:
+        """What the federated sites are called where they were left out; empty where no site was."""
+        federated = [site.name for site in self.study.sites if site.role == "federated"]
+        return frozenset(map(left_out_name, federated if self.study.evaluation.leave_one_site_out else ()))
+
+    @property
     def unseen(self) -> frozenset[str]:
         """Sites that only test the global model."""
-        return frozenset(site.name for site in self.study.sites if site.role == "unseen")
+        return self.left_out | {site.name for site in self.study.sites if site.role == "unseen"}
 
 
 class Tensor(Record):

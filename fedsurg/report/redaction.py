@@ -24,7 +24,7 @@ def redacted(run: Run) -> Run:
 def _info(info: RunInfo) -> RunInfo:
     return info.model_copy(
         update={
-            "settings": _without_paths(info.settings),
+            "settings": without_paths(info.settings),
             "machine": {key: info.machine[key] for key in MACHINE_KEYS if key in info.machine},
             "command": "",
         }
@@ -56,11 +56,11 @@ def _numbers(names: "Series[Any]", everything: "Series[Any]") -> "Series[Any]":
     return names.map(order)
 
 
-def _without_paths(value: Any) -> Any:
+def without_paths(value: Any) -> Any:
     """Settings with every text that could be a place on a disk or in a network withheld."""
     if isinstance(value, dict):
-        return {key: _without_paths(inner) for key, inner in value.items() if key != "folder"}
+        return {key: without_paths(inner) for key, inner in value.items() if key != "folder"}
     if isinstance(value, list | tuple):
-        return [_without_paths(inner) for inner in value]
+        return [without_paths(inner) for inner in value]
     is_place = isinstance(value, str) and (value.startswith(("~", ".")) or any(mark in value for mark in "/\\"))
     return WITHHELD if is_place else value

@@ -1,7 +1,7 @@
 """Reads a run folder, finished or not, into typed records.
 
     RUN/run.json                      the study, its digest, versions, machine
-    RUN/runs/METHOD[-foldK]/          one folder per method and fold
+    RUN/runs/METHOD[-foldK]/          one folder per method and fold, or METHOD-without-SITE
         contract.json                 what is shared: one entry per tensor
         history.jsonl                 one line per finished round
         scores.csv                    one row per label of a test frame; written last
@@ -11,7 +11,6 @@ Only `run.json` must exist: everything else appears as the run goes on.
 """
 
 import json
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,19 +23,18 @@ from pydantic import TypeAdapter, ValidationError
 from fedsurg.errors import RunError
 from fedsurg.metrics.summary import COLUMNS
 from fedsurg.report.records import Overlay, Round, RunInfo, Tensor
+from fedsurg.study.holdout import Holdout, left_out_name
 
 T = TypeVar("T")
-
-_FOLDER = re.compile(r"(?P<method>.+?)(?:-fold(?P<fold>\d+))?")
 
 
 @dataclass(frozen=True)
 class MethodRun:
-    """One method on one fold."""
+    """One method on one fold, or without one site: there that site has another name (`left_out_name`)."""
 
     folder: Path
     method: str
-    fold: int | None
+    holdout: Holdout
     contract: list[Tensor]
     rounds: list[Round]
     scores: DataFrame | None  # None until the run has been evaluated
@@ -45,7 +43,7 @@ class MethodRun:
 
 @dataclass(frozen=True, eq=False)  # compared and hashed as the one object that was read
 class Run:
-    """A run folder; `runs` in the order of the study, folds ascending. Do not change its tables."""
+    """A run folder; `runs` in the order of the study, folds and left-out sites ascending. Do not change its tables."""
 
     path: Path
     info: RunInfo
@@ -62,7 +60,9 @@ class Run:
         order = {method: position for position, method in enumerate(info.study.methods)}
         folders = sorted(folder for folder in (path / "runs").glob("*") if folder.is_dir())
         runs = [_read_method(folder) for folder in folders]
-        runs.sort(key=lambda run: (order.get(run.method, len(order)), run.method, run.fold or 0))
+        runs.sort(
+            key=lambda run: (order.get(run.method, len(order)), run.method, run.holdout.fold or 0, run.holdout.site)
+        )
         return cls(path, info, runs)
 
     @property
@@ -71,7 +71,7 @@ class Run:
         return list(dict.fromkeys(run.method for run in self.runs))
 
     def of(self, method: str) -> list[MethodRun]:
-        """The folds of one method."""
+        """The folds of one method, or its runs without one site."""
         return [run for run in self.runs if run.method == method]
 
     @cached_property
@@ -88,22 +88,21 @@ def _read_info(path: Path) -> RunInfo:
     if not file.is_file():
         raise RunError(f"{path}: run.json is missing, so this is no run's output; give the folder above runs/")
     content = _parse(TypeAdapter(dict[str, Any]), file.read_text(encoding="utf-8"), file)
-    return _parse(TypeAdapter(RunInfo), json.dumps(content | {"settings": content.get("study")}), file)
+    info = _parse(TypeAdapter(RunInfo), json.dumps(content | {"settings": content.get("study")}), file)
+    drawn = {name for site in info.simulated_sites if (name := left_out_name(site)) in info.left_out}
+    return info.model_copy(update={"simulated_sites": info.simulated_sites | drawn})
 
 
 def _read_method(folder: Path) -> MethodRun:
-    match = _FOLDER.fullmatch(folder.name)
-    if match is None:
-        raise RunError(f"{folder}: is not named like a method; rename it or take it out of runs/")
-    fold = match["fold"]
+    method, holdout = Holdout.of_name(folder.name)
     return MethodRun(
         folder=folder,
-        method=match["method"],
-        fold=None if fold is None else int(fold),
+        method=method,
+        holdout=holdout,
         contract=_read_list(folder / "contract.json", TypeAdapter(list[Tensor])),
         rounds=_read_rounds(folder / "history.jsonl"),
-        scores=_read_scores(folder / "scores.csv"),
-        overlays=_read_list(folder / "overlays" / "overlays.json", TypeAdapter(list[Overlay])),
+        scores=_read_scores(folder / "scores.csv", holdout.site),
+        overlays=_overlays(folder / "overlays" / "overlays.json", holdout.site),
     )
 
 
@@ -120,7 +119,16 @@ def _read_rounds(file: Path) -> list[Round]:
     return [_parse(kind, line, file, number) for number, line in enumerate(whole.split("\n"), 1) if line.strip()]
 
 
-def _read_scores(file: Path) -> DataFrame | None:
+def _overlays(file: Path, left_out: str) -> list[Overlay]:
+    """The pictures; where a site was left out, that site's alone: the others look alike in every such run."""
+    pictures = _read_list(file, TypeAdapter(list[Overlay]))
+    if not left_out:
+        return pictures
+    name = left_out_name(left_out)
+    return [picture.model_copy(update={"site": name}) for picture in pictures if picture.site == left_out]
+
+
+def _read_scores(file: Path, left_out: str = "") -> DataFrame | None:
     if not file.is_file():
         return None
     try:
@@ -132,7 +140,7 @@ def _read_scores(file: Path) -> DataFrame | None:
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise RunError(f"{file}: the columns {missing} are missing; evaluate the run again")
-    return table
+    return table.replace({"site": {left_out: left_out_name(left_out)}}) if left_out else table
 
 
 def _parse(kind: TypeAdapter[T], text: str, file: Path, line: int | None = None) -> T:

@@ -69,7 +69,7 @@ def round_table(run: Run) -> DataFrame:
     rows = [
         {
             "method": one.method,
-            "fold": one.fold or 0,
+            "fold": one.holdout.fold or 0,
             "round": entry.round,
             "site": site,
             "iou": (result.trained or {}).get("iou"),
@@ -90,7 +90,7 @@ def round_table(run: Run) -> DataFrame:
 def server_table(run: Run) -> DataFrame:
     """One row per method, fold and round in which the server trained, with the values it reported."""
     rows = [
-        {"method": one.method, "fold": one.fold or 0, "round": entry.round, **entry.server}
+        {"method": one.method, "fold": one.holdout.fold or 0, "round": entry.round, **entry.server}
         for one in run.runs
         for entry in one.rounds
         if entry.server

@@ -221,11 +221,21 @@ class EvaluationConfig(Section):
     """`[evaluation]`: which cases are held out, and how scores are made."""
 
     folds: Count = 0  # 0: the manifest's splits; n: each case left out once, dealt over n folds
+    leave_one_site_out: bool = False  # each federated site in turn trains nothing and is scored as an unseen one
     every: Positive = 1  # validate in every n-th round, and in the last
     max_frames: Count = 0  # frames per validation in a round, evenly spread; 0: all. The last is always on all
     choose: Literal["last", "best"] = "last"  # round of the personalised model; `best` needs a test split at each site
     tolerance_px: Rate = 3.0  # of the surface distance (NSD), in pixels of the label image
     bootstrap: Positive = 2000
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.folds and self.leave_one_site_out:
+            raise ValueError(
+                f"folds is {self.folds} and leave_one_site_out is true, but a run leaves out either cases or sites; "
+                "set folds = 0 or leave_one_site_out = false"
+            )
+        return self
 
 
 class Study(Section):
@@ -252,10 +262,12 @@ class Study(Section):
             raise ValueError(f"sites: {twice[0]!r} appears {names.count(twice[0])} times; site names must differ")
         if not self.federated:
             raise ValueError("sites: none is federated; list at least one [[sites]] with role = 'federated'")
-        if self.federation.quorum > len(self.federated):
-            raise ValueError(
-                f"federation.quorum is {self.federation.quorum}, but only {len(self.federated)} sites are federated"
-            )
+        at_once = len(self.federated) - self.evaluation.leave_one_site_out
+        if not at_once:
+            raise ValueError("evaluation.leave_one_site_out needs two federated sites or more; add a site")
+        if self.federation.quorum > at_once:
+            verb = "train at once" if self.evaluation.leave_one_site_out else "are federated"
+            raise ValueError(f"federation.quorum is {self.federation.quorum}, but only {at_once} sites {verb}")
         self._check_seeds()
         return self
 

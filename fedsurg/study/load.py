@@ -39,7 +39,12 @@ def parse_study(text: str, source: str, *, overrides: Mapping[str, Any] | None =
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise StudyError(f"{source}: is not valid TOML: {problem}") from problem
-    for key, value in (overrides or {}).items():
+    return parse_values(values, source, overrides or {})
+
+
+def parse_values(values: dict[str, Any], source: str, overrides: Mapping[str, Any]) -> Study:
+    """Check a study given as plain values, with `overrides` put in by dotted key; `source` names it in errors."""
+    for key, value in overrides.items():
         _set(values, key, value)
     try:
         # Strict, so that "12" is no number; by way of JSON, whose lists may stand for tuples.
@@ -48,6 +53,15 @@ def parse_study(text: str, source: str, *, overrides: Mapping[str, Any] | None =
         raise StudyError(f"{source}: " + "; ".join(_explain(error) for error in problem.errors())) from None
     _check_names(study, source)
     return with_start_digest(study, source)
+
+
+def changed(study: Study, overrides: Mapping[str, Any]) -> Study:
+    """The study with other values for some keys, by dotted key; checked like a study file.
+
+    Raises:
+        StudyError: a key is unknown, ill-typed or contradicts another.
+    """
+    return parse_values(study.resolved(), f"study {study.name!r}", overrides)
 
 
 def study_digest(study: Study) -> str:

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ import torch
 
 from fedsurg.errors import FedsurgError
 from fedsurg.methods import plan
+from fedsurg.report.html import write_report
+from fedsurg.report.run_folder import Run
+from fedsurg.report.tables import site_table
+from fedsurg.study import Study
+from fedsurg.study.holdout import Holdout
 from fedsurg.tensor_file import read_tensors, write_tensors
 from simulations.job import Bench, Job, models_for, run_job
 from simulations.scoring import ScoredModel, score_site
@@ -89,6 +95,35 @@ def test_names_and_digests_of_folds_differ(make_job: MakeJob) -> None:
     jobs = [make_job(), make_job(fold=0), make_job(fold=1), make_job("fedavg"), make_job(seed=4)]
     assert len({Bench(job).digest for job in jobs}) == 5
     assert [job.name for job in jobs[:3]] == ["fedst", "fedst-fold0", "fedst-fold1"]
+
+
+def test_a_left_out_site_is_scored_apart(
+    tiny_study: Callable[..., Study], job_in: Callable[..., Job], tmp_path: Path
+) -> None:
+    """The report keeps the rows in which a site trained from those in which it did not."""
+    options = {"evaluation__leave_one_site_out": True, "federation__rounds": 1, "methods": ["fedavg", "local"]}
+    study, holdout = tiny_study(**options), Holdout(site="east")
+    for method in study.methods:
+        job = job_in(tmp_path / "runs" / f"{method}{holdout}", method, **options)
+        run_job(
+            replace(job, study=holdout.study(study), title=f"{method}{holdout}"), lambda record: None, lambda: False
+        )
+    info = {"study": study.resolved(), "digest": "d", "simulated_sites": ["north", "east", "harbour"]}
+    (tmp_path / "run.json").write_text(json.dumps(info))
+    run = Run.read(tmp_path)
+    assert [(one.method, one.holdout) for one in run.runs] == [("fedavg", holdout), ("local", holdout)]
+    assert {picture.site for picture in run.runs[0].overlays} == {"east, left out"}
+    table = site_table(run).query("headline")
+    assert [(row["method"], row["site"], row["role"], row["model"]) for _, row in table.iterrows()] == [
+        ("fedavg", "north", "federated", "personal"),
+        ("fedavg", "east, left out", "unseen", "global"),
+        ("fedavg", "harbour", "unseen", "global"),
+        ("local", "north", "federated", "personal"),
+        ("local", "east, left out", "unseen", "personal of north"),
+        ("local", "harbour", "unseen", "personal of north"),
+    ]
+    assert run.info.real_sites == []
+    assert "each left out once" in write_report(tmp_path).read_text()
 
 
 def test_a_site_called_central_keeps_its_own_model(make_job: MakeJob, data: Path) -> None:

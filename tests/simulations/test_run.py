@@ -82,6 +82,8 @@ def test_one_job_per_fold_and_method(tiny_study: MakeStudy, tmp_path: Path) -> N
     assert names() == ["fedst", "local"]
     assert names(evaluation__folds=2) == ["fedst-fold0", "local-fold0", "fedst-fold1", "local-fold1"]
     assert names((1, 1), evaluation__folds=2) == ["fedst-fold1", "local-fold1"]
+    without = [f"{method}-without-{site}" for site in ("north", "east") for method in ("fedst", "local")]
+    assert names(evaluation__leave_one_site_out=True) == without
     with pytest.raises(RunError, match=r"--fold 2: the study has 2 folds, numbered from 0 \(evaluation\.folds\)"):
         names((2,), evaluation__folds=2)
     with pytest.raises(RunError, match="--fold 0: the study has 0 folds"):

@@ -16,7 +16,7 @@ RunMaker = Callable[..., Path]
 def test_a_finished_run_is_read_whole(finished_run: Path) -> None:
     run = Run.read(finished_run)
     assert run.methods == ["fedst", "fedavg", "local"]  # the study's order, not the alphabet's
-    assert [(one.method, one.fold) for one in run.of("fedst")] == [("fedst", 0), ("fedst", 1)]
+    assert [(one.method, one.holdout.fold) for one in run.of("fedst")] == [("fedst", 0), ("fedst", 1)]
     assert len(run.runs[0].rounds) == 12
     assert run.runs[0].rounds[0].sites["north"].received is None
     assert run.info.real_sites == ["valley"]
@@ -26,7 +26,7 @@ def test_a_finished_run_is_read_whole(finished_run: Path) -> None:
 
 def test_a_method_name_with_a_hyphen_is_no_fold(run_maker: RunMaker) -> None:
     run = Run.read(run_maker(methods=("fedst-lite",), folds=0, rounds=1))
-    assert [(one.method, one.fold) for one in run.runs] == [("fedst-lite", None)]
+    assert [(one.method, one.holdout.fold) for one in run.runs] == [("fedst-lite", None)]
 
 
 def test_nan_and_names_like_null_survive(run_maker: RunMaker) -> None:
