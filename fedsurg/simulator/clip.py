@@ -136,7 +136,7 @@ def _draw_instruments(profile: AnatomyProfile, tray: Rng, maker: int) -> list[In
     tools = []
     for index in range(count):
         style = styles[int(tray.choice(len(styles), p=share))]
-        materials = np.random.default_rng(derived_seed("maker", maker, style, index))
+        materials = np.random.default_rng(derived_seed("maker", maker, style.kind, style.carrier, index))
         tools.append(draw_instrument(style, radius, tray, materials))
     return tools
 

@@ -1,4 +1,7 @@
-"""Triangle meshes from one primitive, the loft: a tube of superellipse rings along a path."""
+"""Triangle meshes with texture coordinates: grids and lofts, and what moves them.
+
+A loft has a section that changes along a curved path, which trimesh's sweeps have not; for solids see `solids`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +46,7 @@ def loft(
     """Tube through rings at `centres` (n, 3) with half-widths `sizes` (n, 2), closed at both ends.
 
     `power` 2 gives ellipses, larger values rounded boxes. The second half-width lies along `up` as far as the
-    path allows. A ring given twice makes a sharp edge: shading normals are not shared across it.
+    path allows. Texture coordinates go around and along the tube.
     """
     path, half = np.asarray(centres, float), np.asarray(sizes, float)
     rings = _rings(path, half, _unit_ring(sides, power), np.asarray(up, float))
@@ -52,30 +55,9 @@ def loft(
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
     along = along / max(along[-1], 1e-9)
     uv = np.stack([np.tile(around, count), np.repeat(along, sides + 1)], axis=1)
-    open_tube = Mesh(rings.reshape(-1, 3), _tube_faces(path, half, sides), uv)
+    open_tube = Mesh(rings.reshape(-1, 3), _tube_faces(count, sides), uv)
     caps = [_cap(rings[0], path[0], flip=True), _cap(rings[-1], path[-1], flip=False)]
     return joined([open_tube, *caps])
-
-
-def lathe(outline: Sequence[tuple[float, float]], *, sides: int = 20) -> Mesh:
-    """Body of revolution about z from (z, radius) pairs; a pair given twice makes a sharp edge."""
-    return loft([(0.0, 0.0, z) for z, _ in outline], [(r, r) for _, r in outline], sides=sides)
-
-
-def bar(start: ArrayLike, end: ArrayLike, half: tuple[float, float], *, power: float = 8.0) -> Mesh:
-    """Straight bar with a rounded-box section."""
-    up = (0.0, 1.0, 0.0) if abs(np.subtract(end, start)[1]) < 1e-6 else (1.0, 0.0, 0.0)
-    path = np.array([start, end], float)
-    return loft(path, [half, half], power=power, sides=12, up=up)
-
-
-def disc(centre: ArrayLike, axis: int, radius: float, thickness: float) -> Mesh:
-    """Flat cylinder about coordinate `axis` (0, 1 or 2)."""
-    offset = np.zeros(3)
-    offset[axis] = thickness / 2
-    middle = np.asarray(centre, float)
-    up = (1.0, 0.0, 0.0) if axis == 1 else (0.0, 1.0, 0.0)
-    return loft([middle - offset, middle + offset], [(radius, radius)] * 2, sides=18, up=up)
 
 
 def grid(points: Floats) -> Mesh:
@@ -104,12 +86,16 @@ def translation(offset: ArrayLike) -> Floats:
     return matrix
 
 
-def frame_along(direction: ArrayLike, roll: float) -> Floats:
-    """4x4 rotation that takes +z to `direction`, rolled about it by `roll` radians."""
+def frame_along(direction: ArrayLike, roll: float, *, up: ArrayLike | None = None) -> Floats:
+    """4x4 rotation that takes +z to `direction`, rolled about it by `roll` radians.
+
+    At `roll` 0, y lies towards `up`, which must not be parallel to `direction`; by default a coordinate axis.
+    """
     z = np.asarray(direction, float)
     z = z / np.linalg.norm(z)
-    helper = np.array([0.0, 1.0, 0.0]) if abs(z[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
-    x = np.cross(helper, z)
+    if up is None:
+        up = (0.0, 1.0, 0.0) if abs(z[1]) < 0.9 else (1.0, 0.0, 0.0)
+    x = np.cross(np.asarray(up, float), z)
     x /= np.linalg.norm(x)
     matrix = np.eye(4)
     matrix[:3, :3] = np.stack([x, np.cross(z, x), z], axis=1)
@@ -135,29 +121,18 @@ def _rings(path: Floats, half: Floats, ring: Floats, up: Floats) -> Floats:
 
 
 def _tangents(path: Floats) -> Floats:
-    """Unit tangents; repeated points take the direction of their neighbourhood."""
-    tangent = np.zeros_like(path)
-    for index in range(len(path)):
-        low, high = index, index
-        while low > 0 and np.allclose(path[low], path[index]):
-            low -= 1
-        while high < len(path) - 1 and np.allclose(path[high], path[index]):
-            high += 1
-        tangent[index] = path[high] - path[low]
+    """Unit tangents."""
+    tangent = np.empty_like(path)
+    tangent[1:-1] = path[2:] - path[:-2]
+    tangent[0], tangent[-1] = path[1] - path[0], path[-1] - path[-2]
     unit: Floats = tangent / (np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-12)
     return unit
 
 
-def _tube_faces(path: Floats, half: Floats, sides: int) -> NDArray[np.int64]:
-    strips = []
-    first = np.arange(sides)
-    for ring in range(len(path) - 1):
-        if np.allclose(path[ring], path[ring + 1]) and np.allclose(half[ring], half[ring + 1]):
-            continue  # a repeated ring: leaves a gap of zero width, and so a sharp edge
-        a = first + ring * (sides + 1)
-        b = a + sides + 1
-        strips += [np.stack([a, a + 1, b], 1), np.stack([b, a + 1, b + 1], 1)]
-    return np.concatenate(strips).astype(np.int64)
+def _tube_faces(rings: int, sides: int) -> NDArray[np.int64]:
+    a = (np.arange(rings - 1)[:, None] * (sides + 1) + np.arange(sides)).ravel()
+    b = a + sides + 1
+    return np.concatenate([np.stack([a, a + 1, b], 1), np.stack([b, a + 1, b + 1], 1)]).astype(np.int64)
 
 
 def _cap(ring: Floats, centre: Floats, *, flip: bool) -> Mesh:

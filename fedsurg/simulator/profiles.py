@@ -5,12 +5,36 @@ trained on these pictures meets patients that no profile describes.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fedsurg.errors import SimulatorError
 
 Range = tuple[float, float]
-Style = Literal["robotic", "straight", "stapler", "hook", "tube", "probe", "forceps", "cannula", "injector"]
+Kind = Literal[
+    "grasper",
+    "bipolar",
+    "scissors",
+    "hook",
+    "needle_driver",
+    "clip_applier",
+    "stapler",
+    "suction",
+    "forceps",
+    "probe",
+    "cannula",
+    "injector",
+]
+Carrier = Literal["robotic", "straight", "hand"]
+
+
+class Style(NamedTuple):
+    """An instrument: what it is, and what carries it (`hand`: instruments for the eye)."""
+
+    kind: Kind
+    carrier: Carrier
+
+
+Tray = tuple[tuple[Style, float], ...]
 
 
 @dataclass(frozen=True)
@@ -75,7 +99,7 @@ class AnatomyProfile:
     name: str
     summary: str
     tissues: tuple[tuple[Tissue, float], ...]
-    instruments: tuple[tuple[Style, float], ...]
+    instruments: Tray
     regions: tuple[int, int] = (2, 5)
     organs: tuple[int, int] = (0, 2)
     relief: Range = (0.03, 0.10)
@@ -96,14 +120,33 @@ class AnatomyProfile:
     eye: bool = False
 
 
-_ROBOTIC: tuple[tuple[Style, float], ...] = (("robotic", 0.8), ("tube", 0.08), ("straight", 0.12))
-_LAPAROSCOPIC: tuple[tuple[Style, float], ...] = (
-    ("straight", 0.55),
-    ("stapler", 0.12),
-    ("hook", 0.12),
-    ("tube", 0.11),
-    ("robotic", 0.10),
-)
+def _tray(carrier: Carrier, weights: dict[Kind, float], share: float = 1.0) -> Tray:
+    """Instruments on one carrier; `weights` are scaled to add up to `share`."""
+    total = sum(weights.values())
+    return tuple((Style(kind, carrier), share * weight / total) for kind, weight in weights.items())
+
+
+_WRISTED: dict[Kind, float] = {
+    "grasper": 5,
+    "bipolar": 4,
+    "scissors": 3,
+    "needle_driver": 3,
+    "hook": 1,
+    "clip_applier": 1,
+}
+_RIGID: dict[Kind, float] = {
+    "grasper": 6,
+    "bipolar": 1,
+    "scissors": 2,
+    "hook": 2,
+    "stapler": 1.5,
+    "clip_applier": 1,
+    "suction": 1.5,
+    "needle_driver": 0.5,
+}
+_AT_THE_ROBOT: dict[Kind, float] = {"grasper": 3, "suction": 4, "clip_applier": 1, "stapler": 0.5}
+_ROBOTIC = _tray("robotic", _WRISTED, 0.82) + _tray("straight", _AT_THE_ROBOT, 0.18)
+_LAPAROSCOPIC = _tray("straight", _RIGID, 0.92) + _tray("robotic", _WRISTED, 0.08)
 
 _ALL = (
     AnatomyProfile(
@@ -138,7 +181,7 @@ _ALL = (
             (FAT, 0.3),
             (GREY, 0.5),
         ),
-        instruments=(("robotic", 0.75), ("tube", 0.15), ("straight", 0.10)),
+        instruments=_tray("robotic", _WRISTED, 0.75) + _tray("straight", _AT_THE_ROBOT, 0.25),
         organs=(0, 2),
         clutter=0.4,
         counts=(0.2, 0.45, 0.35),
@@ -169,7 +212,7 @@ _ALL = (
         "stomach",
         "robot over beige and pink ex-vivo tissue: folds and many small glints",
         tissues=((BEIGE, 3), (MUCOSA, 2), (BOWEL, 2), (PALE_FAT, 1), (LIVER, 1), (FASCIA, 0.5), (GREY, 0.4)),
-        instruments=(("robotic", 0.85), ("straight", 0.15)),
+        instruments=_tray("robotic", _WRISTED, 0.9) + _tray("straight", {"grasper": 1}, 0.1),
         wetness=(0.6, 1.0),
         blood=0.2,
         radius_mm=(3.5, 5.0),
@@ -187,7 +230,7 @@ _ALL = (
         "eye",
         "cataract surgery under a microscope: iris, pupil, sclera, lids, thin metal",
         tissues=((PALE_FAT, 1),),
-        instruments=(("probe", 0.35), ("forceps", 0.3), ("cannula", 0.25), ("injector", 0.10)),
+        instruments=_tray("hand", {"probe": 0.35, "forceps": 0.3, "cannula": 0.25, "injector": 0.1}),
         organs=(0, 0),
         strands=0.0,
         wetness=(0.7, 1.0),
