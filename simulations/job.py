@@ -132,7 +132,7 @@ class Bench:
         """The sharing contract of the sites' networks."""
         vector = next(iter(self.vectors.values())) if self.plan.has_gate else None
         network = network_of(self.study, text_vector=vector, adapters=self.plan.has_adapters)
-        return Contract.of(network, self.plan.scopes)
+        return self.plan.contract(network)
 
     def engine(self, index: int) -> SiteEngine:
         """The `index`-th site's engine."""

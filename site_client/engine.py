@@ -4,10 +4,11 @@ The same engine serves a simulation and a hospital. It knows neither Flower nor 
 in and out are the plain objects of `fedsurg.sharing`.
 """
 
+import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,13 +21,13 @@ from fedsurg.data.site import SiteData
 from fedsurg.errors import ContractError, FederationError
 from fedsurg.files import derived_seed
 from fedsurg.learning.evaluate import Quick, quick_validation
-from fedsurg.learning.local import Schedule, Trained, to_device, train
+from fedsurg.learning.local import Schedule, Trained, to_device
 from fedsurg.learning.loss import LossWeights, SegmentationLoss
-from fedsurg.learning.optimiser import Optimiser, freeze, seed_everything
+from fedsurg.learning.objectives import Learner, Work, learn
+from fedsurg.learning.optimiser import freeze
 from fedsurg.learning.serq import give_shared, take_shared
 from fedsurg.methods.registry import Plan
 from fedsurg.models.network import network_of
-from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, Update
 from fedsurg.tensor_file import read_tensors, write_tensors
@@ -64,12 +65,16 @@ class SiteEngine:
         )
         self.network.load_tensors(setup.start)
         to_device(self.network, device)
-        self.contract = Contract.of(self.network, plan.scopes)
+        self.contract = plan.contract(self.network)
         freeze(self.network.tensors(), [e.name for e in self.contract.entries if e.scope == "frozen"])
-        self._fresh = {name: self.network.tensors()[name].detach().clone() for name in self.contract.site}
+        self._learner = Learner(self.network, study.local, self.contract.site)
+        self._own: Learner | None = None  # of the personal model, where it is another one than the network
+        if plan.method.objective == "personal":
+            self._own = Learner(copy.deepcopy(self.network), study.local, self.network.tensors())
+        self._scored = self._own or self._learner
         self._setup_data(setup.sources)
         self._store = PrivateStore(setup.folder / "private", digest, setup.name)
-        self._optimiser = self._new_optimiser()
+        self._fresh = copy.deepcopy(self._state(0))
         self._round = -1  # the round whose private state is in memory; -1: none, look on disk
 
     def work(self, request: Request, packed: Packed) -> tuple[Update | None, Report]:
@@ -77,7 +82,7 @@ class SiteEngine:
 
         1. Refuse a request of another study or contract, and tensors that break the contract.
         2. Take up the private state from before this round, and the shared tensors.
-        3. Score the model as received.
+        3. Score the site's model as it is then: as received, or the personal model it has beside it.
         4. For `finish`: keep the personalised model; done.
         5. Train, score again, save the private state; the shared tensors go out.
 
@@ -142,38 +147,49 @@ class SiteEngine:
 
     def _restore(self, number: int) -> None:
         """Private state and optimiser as they were before round `number`."""
-        state = self._store.before(number)
-        newest = state.round if state else 0
-        if newest == self._round:
+        state = self._store.before(number) or self._fresh
+        if state.round == self._round:
             return
-        self.network.load_tensors(state.tensors if state else self._fresh)
-        self._optimiser = self._new_optimiser()
-        if state:
-            self._optimiser.load_tensors(state.optimiser)
-        self._round = newest
+        self._learner.take_up(state.tensors, state.optimiser)
+        if self._own:
+            self._own.take_up(state.own, state.own_optimiser)
+        self._round = state.round
 
     def _train(self, number: int) -> Trained:
         study = self._plan.study
         steps = study.local.steps * len(self.sources)
-        if not study.local.keep_optimiser:
-            self._optimiser = self._new_optimiser()
         self._round = -1  # from here on memory is ahead of the disk
-        seed = derived_seed(study.seed, "local", self.name, number)
-        seed_everything(seed)
-        schedule = Schedule.of(study.local, steps, number, study.federation.rounds)
-        batches = self._loader.batches(steps, seed)
-        trained = train(self.network, self._losses, batches, self._optimiser, schedule, study.local, self._device)
+        if not study.local.keep_optimiser:
+            for learner in filter(None, (self._learner, self._own)):
+                learner.forget()
+        work = Work(
+            self._loader,
+            self._losses,
+            steps,
+            derived_seed(study.seed, "local", self.name, number),
+            Schedule.of(study.local, steps, number, study.federation.rounds),
+            study.local,
+            self._device,
+        )
+        trained = learn(self._plan.method.objective, work, self._learner, self.contract, self._own)
         if trained.skipped == steps:
             raise FederationError(f"round {number}: no step had a finite loss; lower local.learning_rate")
         return trained
 
     def _save(self, number: int) -> None:
-        tensors = self.network.tensors()
-        state = PrivateState(number, {name: tensors[name].detach() for name in self.contract.site}, {})
-        if self._plan.study.local.keep_optimiser:
-            state = PrivateState(number, state.tensors, self._optimiser.tensors())
-        self._store.save(state)
+        self._store.save(self._state(number))
         self._round = number
+
+    def _state(self, number: int) -> PrivateState:
+        """All that the site keeps for itself, as it is now."""
+        values = self._learner.values()
+        state = PrivateState(number, {name: values[name] for name in self.contract.site}, {})
+        if self._own:
+            state = replace(state, own=self._own.values())
+        if not self._plan.study.local.keep_optimiser:
+            return state
+        own_optimiser = self._own.optimiser.tensors() if self._own else {}
+        return replace(state, optimiser=self._learner.optimiser.tensors(), own_optimiser=own_optimiser)
 
     def _validate(self, request: Request) -> Quick:
         config = self._plan.study.evaluation
@@ -182,7 +198,7 @@ class SiteEngine:
             return Quick()
         scores = [
             quick_validation(
-                self.network,
+                self._scored.network,
                 dataset,
                 dataset.site.labels,
                 LossWeights.of(self._plan.study.local),
@@ -201,7 +217,7 @@ class SiteEngine:
         path = self.folder / "best.safetensors"
         best = read_tensors(path)[1]["iou"] if path.exists() and number > 1 else -1.0
         if received.iou > best:
-            write_tensors(path, self._model(), {"iou": received.iou, "round": number})
+            write_tensors(path, self._scored.values(), {"iou": received.iou, "round": number})
 
     def _keep_personal_model(self) -> None:
         best = self.folder / "best.safetensors"
@@ -209,15 +225,7 @@ class SiteEngine:
             tensors, facts = read_tensors(best)
             write_tensors(self.folder / "personal.safetensors", tensors, facts | {"study": self._digest})
         else:
-            write_tensors(self.folder / "personal.safetensors", self._model(), {"study": self._digest})
-
-    def _model(self) -> dict[str, Tensor]:
-        return {name: value.detach() for name, value in self.network.tensors().items()}
-
-    def _new_optimiser(self) -> Optimiser:
-        local = self._plan.study.local
-        factors = dict.fromkeys(self.contract.site, local.site_rate_factor)
-        return Optimiser(self.network.tensors(), local.learning_rate, local.weight_decay, local.gradient_clip, factors)
+            write_tensors(self.folder / "personal.safetensors", self._scored.values(), {"study": self._digest})
 
     def _report(
         self,

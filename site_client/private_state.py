@@ -1,14 +1,15 @@
 """Private state: what a site keeps for itself between rounds, on its own disk, one file per round.
 
-A file holds the site-scoped tensors and the optimiser's moments. It is written whole or not at all and never enters a
-message. Two rounds are kept: when the server lost a round, the site goes back with it.
+A file holds the site-scoped tensors and the optimiser's moments, and both once more for the personal model of a method
+that has one. It is written whole or not at all and never enters a message. Two rounds are kept: when the server lost a
+round, the site goes back with it.
 """
 
 import contextlib
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
@@ -24,11 +25,22 @@ _NAME = re.compile(r"round-(\d{6})\.safetensors")
 
 @dataclass(frozen=True)
 class PrivateState:
-    """State after `round`: site-scoped tensors by name, and the optimiser's tensors."""
+    """State after `round`: site-scoped tensors by name, and the optimiser's tensors; the same of a personal model."""
 
     round: int
     tensors: Mapping[str, Tensor]
     optimiser: Mapping[str, Tensor]
+    own: Mapping[str, Tensor] = field(default_factory=dict)
+    own_optimiser: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def groups(self) -> dict[str, Mapping[str, Tensor]]:
+        """The four kinds of tensors under the names they have in a file, in the order of the fields."""
+        return {
+            "site": self.tensors,
+            "optimiser": self.optimiser,
+            "own": self.own,
+            "own-optimiser": self.own_optimiser,
+        }
 
 
 class PrivateStore:
@@ -49,8 +61,7 @@ class PrivateStore:
         Raises:
             CheckpointError: it cannot be written; the older states are untouched.
         """
-        tensors = {f"site/{name}": value for name, value in state.tensors.items()}
-        tensors |= {f"optimiser/{name}": value for name, value in state.optimiser.items()}
+        tensors = {f"{key}/{name}": value for key, group in state.groups().items() for name, value in group.items()}
         facts = {"study": self._study, "site": self._site, "round": state.round}
         write_tensors(self._folder / f"round-{state.round:06d}.safetensors", tensors, facts)
         for number in self._rounds()[:-KEPT_ROUNDS]:
@@ -81,11 +92,11 @@ class PrivateStore:
                 f"{path}: is the private state of site {facts.get('site')!r} in study {str(facts.get('study'))[:12]}, "
                 f"not of {self._site!r} in {self._study[:12]}; use another folder"
             )
-        split: dict[str, dict[str, Tensor]] = {"site": {}, "optimiser": {}}
+        split: dict[str, dict[str, Tensor]] = {group: {} for group in PrivateState(number, {}, {}).groups()}
         for key, value in tensors.items():
             group, _, name = key.partition("/")
             split[group][name] = value
-        return PrivateState(number, split["site"], split["optimiser"])
+        return PrivateState(number, *split.values())
 
     def _rounds(self) -> list[int]:
         if not self._folder.is_dir():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fedsurg.data.loader import Batch
 from fedsurg.learning.device import precision
@@ -15,10 +15,12 @@ from fedsurg.learning.optimiser import Optimiser, rate_share
 from fedsurg.models.network import SegmentationNetwork
 from fedsurg.study.config import LocalConfig
 
+Penalty = Callable[[], Tensor]
+
 
 @dataclass(frozen=True)
 class Trained:
-    """What a piece of training did: mean loss of its steps, steps that were not finite, seconds."""
+    """What a piece of training did: mean segmentation loss of its steps, steps that were not finite, seconds."""
 
     loss: float
     skipped: int
@@ -54,6 +56,7 @@ def train(
     device: torch.device,
     *,
     after_step: Callable[[int], None] | None = None,
+    penalty: Penalty | None = None,
 ) -> Trained:
     """Train `network` on `batches`, each with the index of its source's loss.
 
@@ -66,6 +69,7 @@ def train(
         config: precision.
         device: of the network.
         after_step: called with the number of each step that changed the weights.
+        penalty: what is added to the loss in each step; not counted in the loss that is reported.
     """
     network.train()
     total, steps, skipped, started = 0.0, 0, 0, time.perf_counter()
@@ -73,7 +77,8 @@ def train(
         with precision(device, config.mixed_precision):
             output = network(batch.frames.to(device))
         loss = losses[source](output.logits, batch.labels.to(device))
-        if not math.isfinite(optimiser.step(loss, schedule.share(step))):
+        goal = loss + penalty() if penalty else loss
+        if not math.isfinite(optimiser.step(goal, schedule.share(step))):
             skipped += 1
             continue
         total += float(loss.detach())

@@ -1,17 +1,23 @@
 """Federated methods: one row each, no class tree.
 
-A method says which parts of the network leave the site, which private parts the network has at all, and what the
-server does after averaging. Everything else (network, start, budget, batches) is the study's and equal for all rows.
+A method says which parts of the network leave the site, which private parts the network has at all, what a site
+minimises, and what the server does after averaging. Everything else (network, start, steps, batches) is the study's and
+equal for all rows; a row that takes more says so in its summary.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
+from fedsurg.sharing.contract import Contract
 from fedsurg.study.config import Part, Scope, Study
+
+if TYPE_CHECKING:
+    from fedsurg.models.network import SegmentationNetwork
 
 PARTS: tuple[Part, ...] = get_args(Part)
 
+Objective = Literal["plain", "proximal", "head-first", "personal"]  # see fedsurg.learning.objectives
 ServerStep = Literal["none", "finetune", "serq"]
 Grouping = Literal["federated", "pooled", "none"]
 
@@ -24,8 +30,10 @@ class Method:
         name: key in the registry and in a study's `methods`.
         summary: one line for tables and reports.
         site: parts that stay at the site; every other part is shared.
+        private_norms: normalisation layers stay at the site as well, in whatever part they lie.
         gate: the sites' network has the text gate (when the study enables it).
         adapters: the sites' network has LoRA adapters (when the study enables them).
+        objective: what a site minimises in a round.
         server: what the server does with the average: nothing, fine-tuning on synthetic video, or SERQ.
         grouping: `pooled` trains one model on all sites' data in one place (an upper bound, not federated); `none`
             trains nowhere.
@@ -34,8 +42,10 @@ class Method:
     name: str
     summary: str
     site: frozenset[Part] = frozenset()
+    private_norms: bool = False
     gate: bool = False
     adapters: bool = False
+    objective: Objective = "plain"
     server: ServerStep = "none"
     grouping: Grouping = "federated"
 
@@ -69,6 +79,20 @@ METHODS: dict[str, Method] = {
             "fedavg, then fine-tuned on synthetic video: the control for SERQ",
             server="finetune",
         ),
+        Method("fedprox", "fedavg, each site held near the model it received (Li 2020)", objective="proximal"),
+        Method("fedbn", "normalisation layers private (Li 2021)", private_norms=True),
+        Method("fedper", "the 1x1 head private (Arivazhagan 2019)", site=_parts("head")),
+        Method(
+            "fedrep",
+            "the head private, trained before the body in every round (Collins 2021)",
+            site=_parts("head"),
+            objective="head-first",
+        ),
+        Method(
+            "ditto",
+            "fedavg, and a model of its own for each site, held near it: twice the local steps (Li 2021)",
+            objective="personal",
+        ),
         Method("feddp", "private query projections alone (FedDP)", site=_parts("query")),
         Method(
             "fedst",
@@ -77,6 +101,14 @@ METHODS: dict[str, Method] = {
             gate=True,
             adapters=True,
             server="serq",
+        ),
+        Method(
+            "fedst-finetune",
+            "fedst with fine-tuning on synthetic video in SERQ's place: the control that isolates SERQ",
+            site=_PRIVATE,
+            gate=True,
+            adapters=True,
+            server="finetune",
         ),
         Method(
             "fedst-lite",
@@ -107,6 +139,10 @@ class Plan:
     def has_adapters(self) -> bool:
         """The sites' network has LoRA adapters."""
         return self.method.adapters and self.study.network.adapters.enabled
+
+    def contract(self, network: "SegmentationNetwork") -> Contract:
+        """What leaves a site whose network this is."""
+        return Contract.of(network, self.scopes, private_norms=self.method.private_norms)
 
 
 def plan(study: Study, method: str) -> Plan:

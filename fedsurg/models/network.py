@@ -14,7 +14,7 @@ from fedsurg.files import derived_seed
 from fedsurg.models.adapters import add_adapters
 from fedsurg.models.encoder import Encoder
 from fedsurg.models.gate import TextGate
-from fedsurg.models.parts import mark, named_parts
+from fedsurg.models.parts import mark, named_parts, normalisation
 from fedsurg.models.temporal import TemporalLayer, Tokens
 from fedsurg.study.config import NetworkConfig, Part, Study
 
@@ -151,6 +151,10 @@ class SegmentationNetwork(nn.Module):
     def parts(self) -> dict[str, Part]:
         """Canonical name -> the part it belongs to, in the order of `tensors`."""
         return {name: part for name, _, part in named_parts(self)}
+
+    def normalisation(self) -> frozenset[str]:
+        """Canonical names of the weights and biases of all normalisation layers, whatever part they belong to."""
+        return normalisation(self)
 
     @torch.no_grad()
     def load_tensors(self, tensors: Mapping[str, Tensor], *, strict: bool = False) -> None:

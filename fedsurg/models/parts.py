@@ -7,12 +7,14 @@ Modules mark themselves; a parameter belongs to the nearest marked module above 
 from collections.abc import Iterator
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedsurg.errors import NetworkError
 from fedsurg.study.config import Part
 
 ADAPTER = "site"  # name of the peft adapter; it appears in peft's parameter names only
 _MARK = "fedsurg_part"
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _BatchNorm)  # and what derives from them, as timm's do
 
 
 def mark(module: nn.Module, part: Part) -> None:
@@ -44,6 +46,14 @@ def named_parts(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, Part]]:
         if part is None:
             raise NetworkError(f"parameter {name!r} belongs to no part: mark its module with fedsurg.models.parts.mark")
         yield canonical_name(name), parameter, part
+
+
+def normalisation(network: nn.Module) -> frozenset[str]:
+    """Canonical names of the weights and biases of all normalisation layers, whatever part they belong to."""
+    layers = [(path, module) for path, module in network.named_modules() if isinstance(module, _NORMS)]
+    return frozenset(
+        canonical_name(f"{path}.{name}") for path, layer in layers for name, _ in layer.named_parameters(recurse=False)
+    )
 
 
 def _walk(module: nn.Module, prefix: str, inherited: Part | None) -> Iterator[tuple[str, nn.Parameter, Part | None]]:

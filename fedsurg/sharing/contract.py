@@ -46,12 +46,23 @@ class Contract:
     entries: tuple[Entry, ...]
 
     @classmethod
-    def of(cls, network: "SegmentationNetwork", scopes: Mapping[Part, Scope]) -> "Contract":
-        """The contract of `network` under a method's `scopes`."""
+    def of(
+        cls, network: "SegmentationNetwork", scopes: Mapping[Part, Scope], *, private_norms: bool = False
+    ) -> "Contract":
+        """The contract of `network` under a method's `scopes`; see `Plan.contract`.
+
+        With `private_norms`, normalisation layers of shared parts stay at the site.
+        """
         parts = network.parts()
+        private = network.normalisation() if private_norms else frozenset()
+
+        def scope(name: str) -> Scope:
+            found = scopes[parts[name]]
+            return "site" if found == "shared" and name in private else found
+
         return cls(
             tuple(
-                Entry(name, parts[name], scopes[parts[name]], tuple(parameter.shape))
+                Entry(name, parts[name], scope(name), tuple(parameter.shape))
                 for name, parameter in network.tensors().items()
             )
         )

@@ -54,7 +54,6 @@ def describe(study: "Study", method: str) -> tuple[dict[str, Any], "Contract"]:
     from fedsurg.methods.registry import plan
     from fedsurg.models.network import count_parameters, network_of
     from fedsurg.models.text import site_vectors
-    from fedsurg.sharing.contract import Contract
     from fedsurg.study.load import study_digest
 
     applied = plan(study, method)
@@ -62,7 +61,7 @@ def describe(study: "Study", method: str) -> tuple[dict[str, Any], "Contract"]:
     network = network_of(
         study, text_vector=vectors[study.sites[0].name] if applied.has_gate else None, adapters=applied.has_adapters
     )
-    contract = Contract.of(network, applied.scopes)
+    contract = applied.contract(network)
     facts = {
         "name": study.name,
         "digest": study_digest(study),

@@ -132,6 +132,9 @@ class LocalConfig(Section):
     cross_entropy: Weight = 0.7
     jaccard: Weight = 0.3
     keep_optimiser: bool = True
+    proximal_mu: Weight = 0.01  # fedprox: mu / 2 times the squared distance from the received model joins the loss
+    head_share: Annotated[float, Field(gt=0, lt=1)] = 0.5  # fedrep: this share of a round's steps trains the head alone
+    personal_lambda: Weight = 1.0  # ditto: lambda / 2, likewise, for the site's own model
     mixed_precision: Literal["auto", "off", "bf16"] = "auto"
     augmentation: AugmentationConfig = AugmentationConfig()
 

@@ -95,6 +95,11 @@ def _check_names(study: Study, source: str) -> None:
             raise StudyError(f"{source}: methods: {method!r} is unknown; known: {known}")
         if study.methods.count(method) > 1:
             raise StudyError(f"{source}: methods: {method!r} appears {study.methods.count(method)} times; keep one")
+        if METHODS[method].objective == "head-first" and study.local.steps < 2:
+            raise StudyError(
+                f"{source}: local.steps: is {study.local.steps}, but {method} trains the head in some steps of a round "
+                "and the body in others; use 2 or more"
+            )
     tables = [("synthetic.profiles", study.synthetic.profiles)]
     tables += [(f"sites[{s.name}].simulate.profiles", s.simulate.profiles) for s in study.sites if s.simulate]
     for key, profiles in tables:

@@ -39,6 +39,23 @@ def straight(tmp_path_factory: pytest.TempPathFactory, job_in: Callable[..., Job
     return run
 
 
+@pytest.fixture(scope="session")
+def run_of(tmp_path_factory: pytest.TempPathFactory, job_in: Callable[..., Job]) -> Callable[[str], Straight]:
+    """A finished run of any method: one round of three local steps. Each is made once."""
+    runs: dict[str, Straight] = {}
+
+    def make(method: str) -> Straight:
+        if method not in runs:
+            folder = tmp_path_factory.mktemp(method) / "run"
+            run = Straight(job_in(folder, method, federation__rounds=1, local__steps=3))
+            with recorded(run.messages):
+                run_job(run.job, run.rounds.append, lambda: False)
+            runs[method] = run
+        return runs[method]
+
+    return make
+
+
 @pytest.fixture
 def wire() -> Iterator[list[bytes]]:
     """Every message of the test, serialised."""

@@ -13,8 +13,14 @@ SHARED = {
     "central": set(PARTS),
     "fedavg": set(PARTS),
     "fedavg-server": set(PARTS),
+    "fedprox": set(PARTS),
+    "fedbn": set(PARTS),  # but for the normalisation layers in them
+    "fedper": set(PARTS) - {"head"},
+    "fedrep": set(PARTS) - {"head"},
+    "ditto": set(PARTS),
     "feddp": set(PARTS) - {"query"},
     "fedst": set(PARTS) - {"query", "gate", "adapters"},
+    "fedst-finetune": set(PARTS) - {"query", "gate", "adapters"},
     "fedst-lite": {"encoder", "temporal"},
 }
 
@@ -28,18 +34,25 @@ def test_what_a_method_shares(name: str) -> None:
 
 def test_every_row_is_under_its_own_name() -> None:
     assert all(row.name == name and row.summary for name, row in METHODS.items())
-    assert set(SHARED) <= set(METHODS)
+    assert set(SHARED) == set(METHODS) - {"start"}
 
 
 def test_who_has_gate_adapters_and_server_step() -> None:
-    assert {name for name in SHARED if METHODS[name].gate} == {"fedst", "fedst-lite"}
-    assert {name for name in SHARED if METHODS[name].adapters} == {"fedst", "fedst-lite"}
+    assert {name for name in SHARED if METHODS[name].gate} == {"fedst", "fedst-finetune", "fedst-lite"}
+    assert {name for name in SHARED if METHODS[name].adapters} == {"fedst", "fedst-finetune", "fedst-lite"}
     assert {name: METHODS[name].server for name in SHARED if METHODS[name].server != "none"} == {
         "fedavg-server": "finetune",
         "fedst": "serq",
+        "fedst-finetune": "finetune",
         "fedst-lite": "serq",
     }
     assert [name for name in SHARED if METHODS[name].grouping == "pooled"] == ["central"]
+    assert {name: METHODS[name].objective for name in SHARED if METHODS[name].objective != "plain"} == {
+        "fedprox": "proximal",
+        "fedrep": "head-first",
+        "ditto": "personal",
+    }
+    assert [name for name in SHARED if METHODS[name].private_norms] == ["fedbn"]
 
 
 def test_the_study_overrides_scopes_and_parts(tiny_study: Callable[..., Study]) -> None:

@@ -33,6 +33,21 @@ def test_an_override_wins(network: object) -> None:
     assert contract.scope_counts()["frozen"] == 193_536
 
 
+def test_private_norms_stay_in_the_parts_they_lie_in(network: object) -> None:
+    """PVTv2-B0 has 30 of them: 2 in each of 8 blocks, 1 more in the 6 whose keys are reduced, 2 in each of 4 stages."""
+    scopes = METHODS["fedbn"].scopes({})
+    contract = Contract.of(network, scopes, private_norms=True)  # type: ignore[arg-type]
+    shared = Contract.of(network, scopes)  # type: ignore[arg-type]
+    assert set(contract.site) == network.normalisation()  # type: ignore[attr-defined]
+    assert set(contract.shared) | set(contract.site) == set(shared.shared)
+    assert shared.site == {}
+    counts = {part: sum(e.values for e in contract.site.values() if e.part == part) for part in ("decoder", "temporal")}
+    assert counts == {"decoder": 7 * 2 * 32, "temporal": 2 * 2 * 64}
+    assert len([entry for entry in contract.site.values() if entry.part == "encoder"]) == 2 * 30
+    frozen = Contract.of(network, METHODS["fedbn"].scopes({"decoder": "frozen"}), private_norms=True)  # type: ignore[arg-type]
+    assert {entry.part for entry in frozen.site.values()} == {"encoder", "temporal"}
+
+
 def test_the_digest_is_of_the_shared_table_alone() -> None:
     base = (Entry("a", "encoder", "shared", (2, 3)), Entry("q", "query", "site", (2,)))
     digest = Contract(base).digest

@@ -77,6 +77,7 @@ def test_reads_a_file(tmp_path: Path) -> None:
             "[sharing]\nquery = 'secret'",
             r"sharing\.query: found 'secret'; input should be 'shared', 'site' or 'frozen'",
         ),
+        ("[local]\nhead_share = 1.0", r"local\.head_share: found 1\.0; input should be less than 1"),
         ("[synthetic]\nprofiles = ['moon']", r"synthetic\.profiles: 'moon' is unknown; known: .*abdominal"),
         ("[synthetic]\nprofiles = []", r"synthetic\.profiles: is empty; name at least one of .*abdominal"),
         ("federation = 3", r"federation: found 3; "),
@@ -90,8 +91,15 @@ def test_one_mistake(tables: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
-        ('["fedst", "fedmagic"]', r"methods: 'fedmagic' is unknown; known: central, fedavg, fedavg-server, feddp,"),
-        ("[]", "methods: is empty; name at least one of central, fedavg"),
+        (
+            '["fedst", "fedmagic"]',
+            r"methods: 'fedmagic' is unknown; known: central, ditto, fedavg, fedavg-server, fedbn,",
+        ),
+        ("[]", "methods: is empty; name at least one of central, ditto, fedavg"),
+        (
+            '["fedrep"]\nlocal.steps = 1',
+            r"local\.steps: is 1, but fedrep trains the head in some steps of a round and the body in others; use 2",
+        ),
         ('["local", "fedst", "local"]', "methods: 'local' appears 2 times; keep one"),
         ('"fedst"', r"methods: found 'fedst'; input should be a valid"),
     ],

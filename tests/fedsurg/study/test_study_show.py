@@ -69,5 +69,5 @@ def test_tables_for_people(study_file: str) -> None:
 
 
 def test_an_unknown_method(study_file: str) -> None:
-    with pytest.raises(StudyError, match=r"--method 'magic' is unknown; known: central, fedavg"):
+    with pytest.raises(StudyError, match=r"--method 'magic' is unknown; known: central, ditto, fedavg"):
         show(study_file, "--method", "magic")

@@ -1,0 +1,226 @@
+"""Local objectives, as laws of the site engine: what each method trains, holds near and keeps."""
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fedsurg.learning.objectives import only, proximal
+from fedsurg.learning.serq import give_shared
+from fedsurg.sharing.protocol import Request
+from fedsurg.sharing.update import Packed, Update
+from site_client.engine import SiteEngine
+
+MakeEngine = Callable[..., SiteEngine]
+RequestOf = Callable[..., Request]
+TWO = {"local__steps": 2}
+
+
+def packed(engine: SiteEngine) -> Packed:
+    return give_shared(engine.network, engine.contract).pack()
+
+
+def copy(engine: SiteEngine) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in engine.network.tensors().items()}
+
+
+def own(engine: SiteEngine, number: int) -> Mapping[str, Tensor]:
+    """The personal model that is kept on disk after round `number`."""
+    state = engine._store.before(number + 1)
+    assert state is not None
+    assert state.round == number
+    return state.own
+
+
+def distance(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> float:
+    return float(sum((one[name] - two[name]).square().sum() for name in one))
+
+
+def changed(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> set[str]:
+    return {name for name in one if not torch.equal(one[name], two[name])}
+
+
+def train(engine: SiteEngine, request_of: RequestOf, number: int, sent: Packed) -> Update:
+    update, _ = engine.work(request_of(engine, number), sent)
+    assert update is not None
+    return update
+
+
+def test_the_proximal_term_by_hand() -> None:
+    held = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0])}
+    parameters = {name: torch.nn.Parameter(value.clone()) for name, value in held.items()}
+    parameters["still"] = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+    penalty = proximal(parameters, held | {"still": torch.ones(1)}, 0.5)
+    assert penalty is not None
+    assert penalty().item() == 0
+    with torch.no_grad():
+        parameters["a"].add_(torch.tensor([2.0, 0.0]))
+        parameters["b"].sub_(1.0)
+    assert penalty().item() == pytest.approx(0.25 * (4 + 1))
+    penalty().backward()
+    assert parameters["a"].grad.tolist() == [1.0, 0.0]  # weight * (w - w_0)
+    assert parameters["b"].grad.tolist() == [-0.5]
+    assert proximal(parameters, held, 0.0) is None
+
+
+def test_fedprox_without_mu_is_fedavg_to_the_last_bit(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    results = []
+    for method, options in (("fedavg", {}), ("fedprox", {"local__proximal_mu": 0.0}), ("fedprox", {})):
+        engine = make_engine(method, folder=f"{method}{len(results)}", **TWO, **options)
+        first = train(engine, request_of, 1, packed(engine))
+        results.append((first, train(engine, request_of, 2, first.scaled(0.99).pack())))
+    for number in (0, 1):
+        assert results[0][number].vector.tobytes() == results[1][number].vector.tobytes()
+        assert results[0][number].distance(results[2][number]) > 0
+
+
+def test_fedprox_stays_nearer_to_what_it_received(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    moved = []
+    for mu in (0.0, 1e4):
+        engine = make_engine("fedprox", folder=f"mu{mu:g}", local__steps=4, local__proximal_mu=mu)
+        sent = packed(engine)
+        moved.append(train(engine, request_of, 1, sent).distance(Update.unpack(sent, engine.contract)))
+    assert moved[1] < 0.6 * moved[0]
+
+
+def test_fedbn_keeps_the_normalisation_layers_and_nothing_else(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    engine = make_engine("fedbn")
+    norms = {
+        id(parameter)
+        for module in engine.network.modules()
+        if isinstance(module, torch.nn.LayerNorm | torch.nn.GroupNorm)
+        for parameter in module.parameters()
+    }
+    tensors = engine.network.tensors()
+    assert {id(tensors[name]) for name in engine.contract.site} == norms
+    assert {entry.part for entry in engine.contract.site.values()} == {"encoder", "temporal", "decoder"}
+    before = copy(engine)
+    first = train(engine, request_of, 1, packed(engine))
+    mine = copy(engine)
+    assert changed(before, mine) >= set(engine.contract.site)
+    engine.work(request_of(engine, 2, "finish"), first.scaled(0.5).pack())
+    assert all(torch.equal(engine.personal_model()[name], mine[name]) for name in engine.contract.site)
+
+
+@pytest.mark.parametrize("method", ["fedper", "fedrep"])
+def test_the_head_stays(make_engine: MakeEngine, request_of: RequestOf, method: str) -> None:
+    engine = make_engine(method, **TWO)
+    assert set(engine.contract.site) == {"head.weight", "head.bias"}
+    before = copy(engine)
+    first = train(engine, request_of, 1, packed(engine))
+    mine = copy(engine)
+    assert changed(before, mine) >= {"head.weight", "head.bias"}
+    engine.work(request_of(engine, 2, "finish"), first.scaled(0.5).pack())
+    model = engine.personal_model()
+    assert all(torch.equal(model[name], mine[name]) for name in engine.contract.site)
+    assert torch.equal(model["decoder.p5.bias"], torch.from_numpy(first.scaled(0.5).tensors["decoder.p5.bias"].copy()))
+
+
+def test_fedrep_trains_the_head_and_then_the_body(
+    make_engine: MakeEngine, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three of four steps change the head alone, the last one the body alone; the learning rate goes on."""
+    engine = make_engine("fedrep", local__steps=4, local__head_share=0.75)
+    step, seen, shares = type(engine._learner.optimiser).step, [copy(engine)], []
+
+    def watched(self: Any, loss: Tensor, share: float = 1.0) -> float:
+        norm = step(self, loss, share)
+        seen.append(copy(engine))
+        shares.append(share)
+        return norm
+
+    sent = packed(engine)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(engine._learner.optimiser), "step", watched)
+        engine.work(request_of(engine, 1), sent)
+    steps = [changed(one, two) for one, two in itertools.pairwise(seen)]
+    assert steps[:3] == [{"head.weight", "head.bias"}] * 3
+    assert len(steps) == 4
+    assert not steps[3] & {"head.weight", "head.bias"}
+    assert {engine.contract.shared[name].part for name in steps[3]} == {"encoder", "query", "temporal", "decoder"}
+    assert shares == sorted(shares, reverse=True)
+    assert len(set(shares)) == 4
+    assert all(tensor.requires_grad for tensor in engine.network.tensors().values())
+
+
+def test_what_rests_is_woken_after_an_error(make_engine: MakeEngine) -> None:
+    engine = make_engine("fedrep", sharing={"decoder": "frozen"})
+    before = {name: value.requires_grad for name, value in engine.network.tensors().items()}
+    with pytest.raises(ZeroDivisionError), only(engine.network, {"head.bias"}):
+        trained = [name for name, value in engine.network.tensors().items() if value.requires_grad]
+        assert trained == ["head.bias"]
+        raise ZeroDivisionError
+    assert {name: value.requires_grad for name, value in engine.network.tensors().items()} == before
+    assert not all(before.values())
+
+
+def test_ditto_sends_what_fedavg_sends(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    sent = []
+    for method in ("fedavg", "ditto"):
+        engine = make_engine(method, folder=method, **TWO)
+        first = train(engine, request_of, 1, packed(engine))
+        sent.append((first, train(engine, request_of, 2, first.scaled(0.99).pack())))
+    assert [update.vector.tobytes() for update in sent[0]] == [update.vector.tobytes() for update in sent[1]]
+
+
+def test_ditto_without_a_pull_is_local_training(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    ditto = make_engine("ditto", folder="ditto", **TWO, local__personal_lambda=0.0, local__site_rate_factor=0.5)
+    first = train(ditto, request_of, 1, packed(ditto))
+    train(ditto, request_of, 2, first.scaled(0.5).pack())
+    alone = make_engine("local", folder="local", **TWO, local__site_rate_factor=0.5)
+    for number in (1, 2):
+        train(alone, request_of, number, packed(alone))
+    assert changed(own(ditto, 2), copy(alone)) == set()
+    assert len(own(ditto, 2)) == len(ditto.network.tensors())
+
+
+def test_the_pull_holds_dittos_model_at_the_received_one(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    """Against lambda = 0, a huge lambda keeps it near; and when the received model moves away, it follows."""
+    near = []
+    for pull in (0.0, 1e6):
+        engine = make_engine("ditto", folder=f"pull{pull:g}", local__steps=6, local__personal_lambda=pull)
+        received = copy(engine)
+        first = train(engine, request_of, 1, packed(engine))
+        shifted = first.scaled(0.0)
+        before = own(engine, 1)
+        train(engine, request_of, 2, shifted.pack())
+        zero = {name: torch.zeros_like(value) for name, value in received.items()}
+        near.append((distance(before, received), distance(own(engine, 2), zero) - distance(before, zero)))
+    assert near[1][0] < 0.5 * near[0][0]
+    assert near[1][1] < min(0, 3 * near[0][1])  # weight decay alone also shrinks
+
+
+def test_dittos_own_model_is_scored_and_delivered(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    engine = make_engine("ditto", **TWO)
+    first, report = engine.work(request_of(engine, 1), packed(engine))
+    assert first is not None
+    mine = own(engine, 1)
+    _, last = engine.work(request_of(engine, 2, "finish"), first.scaled(0.0).pack())  # the shared model is ruined
+    assert (last.received_loss, last.received_dice) == (report.trained_loss, report.trained_dice)
+    assert changed(engine.personal_model(), mine) == set()
+    assert changed(mine, engine.network.tensors()) == set(mine) - {
+        name for name, value in mine.items() if not value.any()
+    }
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_must_hold_8_ditto_goes_on_from_the_disk(make_engine: MakeEngine, request_of: RequestOf, keep: bool) -> None:
+    """Two rounds in one engine, and the second round in an engine of a new process, once more after a loss."""
+    options = TWO | {"local__keep_optimiser": keep}
+    warm, cold = (make_engine("ditto", folder=name, **options) for name in ("warm", "cold"))
+    first = train(warm, request_of, 1, packed(warm))
+    second = train(warm, request_of, 2, first.pack())
+    train(cold, request_of, 1, packed(cold))
+    for _ in range(2):
+        cold = make_engine("ditto", folder="cold", **options)
+        again = train(cold, request_of, 2, first.pack())
+        assert again.vector.tobytes() == second.vector.tobytes()
+        states = [engine._store.before(3) for engine in (warm, cold)]
+        assert states[0] is not None
+        assert states[1] is not None
+        for key, group in states[0].groups().items():
+            assert changed(group, states[1].groups()[key]) == set()
+            assert bool(group) == (key == "own" or (keep and key.endswith("optimiser")))
