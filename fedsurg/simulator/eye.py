@@ -9,8 +9,8 @@ from fedsurg.simulator.tissue import Surface, finish
 GLOBE_RADIUS = 12.0  # millimetres, like all lengths here
 CORNEA_RADIUS = 7.8
 IRISES = ("#8f9488", "#98988f", "#7a6a4c", "#5a4433", "#a8a58a", "#7f8880", "#9a9a7c", "#b0a98c")
-PUPILS = ("#8a3a1c", "#a8552f", "#5a1410", "#9a8f7c", "#c2a88a", "#1a0d0c", "#7a6a55", "#b5603c")
-SKINS = ("#2a1d18", "#7a5440", "#101814", "#141c22", "#4f3427", "#1f1810", "#6e5a48", "#3a2a22")
+PUPILS = ("#8a3a1c", "#a8552f", "#5a1410", "#9a8f7c", "#c2a88a", "#1a0d0c", "#9a5a35", "#b5603c", "#c4713f")
+SKINS = ("#2a1d18", "#6a4430", "#101814", "#141c22", "#3f2a1f", "#1f1810", "#0c120f", "#3a2a22", "#16201a")
 
 
 def make_eye(profile: AnatomyProfile, rng: Rng, n: int, extent: float) -> Surface:
@@ -33,7 +33,7 @@ def make_eye(profile: AnatomyProfile, rng: Rng, n: int, extent: float) -> Surfac
 
 
 def _sclera(rng: Rng, n: int, radius: Field, limbus: float) -> Field:
-    white = linear(str(rng.choice(["#efdcc6", "#f0e4da", "#e5bfa8", "#e8d3b0"])))
+    white = linear(str(rng.choice(["#efdcc6", "#f0dcc0", "#e5bfa8", "#e8cf9a", "#e9c88c"])))
     red = linear(str(rng.choice(["#b5524a", "#c27a68", "#a83a38"])))
     far = np.clip((radius - limbus) / 8, 0, 1) * rng.uniform(0.2, 0.9)
     colour = _blend(np.broadcast_to(white, (n, n, 3)), red, far * fractal(rng, n, 4))
@@ -45,7 +45,7 @@ def _sclera(rng: Rng, n: int, radius: Field, limbus: float) -> Field:
 
 def _iris_and_pupil(rng: Rng, colour: Field, radius: Field, angle: Field, limbus: float) -> Field:
     n = radius.shape[0]
-    pupil = limbus * rng.uniform(0.48, 0.86)
+    pupil = limbus * rng.uniform(0.6, 0.92)
     rays = 0.5 + 0.5 * np.sin(angle * rng.integers(30, 70) + 6 * fractal(rng, n, 6))
     streaks = rng.uniform(0.05, 0.45) * rays * fractal(rng, n, 12)
     iris = linear(str(rng.choice(IRISES))) * (0.75 + streaks)[..., None]

@@ -46,16 +46,16 @@ def plastic(rng: Rng, low: float, high: float) -> Material:
 
 def _tint(rng: Rng) -> NDArray[np.float64]:
     """Most instruments are neutral; some are warm, as if in the light that red tissue throws back."""
-    if rng.random() < 0.65:
+    if rng.random() < 0.4:
         return np.ones(3)
-    return 1 - rng.uniform(0.05, 0.4) * np.array([0.0, rng.uniform(0.4, 1.0), rng.uniform(0.6, 1.2)])
+    return 1 - rng.uniform(0.05, 0.35) * np.array([0.0, rng.uniform(0.4, 1.0), rng.uniform(0.6, 1.2)])
 
 
 def _shaft(rng: Rng, bright: float) -> Material:
-    if rng.random() < bright:
+    if rng.random() < 0.7 * bright:
         base = metal(rng) if rng.random() < 0.45 else plastic(rng, 0.3, 0.85)
     else:
-        base = plastic(rng, 0.012, 0.30)
+        base = plastic(rng, 0.01, 0.22)
     if rng.random() < 0.03:  # a coloured shaft: teal, blue, green
         base = Material("plastic", _rgb(rng.uniform(0.02, 0.6, 3)), base.roughness)
     if rng.random() < 0.65:

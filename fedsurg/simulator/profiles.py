@@ -116,7 +116,7 @@ class AnatomyProfile:
     view_deg: Range = (55.0, 75.0)
     tilt_deg: float = 35.0
     round_view: float = 0.15
-    haze: float = 0.15
+    haze: float = 0.08
     eye: bool = False
 
 
@@ -159,13 +159,12 @@ _ALL = (
             (PALE_FAT, 1),
             (RAW, 1),
             (LIVER, 0.5),
-            (FASCIA, 0.5),
-            (GREY, 0.3),
+            (FASCIA, 0.3),
         ),
         instruments=_LAPAROSCOPIC,
         organs=(0, 3),
         round_view=0.4,
-        haze=0.25,
+        haze=0.12,
         radius_mm=(2.2, 4.5),
     ),
     AnatomyProfile(
@@ -178,8 +177,8 @@ _ALL = (
             (FASCIA, 1),
             (LIVER, 1),
             (BOWEL, 1),
-            (FAT, 0.3),
-            (GREY, 0.5),
+            (FAT, 0.5),
+            (GREY, 0.1),
         ),
         instruments=_tray("robotic", _WRISTED, 0.75) + _tray("straight", _AT_THE_ROBOT, 0.25),
         organs=(0, 2),
@@ -191,7 +190,7 @@ _ALL = (
     AnatomyProfile(
         "prostate_fossa",
         "robot in the narrow pelvis: raw red tissue, fibres, blood, char",
-        tissues=((RAW, 3), (FASCIA, 2), (FAT, 1), (PALE_FAT, 1), (MUCOSA, 1), (BLUISH, 0.4)),
+        tissues=((RAW, 3), (FASCIA, 2), (FAT, 1), (PALE_FAT, 1), (MUCOSA, 1), (BLUISH, 0.15)),
         instruments=_ROBOTIC,
         relief=(0.05, 0.14),
         blood=0.7,
@@ -206,7 +205,7 @@ _ALL = (
         instruments=_LAPAROSCOPIC,
         organs=(1, 3),
         round_view=0.3,
-        haze=0.25,
+        haze=0.12,
     ),
     AnatomyProfile(
         "stomach",
@@ -220,7 +219,7 @@ _ALL = (
     AnatomyProfile(
         "thoracic",
         "thoracoscopy: mottled lung, pale pleura, dark spaces",
-        tissues=((LUNG, 4), (FASCIA, 2), (PALE_FAT, 1), (RAW, 1), (GREY, 1), (BLUISH, 0.7), (GALL, 0.5)),
+        tissues=((LUNG, 4), (FASCIA, 2), (PALE_FAT, 1), (RAW, 1), (GREY, 0.3), (BLUISH, 0.3), (GALL, 0.5)),
         instruments=_LAPAROSCOPIC,
         relief=(0.05, 0.14),
         organs=(0, 2),
@@ -236,12 +235,12 @@ _ALL = (
         wetness=(0.7, 1.0),
         clutter=0.6,
         counts=(0.55, 0.4, 0.05),
-        radius_mm=(0.18, 0.55),
+        radius_mm=(0.14, 0.45),
         distance_mm=(160.0, 200.0),
         view_deg=(9.0, 14.0),
         tilt_deg=6.0,
         round_view=0.3,
-        haze=0.1,
+        haze=0.03,
         eye=True,
     ),
 )

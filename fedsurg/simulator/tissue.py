@@ -137,7 +137,7 @@ def _crevices(height: Field, rng: Rng) -> Field:
 
 
 def _jittered(colour: Field, rng: Rng) -> Field:
-    moved: Field = np.clip(colour * rng.uniform(0.75, 1.2) * rng.uniform(0.85, 1.15, 3), 0, 1)
+    moved: Field = np.clip(colour * rng.uniform(0.75, 1.2) * rng.uniform(0.92, 1.08, 3), 0, 1)
     return moved
 
 
