@@ -109,7 +109,7 @@ class AnatomyProfile:
     fibres: float = 0.4
     strands: float = 0.4
     clutter: float = 0.15
-    counts: tuple[float, float, float] = (0.40, 0.45, 0.15)
+    counts: tuple[float, float, float] = (0.30, 0.45, 0.25)
     radius_mm: Range = (2.5, 4.5)
     distance_mm: Range = (55.0, 110.0)
     reach: Range = (0.55, 1.0)

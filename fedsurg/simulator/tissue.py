@@ -52,7 +52,7 @@ def make_bed(profile: AnatomyProfile, rng: Rng, n: int, extent: float) -> Surfac
 def finish(height: Field, colour: Field, profile: AnatomyProfile, rng: Rng, extent: float) -> Surface:
     """Adds what makes tissue look wet: a fine relief that breaks the highlight into glints."""
     n = height.shape[0]
-    fine = fractal(rng, n, n / rng.uniform(8, 25), slope=3) + 0.6 * fractal(rng, n, n / rng.uniform(25, 50), slope=3)
+    fine = fractal(rng, n, n / rng.uniform(5, 20), slope=3) + 0.6 * fractal(rng, n, n / rng.uniform(25, 50), slope=3)
     patchy = 0.3 + 1.4 * fractal(rng, n, 6, slope=2.5)
     bump = fine * patchy * np.exp(rng.uniform(np.log(0.02), np.log(0.35))) * extent / 100
     wet = rng.uniform(*profile.wetness)
@@ -72,8 +72,8 @@ def paint(tissue: Tissue, rng: Rng, n: int) -> tuple[Field, Field]:
     for extra in palette[2:]:
         spots = above(fractal(rng, n, rng.uniform(3, 12), slope=rng.uniform(1.8, 3.0)), 0.3, 0.4)
         colour = _mix(colour, extra, spots * rng.uniform(0.4, 1.0))
-    grain = rng.uniform(0.0, 0.3)
-    colour = colour * (1 - grain / 2 + grain * fractal(rng, n, n / rng.uniform(8, 30), slope=2))[..., None]
+    grain = rng.uniform(0.05, 0.45)
+    colour = colour * (1 - grain / 2 + grain * fractal(rng, n, n / rng.uniform(3, 16), slope=1.6))[..., None]
     relief = np.zeros((n, n))
     if tissue.lobes:
         colour, relief = _lobules(tissue, rng, colour, relief)
