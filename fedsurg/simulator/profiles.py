@@ -81,7 +81,7 @@ class AnatomyProfile:
         organs: how many free-standing organs rise from it.
         relief: height of the bed's hills as a share of its width.
         wetness: 0 dry to 1 dripping: decides the sharpness of the glare.
-        blood, char, fibres: probability that a case shows them.
+        blood, char, fibres, films: probability that a case shows them; films are adhesions and gauze.
         strands: probability of ligaments and ducts, as slim and often as pale as a shaft.
         clutter: probability of things that are no instrument: clips, thread, gauze.
         instruments: styles with their weights.
@@ -107,8 +107,9 @@ class AnatomyProfile:
     blood: float = 0.4
     char: float = 0.2
     fibres: float = 0.4
-    strands: float = 0.4
-    clutter: float = 0.15
+    films: float = 0.35
+    strands: float = 0.5
+    clutter: float = 0.2
     counts: tuple[float, float, float] = (0.30, 0.45, 0.25)
     radius_mm: Range = (2.5, 4.5)
     distance_mm: Range = (55.0, 110.0)
@@ -159,7 +160,8 @@ _ALL = (
             (PALE_FAT, 1),
             (RAW, 1),
             (LIVER, 0.5),
-            (FASCIA, 0.3),
+            (FASCIA, 0.5),
+            (GREY, 0.4),
         ),
         instruments=_LAPAROSCOPIC,
         organs=(0, 3),
@@ -178,7 +180,7 @@ _ALL = (
             (LIVER, 1),
             (BOWEL, 1),
             (FAT, 0.5),
-            (GREY, 0.1),
+            (GREY, 0.5),
         ),
         instruments=_tray("robotic", _WRISTED, 0.75) + _tray("straight", _AT_THE_ROBOT, 0.25),
         organs=(0, 2),
@@ -190,7 +192,7 @@ _ALL = (
     AnatomyProfile(
         "prostate_fossa",
         "robot in the narrow pelvis: raw red tissue, fibres, blood, char",
-        tissues=((RAW, 3), (FASCIA, 2), (FAT, 1), (PALE_FAT, 1), (MUCOSA, 1), (BLUISH, 0.15)),
+        tissues=((RAW, 3), (FASCIA, 2), (FAT, 1), (PALE_FAT, 1), (MUCOSA, 1), (BLUISH, 0.4)),
         instruments=_ROBOTIC,
         relief=(0.05, 0.14),
         blood=0.7,
@@ -219,7 +221,7 @@ _ALL = (
     AnatomyProfile(
         "thoracic",
         "thoracoscopy: mottled lung, pale pleura, dark spaces",
-        tissues=((LUNG, 4), (FASCIA, 2), (PALE_FAT, 1), (RAW, 1), (GREY, 0.3), (BLUISH, 0.3), (GALL, 0.5)),
+        tissues=((LUNG, 4), (FASCIA, 2), (PALE_FAT, 1), (RAW, 1), (GREY, 1), (BLUISH, 0.7), (GALL, 0.5)),
         instruments=_LAPAROSCOPIC,
         relief=(0.05, 0.14),
         organs=(0, 2),

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from fedsurg.simulator.fields import Field, Rng, above, cells, fractal, linear, smooth, vessels, warped
 from fedsurg.simulator.profiles import AnatomyProfile, Tissue
 
+PALE = ("#d8d4cc", "#b8b4b0", "#9aa0a8", "#c9b8ae", "#e4dcd8", "#8f8a90")
 MILLIMETRES_OF_DETAIL = 90.0  # a painted square of tissue stands for about this width
 
 
@@ -118,6 +119,13 @@ def _traces(profile: AnatomyProfile, rng: Rng, height: Field, colour: Field, ext
     if rng.random() < profile.char:
         burnt = above(fractal(rng, n, rng.uniform(4, 14), slope=2.0), rng.uniform(0.02, 0.10), 0.06)
         colour = _mix(colour, linear(str(rng.choice(["#1c120e", "#4a2f1c", "#e8dccb"]))), burnt)
+    if rng.random() < profile.films:  # adhesions and gauze: as pale as steel, but ragged
+        film = above(
+            fractal(rng, n, rng.uniform(1.5, 5), slope=2.2, stretch=rng.uniform(1, 5)), rng.uniform(0.03, 0.15), 0.03
+        )
+        pale = linear(str(rng.choice(PALE))) * rng.uniform(0.6, 1.2)
+        colour = _mix(colour, pale, np.rot90(film, int(rng.integers(4))) * rng.uniform(0.6, 1.0))
+        height = height + smooth(film, 0.004) * rng.uniform(0.0, 1.5)
     if rng.random() < profile.fibres:
         strands = above(_folds(rng, n), rng.uniform(0.05, 0.25), 0.1) * fractal(rng, n, 3, slope=2.5)
         colour = _mix(colour, linear("#e9dcd4"), strands * rng.uniform(0.3, 0.9))
