@@ -16,7 +16,8 @@ class Look:
     Attributes:
         view_deg: horizontal angle of view.
         light: position of the spot light beside the lens, millimetres; beam, half-angle in degrees.
-        ambient: even light, share of the spot's.
+        ambient: even light, share of the spot's; mirrored: how much of it metal returns, which in a dark cavity has
+            little to mirror.
         exposure: mean brightness aimed at, linear; gamma and contrast shape the tones.
         white: gains of red, green and blue; shadow: colour added to black; saturation: 1 leaves colours alone.
         vignette: darkening at the corners, 0 to 1; circle: radius of the round view as a share of half the
@@ -29,6 +30,7 @@ class Look:
     light: tuple[float, float, float]
     beam: float
     ambient: float
+    mirrored: float
     exposure: float
     gamma: float
     contrast: float
@@ -54,6 +56,7 @@ def draw_look(profile: AnatomyProfile, rng: Rng) -> Look:
         light=(rng.normal(0, near), rng.normal(0, near), rng.uniform(-4, 2)),
         beam=rng.uniform(3.4, 6.5) if profile.eye else rng.uniform(22, 60),
         ambient=rng.uniform(0.02, 0.25) if profile.eye else rng.uniform(0.05, 0.6),
+        mirrored=rng.uniform(0.3, 1.0) if profile.eye else rng.uniform(0.05, 0.2),
         exposure=float(np.exp(rng.uniform(*np.log((0.05, 0.18) if profile.eye else (0.10, 0.32))))),
         gamma=rng.uniform(0.85, 1.2),
         contrast=rng.uniform(0.0, 0.6),

@@ -11,12 +11,11 @@ from scipy.ndimage import rank_filter
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.fields import Field
 from fedsurg.simulator.looks import Look
-from fedsurg.simulator.materials import Body, Kind, Material
+from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import Floats, Mesh
 
 VARIANT = "scalar_rgb"  # the LLVM variants abort on some processors
 SAMPLES = 2
-DIFFUSE_SHARE: dict[Kind, float] = {"plastic": 1.0, "metal": 0.1}  # of even light; the rest would be a mirror image
 BOUNCES = 3  # eye to surface, to a second surface (metal mirrors tissue), to the light
 
 
@@ -85,8 +84,8 @@ class Painter:
         labels = np.array([0, *(body.label for body in bodies)], dtype=np.uint8)[numbers]
         instances = np.array([0, *(body.instrument for body in bodies)], dtype=np.uint8)[numbers]
         depth = np.where(numbers > 0, (points - camera[:3, 3]) @ camera[:3, 2], 0.0)
-        diffuse = np.array([0.0, *(DIFFUSE_SHARE[body.material.kind] for body in bodies)])[numbers]
-        light = _without_fireflies(np.nan_to_num(spot)) + self.look.ambient * diffuse[..., None] * even
+        returned = np.array([0.0, *(self.look.mirrored if body.material.kind == "metal" else 1.0 for body in bodies)])
+        light = _without_fireflies(np.nan_to_num(spot)) + self.look.ambient * returned[numbers][..., None] * even
         return Shot(light, labels, instances, depth)
 
     def _centres(self, scene: Any) -> tuple[NDArray[np.int64], Field, Field]:
