@@ -82,7 +82,7 @@ def synthetic_request(study: Study) -> RenderRequest:
     """What the server's simulator draws."""
     config = study.synthetic
     height, width = config.size or study.task.image_size
-    return RenderRequest(config.profiles, config.clips, config.frames, config.seed, height, width)
+    return RenderRequest(config.profiles, config.clips, config.frames, config.seed, height, width, plain=config.plain)
 
 
 def site_request(site: SiteConfig, study: Study) -> RenderRequest:

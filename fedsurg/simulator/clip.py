@@ -11,7 +11,7 @@ from fedsurg.simulator.anatomy import draw_anatomy
 from fedsurg.simulator.designs import draw_instrument
 from fedsurg.simulator.fields import Field, Rng
 from fedsurg.simulator.instruments import Instrument, posed
-from fedsurg.simulator.looks import Look, draw_look
+from fedsurg.simulator.looks import Ingredient, Look, draw_look
 from fedsurg.simulator.materials import Body
 from fedsurg.simulator.meshes import Floats, rotation, translation
 from fedsurg.simulator.motion import ACTIVITIES, Handling, View, Wander, draw_handling, draw_wander, posture
@@ -111,9 +111,16 @@ class Clip:
         return pose
 
 
-def draw_clip(profile: AnatomyProfile, seeds: ClipSeeds, height: int, width: int, duration: float) -> Clip:
+def draw_clip(
+    profile: AnatomyProfile,
+    seeds: ClipSeeds,
+    height: int,
+    width: int,
+    duration: float,
+    plain: frozenset[Ingredient] = frozenset(),
+) -> Clip:
     """Draws a clip of `duration` seconds; equal arguments give equal clips, on any worker."""
-    look = draw_look(profile, np.random.default_rng(derived_seed("look", seeds.look)))
+    look = draw_look(profile, np.random.default_rng(derived_seed("look", seeds.look))).without(plain)
     tangent = float(np.tan(np.deg2rad(look.view_deg / 2)))
     view = View(tangent, tangent * height / width)
     anatomy = np.random.default_rng(derived_seed("case", seeds.case))

@@ -43,7 +43,8 @@ def write_clip(request: RenderRequest, clip: int, folder: Path) -> WrittenClip:
     """
     duration = request.frames / request.frame_rate_hz
     profile = profile_named(request.profile_of(clip))
-    drawn = draw_clip(profile, seeds_of(request, clip), request.height, request.width, duration)
+    size, plain = (request.height, request.width), frozenset(request.plain)
+    drawn = draw_clip(profile, seeds_of(request, clip), *size, duration, plain)
     painter = drawn.painter()
     rows: list[dict[str, object]] = []
     pictures: list[NDArray[np.uint8]] = []

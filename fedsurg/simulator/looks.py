@@ -1,12 +1,16 @@
 """The look of a camera: optics, light, exposure, colour, noise. A site or a case draws one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedsurg.simulator.fields import Rng
 from fedsurg.simulator.profiles import AnatomyProfile
+
+Ingredient = Literal["lighting", "texture", "instruments", "nuisance"]
+INGREDIENTS: tuple[Ingredient, ...] = get_args(Ingredient)  # what can be left out, to see what it is worth
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Look:
             diagonal, above 1 for a full picture.
         haze: share of smoke; bloom: share of light that spills over.
         blur: sigma in pixels for a picture 192 wide; noise: standard deviation; jpeg: quality, 0 for none.
+        plain: ingredients that are left out; see `without`.
     """
 
     view_deg: float
@@ -44,6 +49,19 @@ class Look:
     blur: float
     noise: float
     jpeg: int
+    plain: frozenset[Ingredient] = frozenset()
+
+    def without(self, ingredients: frozenset[Ingredient]) -> "Look":
+        """A copy with ingredients left out, everything else being equal.
+
+        `lighting`: even light from everywhere instead of a spot, no shade, no glare; `texture`: tissue of one colour
+        each, smooth; `instruments`: all of one grey plastic; `nuisance`: a perfect camera.
+        """
+        if "nuisance" in ingredients:
+            perfect = {"vignette": 0.0, "circle": 2.0, "haze": 0.0, "bloom": 0.0, "blur": 0.0, "noise": 0.0, "jpeg": 0}
+            neutral = {"white": (1.0, 1.0, 1.0), "shadow": (0.0, 0.0, 0.0), "saturation": 1.0, "gamma": 1.0}
+            return replace(self, **perfect, **neutral, contrast=0.0, plain=ingredients)  # type: ignore[arg-type]
+        return replace(self, plain=ingredients)
 
 
 def draw_look(profile: AnatomyProfile, rng: Rng) -> Look:

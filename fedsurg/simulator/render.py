@@ -10,13 +10,15 @@ from scipy.ndimage import rank_filter
 
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.fields import Field
-from fedsurg.simulator.looks import Look
+from fedsurg.simulator.looks import Ingredient, Look
 from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import Floats, Mesh
 
 VARIANT = "scalar_rgb"  # the LLVM variants abort on some processors
 SAMPLES = 2
 BOUNCES = 3  # eye to surface, to a second surface (metal mirrors tissue), to the light
+
+GREY = Material("plastic", (0.25, 0.25, 0.25), 0.3)
 
 
 def renderer() -> Any:
@@ -85,8 +87,13 @@ class Painter:
         instances = np.array([0, *(body.instrument for body in bodies)], dtype=np.uint8)[numbers]
         depth = np.where(numbers > 0, (points - camera[:3, 3]) @ camera[:3, 2], 0.0)
         returned = np.array([0.0, *(self.look.mirrored if body.material.kind == "metal" else 1.0 for body in bodies)])
-        light = _without_fireflies(np.nan_to_num(spot)) + self.look.ambient * returned[numbers][..., None] * even
-        return Shot(light, labels, instances, depth)
+        even = even * returned[numbers][..., None]
+        return Shot(self._light(np.nan_to_num(spot), even), labels, instances, depth)
+
+    def _light(self, spot: Field, even: Field) -> Field:
+        if "lighting" in self.look.plain:
+            return even
+        return _without_fireflies(spot) + self.look.ambient * even
 
     def _centres(self, scene: Any) -> tuple[NDArray[np.int64], Field, Field]:
         """What lies at each pixel's centre, found with one ray.
@@ -97,7 +104,7 @@ class Painter:
         """
         recipe = {"type": "aov", "aovs": "number:shape_index,colour:albedo,normal:sh_normal,point:position"}
         values = np.array(self.mi.render(scene, integrator=self.mi.load_dict(recipe), sensor=1, seed=0, spp=1))
-        facing = np.clip(np.abs(values[..., 6:7]), 0, 1)
+        facing = 1.0 if "lighting" in self.look.plain else np.clip(np.abs(values[..., 6:7]), 0, 1)
         even: Field = np.nan_to_num(values[..., 1:4]).astype(float) * (0.35 + 0.65 * facing) / np.pi
         return np.round(values[..., 0]).astype(np.int64), even, np.nan_to_num(values[..., 7:10]).astype(float)
 
@@ -109,7 +116,7 @@ class Painter:
 
     def _mesh(self, body: Body) -> Any:
         properties = self.mi.Properties()
-        properties["bsdf"] = self._bsdf(body.material)
+        properties["bsdf"] = self._bsdf(plain(body, self.look.plain))
         return _to_renderer(self.mi, body.mesh, properties)
 
     def _bsdf(self, material: Material) -> Any:
@@ -148,6 +155,17 @@ class Painter:
             "view_0": lens | {"sampler": {"type": "independent", "sample_count": SAMPLES}},
             "view_1": lens | {"sampler": centres},
         }
+
+
+def plain(body: Body, ingredients: frozenset[Ingredient]) -> Material:
+    """The material of `body` when `ingredients` are left out: see `Look.without`."""
+    material = body.material
+    if body.label and "instruments" in ingredients:
+        return GREY
+    if not body.label and "texture" in ingredients and material.colour_map is not None:
+        red, green, blue = (float(value) for value in material.colour_map.mean(axis=(0, 1)))
+        return Material("plastic", (red, green, blue), material.roughness)
+    return material
 
 
 def _without_fireflies(light: Field) -> Field:

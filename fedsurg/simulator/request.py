@@ -4,10 +4,11 @@ from dataclasses import asdict, dataclass
 
 from fedsurg.errors import SimulatorError
 from fedsurg.files import digest_of
+from fedsurg.simulator.looks import INGREDIENTS, Ingredient
 from fedsurg.simulator.profiles import profile_named
 from fedsurg.simulator.video import check_video
 
-SIMULATOR_VERSION = 6  # part of every digest: raise it whenever pictures change
+SIMULATOR_VERSION = 7  # part of every digest: raise it whenever pictures change
 SMALLEST_SIDE = 16  # pixels; nothing can be recognised below
 LABELS = ("parts", "instances", "depth")
 
@@ -29,6 +30,7 @@ class RenderRequest:
         look_seed: fixes the camera and the instruments' materials, so that a simulated hospital has a look of
             its own; None: one per case.
         frame_rate_hz: of the clips.
+        plain: ingredients left out to measure what they are worth; see `Look.without`.
         labels: what is written beside each picture, of `LABELS`: the masks, always; which instrument a pixel belongs
             to, with the instruments' types; the depth.
         video: each clip also as an H.264 file.
@@ -48,6 +50,7 @@ class RenderRequest:
     whole_instruments: bool = False
     look_seed: int | None = None
     frame_rate_hz: float = 8.0
+    plain: tuple[Ingredient, ...] = ()
     labels: tuple[str, ...] = ("parts",)
     video: bool = False
 
@@ -57,7 +60,11 @@ class RenderRequest:
 
     def as_dict(self) -> dict[str, object]:
         """The fields as plain JSON values."""
-        return asdict(self) | {"profiles": list(self.profiles), "labels": sorted(self.labels)}
+        return asdict(self) | {
+            "profiles": list(self.profiles),
+            "labels": sorted(self.labels),
+            "plain": sorted(self.plain),
+        }
 
     def check(self) -> None:
         """Refuses a request that cannot be rendered.
@@ -80,6 +87,9 @@ class RenderRequest:
         ):
             if value < least:
                 raise SimulatorError(f"{name} is {value}; it must be at least {least}")
+        unknown = sorted(set(self.plain) - set(INGREDIENTS))
+        if unknown:
+            raise SimulatorError(f"plain names {unknown[0]!r}; choose from {', '.join(INGREDIENTS)}")
         if self.cases > self.clips:
             raise SimulatorError(
                 f"cases is {self.cases}, but there are only {self.clips} clips; use at most {self.clips}"

@@ -195,6 +195,7 @@ class SyntheticConfig(Section):
     frames: Positive = 6
     seed: Count = 1
     size: Size | None = None  # height, width; none: the task's image size
+    plain: tuple[Literal["lighting", "texture", "instruments", "nuisance"], ...] = ()  # left out, to see its worth
 
 
 class SimulatedSite(Section):

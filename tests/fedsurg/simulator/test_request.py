@@ -27,6 +27,7 @@ CHANGED = {
     "frame_rate_hz": 9.0,
     "labels": ("parts", "depth"),
     "video": True,
+    "plain": ("texture",),
 }
 
 
