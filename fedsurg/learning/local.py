@@ -12,10 +12,10 @@ from fedsurg.data.loader import Batch
 from fedsurg.learning.device import precision
 from fedsurg.learning.loss import SegmentationLoss
 from fedsurg.learning.optimiser import Optimiser, rate_share
-from fedsurg.models.network import SegmentationNetwork
+from fedsurg.models.network import Output, SegmentationNetwork
 from fedsurg.study.config import LocalConfig
 
-Penalty = Callable[[], Tensor]
+Penalty = Callable[[Output, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,17 @@ def train(
         config: precision.
         device: of the network.
         after_step: called with the number of each step that changed the weights.
-        penalty: what is added to the loss in each step; not counted in the loss that is reported.
+        penalty: of what the network gives and the labels (b, h, w), added to the loss in each step; not counted in the
+            loss that is reported.
     """
     network.train()
     total, steps, skipped, started = 0.0, 0, 0, time.perf_counter()
     for step, (source, batch) in enumerate(batches):
         with precision(device, config.mixed_precision):
             output = network(batch.frames.to(device))
-        loss = losses[source](output.logits, batch.labels.to(device))
-        goal = loss + penalty() if penalty else loss
+        labels = batch.labels.to(device)
+        loss = losses[source](output.logits, labels)
+        goal = loss + penalty(output, labels) if penalty else loss
         if not math.isfinite(optimiser.step(goal, schedule.share(step))):
             skipped += 1
             continue

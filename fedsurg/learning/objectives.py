@@ -129,7 +129,7 @@ def proximal(parameters: Mapping[str, nn.Parameter], anchor: Mapping[str, Tensor
         return None
     pairs = [(value, anchor[name].detach().clone()) for name, value in parameters.items() if value.requires_grad]
 
-    def penalty() -> Tensor:
+    def penalty(*_: object) -> Tensor:
         return 0.5 * weight * torch.stack([(value - held).square().sum() for value, held in pairs]).sum()
 
     return penalty if pairs else None

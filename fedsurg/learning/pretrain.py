@@ -16,6 +16,7 @@ from fedsurg.data.clips import ClipDataset
 from fedsurg.data.loader import ClipLoader
 from fedsurg.data.site import load_site
 from fedsurg.files import derived_seed, digest_of
+from fedsurg.learning.deep_supervision import DeepSupervision
 from fedsurg.learning.local import Schedule, to_device, train
 from fedsurg.learning.loss import LossWeights, SegmentationLoss
 from fedsurg.learning.optimiser import Optimiser, seed_everything
@@ -131,11 +132,15 @@ def _train_in_chunks(
     loader = ClipLoader(dataset, Augmentation(config.augmentation, study.task.image_size), config.batch_size)
     loss = SegmentationLoss(site.labels, LossWeights.of(study.local)).to(device)
     to_device(network, device)
+    heads = _heads(study, network, loss).to(device)
+    trained = network.tensors() | dict(heads.tensors())
     state = _Training(
         network,
-        Optimiser(network.tensors(), config.learning_rate, study.local.weight_decay, study.local.gradient_clip),
+        heads,
+        Optimiser(trained, config.learning_rate, study.local.weight_decay, study.local.gradient_clip),
         MovingAverage(network.tensors(), config.ema_decay) if config.ema_decay else None,
     )
+    penalty = heads if config.deep_supervision else None
     done = state.resume(unfinished, digest)
     while done < config.steps:
         steps = min(CHUNK, config.steps - done)
@@ -144,7 +149,9 @@ def _train_in_chunks(
         batches = ((0, batch) for batch in loader.batches(steps, seed))
         schedule = Schedule(done, config.steps, config.warmup_steps, "cosine")
         after = partial(state.after_step, done)
-        train(network, [loss], batches, state.optimiser, schedule, study.local, device, after_step=after)
+        train(
+            network, [loss], batches, state.optimiser, schedule, study.local, device, after_step=after, penalty=penalty
+        )
         done += steps
         state.save(unfinished, digest, done)
         if progress:
@@ -153,11 +160,19 @@ def _train_in_chunks(
     return _plain(state.average.tensors if state.average else network.tensors())
 
 
+def _heads(study: Study, network: SegmentationNetwork, loss: SegmentationLoss) -> DeepSupervision:
+    """Heads for deep supervision; without it they are made, and rest."""
+    weight, classes = study.server.pretrain.deep_supervision, len(study.task.classes)
+    seed = derived_seed(study.seed, "deep supervision")
+    return DeepSupervision(network.encoder.channels, classes, loss, weight, seed=seed)
+
+
 @dataclass(frozen=True)
 class _Training:
     """All that changes while a start is trained, and its file."""
 
     network: SegmentationNetwork
+    heads: DeepSupervision
     optimiser: Optimiser
     average: MovingAverage | None
 
@@ -170,6 +185,7 @@ class _Training:
         """Write the state after `done` steps."""
         groups: dict[str, Mapping[str, Tensor]] = {
             "network": self.network.tensors(),
+            "heads": self.heads.tensors(),
             "optimiser": self.optimiser.tensors(),
             "average": self.average.tensors if self.average else {},
         }
@@ -183,11 +199,12 @@ class _Training:
         tensors, facts = read_tensors(path)
         if facts.get("digest") != digest:
             return 0
-        groups: dict[str, dict[str, Tensor]] = {"network": {}, "optimiser": {}, "average": {}}
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "heads": {}, "optimiser": {}, "average": {}}
         for key, value in tensors.items():
             group, _, name = key.partition("/")
             groups[group][name] = value
         self.network.load_tensors(groups["network"])
+        self.heads.load(groups["heads"])
         self.optimiser.load_tensors(groups["optimiser"])
         if self.average:
             self.average.load(groups["average"])

@@ -29,6 +29,7 @@ class Output:
     logits: (b,k,h,w) float32, at the input's size.
     fused:  (b,cs,h/4,w/4) the decoder's merged map.
     deepest: (b,c5,h/32,w/32) the deepest map as given to the decoder, gated.
+    maps: the encoder's maps after the temporal layer, (b,c,h/s,w/s) at stride s = 4, 8, 16 and 32.
 
     b batch · k classes · h, w the input's size; sizes that do not divide are rounded up.
     """
@@ -36,6 +37,7 @@ class Output:
     logits: Tensor
     fused: Tensor
     deepest: Tensor
+    maps: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ class SegmentationNetwork(nn.Module):
         # corners not aligned: a map of stride 4 has its samples at the centres of 4 x 4 pixels
         logits = F.interpolate(coarse, scale_factor=4.0, mode="bilinear", align_corners=False)
         h, w = size
-        return Output(logits[..., :h, :w], fused[..., : -(-h // 4), : -(-w // 4)], deepest)
+        return Output(logits[..., :h, :w], fused[..., : -(-h // 4), : -(-w // 4)], deepest, tuple(maps))
 
 
 def build_network(

@@ -22,8 +22,15 @@ def make(
     """Make a start of three steps that is saved after each."""
     monkeypatch.setattr(pretrain, "CHUNK", 1)
 
-    def run(cache: str, progress: Callable[[int, int], None] | None = None, steps: int = 3, ema: float = 0.0) -> Start:
-        study = tiny_study(server__pretrain__steps=steps, server__pretrain__ema_decay=ema)
+    def run(
+        cache: str,
+        progress: Callable[[int, int], None] | None = None,
+        steps: int = 3,
+        ema: float = 0.0,
+        deep: float = 0.0,
+    ) -> Start:
+        keys = {"steps": steps, "ema_decay": ema, "deep_supervision": deep}
+        study = tiny_study(**{f"server__pretrain__{key}": value for key, value in keys.items()})
         return make_start(study, lambda: synthetic, "synthetic", tmp_path / cache, device=CPU, progress=progress)
 
     return run
@@ -53,6 +60,21 @@ def test_stopped_and_resumed_equals_uninterrupted(make: Callable[..., Start], em
     assert calls == [3]
     straight = make("straight", ema=ema)
     assert all(torch.equal(value, resumed.tensors[name]) for name, value in straight.tensors.items())
+
+
+def test_deep_supervision_changes_the_start_and_resumes_to_the_last_bit(make: Callable[..., Start]) -> None:
+    whole, plain = make("whole", deep=0.3), make("plain")
+    assert set(whole.tensors) == set(plain.tensors)  # the heads are gone
+    assert any(not torch.equal(value, plain.tensors[name]) for name, value in whole.tensors.items())
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make("halves", stop, deep=0.3)
+    halves = make("halves", deep=0.3)
+    assert all(torch.equal(value, halves.tensors[name]) for name, value in whole.tensors.items())
 
 
 def test_no_steps_is_the_network_as_it_is_built(make: Callable[..., Start], tiny_study: Callable[..., Study]) -> None:
