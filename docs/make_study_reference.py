@@ -64,6 +64,7 @@ MEANINGS = {
     "synthetic": "table `[synthetic]`",
     "sites": "one table `[[sites]]` per site",
     "evaluation": "table `[evaluation]`",
+    "adaptation": "table `[adaptation]`",
     "task.kind": "the only task so far",
     "network.pyramid_channels": "channels of the decoder's feature pyramid",
     "network.segmentation_channels": "channels of the decoder's fused map",

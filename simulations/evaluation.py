@@ -22,8 +22,8 @@ def evaluate_run(run_folder: Path, data: Path, split: str, device: str) -> pd.Da
     """Score all methods and folds of a run on `split` of the sites found below `data`.
 
     Returns:
-        One row per method and site: method, site, cases, frames and the mean of each metric; with folds, the scores
-        of every fold's model are pooled before averaging.
+        One row per method, site and model: method, site, model, cases, frames and the mean of each metric; with folds,
+        the scores of every fold's model are pooled before averaging.
 
     Raises:
         RunError: the run is not finished, or none of its sites lies below `data`.
@@ -45,9 +45,13 @@ def evaluate_run(run_folder: Path, data: Path, split: str, device: str) -> pd.Da
     if not rows:
         raise RunError(f"{data}: holds no folder of a site of this run ({', '.join(s.name for s in study.sites)})")
     scores = pd.DataFrame(rows)
-    means = [site_means(part).assign(method=method) for method, part in scores.groupby("method", sort=False)]
-    table = pd.concat(means, ignore_index=True)
-    return table[["method", *(column for column in table.columns if column != "method")]]
+    means = [
+        site_means(part).assign(method=str(method), model=str(model))
+        for (method, model), part in scores.groupby(["method", "model"], sort=False)
+    ]
+    table = pd.concat(means).sort_values(["method", "site"], kind="stable", ignore_index=True)
+    first = ["method", "site", "model"]
+    return table[[*first, *(column for column in table.columns if column not in first)]]
 
 
 def print_scores(table: pd.DataFrame, console: Console, *, as_json: bool) -> None:
@@ -57,7 +61,7 @@ def print_scores(table: pd.DataFrame, console: Console, *, as_json: bool) -> Non
         return
     shown = Table(box=None, pad_edge=False)
     for column in table.columns:
-        shown.add_column(str(column), justify="left" if column in ("method", "site") else "right")
+        shown.add_column(str(column), justify="left" if column in ("method", "site", "model") else "right")
     for row in table.itertuples(index=False):
         shown.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
     console.print(shown)

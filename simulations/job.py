@@ -36,6 +36,7 @@ from fedsurg.tensor_file import read_tensors, write_tensors
 from server.checkpoint import CheckpointStore, ServerState
 from server.federation import Federation
 from server.server_app import make_server_app
+from simulations.adaptation import adapt_unseen, adapted_models
 from simulations.inline import run_inline
 from simulations.scoring import ScoredModel, score_site
 from site_client.client_app import make_client_app
@@ -202,6 +203,7 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
     bench = Bench(job)
     model = _federate(bench, on_round, stopped)
     write_tensors(job.folder / "server" / "global.safetensors", model, {"study": bench.digest})
+    adapt_unseen(bench, model)
     scoring = time.perf_counter()
     _score(bench)
     ended = time.perf_counter()
@@ -254,8 +256,9 @@ def _federate(
 def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
     """The finished models that are scored on `site`.
 
-    A federated site is scored with its personalised model, an unseen one with the global model. Where nothing is
-    shared there is no global model: then every site's own model is scored on the unseen one.
+    A federated site is scored with its personalised model, an unseen one with the global model and with those that
+    were adapted from it. Where nothing is shared there is no global model: then every site's own model is scored on the
+    unseen one.
 
     A site that failed when the last model was delivered has none of its own, and is not scored.
 
@@ -273,11 +276,12 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
         return [ScoredModel("personal", personal[owner], vector, bench.plan.has_adapters)]
     if personal and "shared" not in bench.plan.scopes.values():
         return [ScoredModel(f"personal of {name}", tensors) for name, tensors in personal.items()]
-    return [ScoredModel("global", read_tensors(bench.job.folder / "server" / "global.safetensors")[0])]
+    shared = ScoredModel("global", read_tensors(bench.job.folder / "server" / "global.safetensors")[0])
+    return [shared, *adapted_models(bench, site)]
 
 
 def _score(bench: Bench) -> None:
-    """Score every site's personalised model on its held-out cases, and the global one on unseen sites."""
+    """Score every site's personalised model on its held-out cases; the global and the adapted ones on unseen sites."""
     job, rows = bench.job, []
     pictures: list[dict[str, Any]] = []
     for site in bench.study.sites:

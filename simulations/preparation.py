@@ -53,6 +53,12 @@ def prepare(study: Study, data: Path | None, cache: Path, device: str, progress:
     return Prepared(sites, [name for name, site in loaded.items() if site.simulated], synthetic, start)
 
 
+def _check_few_cases(data: SiteData, study: Study) -> None:
+    from site_client.adaptation import few_cases  # needs torch
+
+    few_cases(data, study.adaptation.cases)
+
+
 def start_of(study: Study, cache: Path, device: str, progress: Progress) -> Path:
     """File of the study's start, made if it is not in the cache; the server's video is rendered only to train one."""
     from fedsurg.learning.device import choose_device
@@ -154,6 +160,9 @@ def _check_splits(site: SiteConfig, study: Study, data: SiteData) -> None:
             f"site {site.name!r} has no cases in split 'test' or 'val' to be scored on; "
             "move a case there in its manifest"
         )
+    unseen = site.role == "unseen" or study.evaluation.leave_one_site_out
+    if unseen and study.adaptation.enabled:
+        _check_few_cases(data, study)
     if site.role == "federated" and study.evaluation.choose == "best" and not test:
         raise DataError(
             f"site {site.name!r} has no cases in split 'test', and evaluation.choose = 'best' chooses the round on its "

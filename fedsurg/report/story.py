@@ -82,8 +82,10 @@ def _against_baseline(run: Run, first: str) -> list[str]:
 
 def _unseen(run: Run, best: "Series[Any]") -> list[str]:
     sites = site_table(run).query("headline and role == 'unseen'")
+    others = site_table(run).query("not headline and role == 'unseen'")
     return [
         _unseen_site(row, sites[(sites["site"] == row["site"]) & (sites["method"] == BASELINE)])
+        + _adapted(others[(others["site"] == row["site"]) & (others["method"] == row["method"])])
         for _, row in sites[sites["method"] == best["method"]].iterrows()
     ]
 
@@ -95,6 +97,17 @@ def _unseen_site(mine: "Series[Any]", baseline: DataFrame) -> str:
     text += f" ({span})" if span else ""
     if len(baseline) and mine["method"] != BASELINE:
         text += f"; {method_name(BASELINE)} reaches {percent(baseline['iou'].iloc[0])} % there"
+    return f"{text}."
+
+
+def _adapted(models: DataFrame) -> str:
+    """What adaptation on a few cases of an unseen site brought, from its rows beside the headline."""
+    iou = dict(zip(models["model"], models["iou"].astype(float), strict=True))
+    if "adapted" not in iou:
+        return ""
+    text = f" With its private part adapted to a few cases there, it reaches {percent(iou['adapted'])} %"
+    if "finetuned" in iou:
+        text += f"; all of it fine-tuned on them without a guard, {percent(iou['finetuned'])} %"
     return f"{text}."
 
 

@@ -243,6 +243,23 @@ class EvaluationConfig(Section):
         return self
 
 
+class AdaptationConfig(Section):
+    """`[adaptation]`: fitting the private part of the finished model to a few cases of each unseen site."""
+
+    enabled: bool = False  # score, beside the global model, one whose private part was adapted
+    cases: Annotated[int, Field(ge=2)] = 2  # of the unseen site's train split, at most; the first by name
+    steps: Positive = 40  # at most; how many are taken is decided on left-out cases among the few
+    learning_rate: Rate = 5e-4  # constant
+    check_every: Positive = 10  # steps between two checks on the left-out cases
+    naive: bool = False  # also score the known-bad control: all parameters trained for all steps, without a guard
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.naive and not self.enabled:
+            raise ValueError("naive is the control of an adaptation; set enabled = true, or naive = false")
+        return self
+
+
 class Study(Section):
     """One study: the whole file. `fedsurg.study.load.load_study` reads and checks it."""
 
@@ -258,6 +275,7 @@ class Study(Section):
     synthetic: SyntheticConfig = SyntheticConfig()
     sites: tuple[SiteConfig, ...] = ()
     evaluation: EvaluationConfig = EvaluationConfig()
+    adaptation: AdaptationConfig = AdaptationConfig()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from fedsurg.errors import StudyError
 from fedsurg.files import digest_of
 from fedsurg.study.config import Study
+from fedsurg.study.start import KEY as START
 from fedsurg.study.start import with_start_digest
 
 
@@ -39,7 +40,7 @@ def parse_study(text: str, source: str, *, overrides: Mapping[str, Any] | None =
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise StudyError(f"{source}: is not valid TOML: {problem}") from problem
-    return parse_values(values, source, overrides or {})
+    return with_start_digest(parse_values(values, source, overrides or {}), source)
 
 
 def parse_values(values: dict[str, Any], source: str, overrides: Mapping[str, Any]) -> Study:
@@ -52,16 +53,22 @@ def parse_values(values: dict[str, Any], source: str, overrides: Mapping[str, An
     except ValidationError as problem:
         raise StudyError(f"{source}: " + "; ".join(_explain(error) for error in problem.errors())) from None
     _check_names(study, source)
-    return with_start_digest(study, source)
+    return study
 
 
 def changed(study: Study, overrides: Mapping[str, Any]) -> Study:
     """The study with other values for some keys, by dotted key; checked like a study file.
 
+    A start file is looked at again only where another one is named: a finished run can be read without it.
+
     Raises:
-        StudyError: a key is unknown, ill-typed or contradicts another.
+        StudyError: a key is unknown, ill-typed or contradicts another, or another start file is missing.
     """
-    return parse_values(study.resolved(), f"study {study.name!r}", overrides)
+    source, values = f"study {study.name!r}", study.resolved()
+    if START not in overrides:
+        return parse_values(values, source, overrides)
+    values["server"]["pretrain"]["start_sha256"] = ""
+    return with_start_digest(parse_values(values, source, overrides), source)
 
 
 def study_digest(study: Study) -> str:

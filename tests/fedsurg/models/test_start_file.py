@@ -13,6 +13,7 @@ from fedsurg.models.network import network_of
 from fedsurg.models.start_file import read_start, write_start
 from fedsurg.study import Study, study_digest
 from fedsurg.study import start as study_start
+from fedsurg.study.load import changed
 from fedsurg.study.start import SHIPPED, SHIPPED_SIZE
 from fedsurg.tensor_file import read_tensors, write_tensors
 
@@ -65,6 +66,19 @@ def test_the_digest_of_a_study_holds_the_files_bytes_and_not_its_place(begun: Ma
     assert len(study.server.pretrain.start_sha256) == 64
     moved.write_bytes(moved.read_bytes() + b"\0")
     assert study_digest(begun(server__pretrain__start=str(moved))) != digest
+
+
+def test_a_changed_study_looks_at_another_file_only(begun: MakeStudy, file: Path, tmp_path: Path) -> None:
+    study = begun()
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(file.read_bytes() + b"\0")
+    file.unlink()
+    assert changed(study, {"seed": 9}).server == study.server
+    begun_from_other = changed(study, {"server.pretrain.start": str(other)})
+    assert begun_from_other.server.pretrain.start_sha256 not in ("", study.server.pretrain.start_sha256)
+    assert changed(study, {"server.pretrain.start": ""}).server.pretrain.start_sha256 == ""
+    with pytest.raises(StudyError, match=r"study 'tiny': server\.pretrain\.start: .*none: No such file"):
+        changed(study, {"server.pretrain.start": str(tmp_path / "none")})
 
 
 def test_a_study_that_asks_for_one_file(begun: MakeStudy) -> None:

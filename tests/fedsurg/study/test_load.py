@@ -50,7 +50,7 @@ def test_reads_a_file(tmp_path: Path) -> None:
             "[federation]\nround = 3",
             r"federation\.round: unknown key; did you mean 'rounds'\? allowed here: deadline_s,",
         ),
-        ("[learning]\nrate = 1", r"learning: unknown key; .*allowed here: evaluation, federation, local,"),
+        ("[learning]\nrate = 1", r"learning: unknown key; .*allowed here: adaptation, evaluation, federation, local,"),
         ("[local.augmentation]\nflips = true", r"local\.augmentation\.flips: unknown key; did you mean 'flip'\?"),
         ("[federation]\nrounds = '3'", r"federation\.rounds: found '3'; input should be a valid integer"),
         ("[federation]\nrounds = 2.5", r"federation\.rounds: found 2\.5; input should be a valid integer"),
