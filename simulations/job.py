@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import math
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -63,6 +64,8 @@ class Job:
         engine: inline or ray.
         threads: of torch, per site.
         processes: of the ray engine.
+        keep_models: keep models, private state and pictures when the job is scored; without them it cannot be looked
+            at or evaluated again, and takes a thousandth of the disk.
         title: what the job is called where method and fold do not say it all; empty: by those.
     """
 
@@ -77,6 +80,7 @@ class Job:
     engine: str = "inline"
     threads: int = 1
     processes: int = 2
+    keep_models: bool = True
     title: str = ""
 
     @property
@@ -209,6 +213,9 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
     ended = time.perf_counter()
     facts = {"digest": bench.digest, "start": str(job.start), "score_s": ended - scoring, "wall_s": ended - started}
     write_atomic(job.folder / "done.json", canonical_json(facts))
+    if not job.keep_models:
+        for name in ("server", "sites"):
+            shutil.rmtree(job.folder / name, ignore_errors=True)
     _BENCHES.clear()
 
 
@@ -295,7 +302,8 @@ def _score(bench: Bench) -> None:
             "simulated": data.simulated,
         }
         for model in models_for(bench, site):
-            scored = score_site(bench.plan, data, model, bench.device, job.folder / "overlays")
+            overlays = job.folder / "overlays" if job.keep_models else None
+            scored = score_site(bench.plan, data, model, bench.device, overlays)
             rows += [origin | {"model": model.name} | row for row in scored.rows]
             pictures += [drawn | {"caption": f"{site.name}, {job.name}"} for drawn in scored.pictures]
     _write_rows(job.folder / "scores.csv", rows)

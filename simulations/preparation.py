@@ -39,7 +39,7 @@ def prepare(study: Study, data: Path | None, cache: Path, device: str, progress:
         DataError: a site's folder is missing or inconsistent.
         SimulatorError: rendering failed.
     """
-    _check_networks(study)
+    check_networks(study)
     sites = {site.name: _site_folder(site, study, data, cache, progress) for site in study.sites}
     loaded = {name: load_site(folder, study.task) for name, folder in sites.items()}
     _check_names(loaded)
@@ -113,7 +113,7 @@ def site_request(site: SiteConfig, study: Study) -> RenderRequest:
     )
 
 
-def _check_networks(study: Study) -> None:
+def check_networks(study: Study) -> None:
     """Build what the methods need and drop it again: mistakes are found now, not after the start is trained."""
     from fedsurg.models.network import network_of
     from fedsurg.models.start_file import read_start

@@ -15,6 +15,8 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 LINE_EVERY_S = 10.0  # at most one plain line in this time for a step that counts quickly
+MANY_JOBS = 12  # more than these would fill the terminal: then those at work are shown, and how many are done
+ALL_JOBS = "all jobs"
 
 
 class Progress:
@@ -56,9 +58,12 @@ class Progress:
 
     def start_jobs(self, names: list[str], rounds: int) -> None:
         """All jobs that will run, `rounds` each (the last one delivers the final model)."""
-        self._rounds = rounds
+        self._rounds, self._many, self._scored, self._jobs = rounds, len(names) > MANY_JOBS, 0, len(names)
+        if self._many:
+            self._advance(ALL_JOBS, 0, len(names), "")
         for name in names:
             self._advance(name, 0, rounds, "")
+            self._bars.update(self._tasks[name], visible=not self._many)
 
     def round_done(self, job: str, record: dict[str, Any]) -> None:
         """A job has finished a round."""
@@ -67,14 +72,18 @@ class Progress:
         if record["refused"]:
             note += f" ({len(record['refused'])} refused)"
         self._advance(job, record["round"], self._rounds, note)
+        self._bars.update(self._tasks[job], visible=True)
         if not self._console.is_terminal:
             self.say(f"{job}: round {record['round']} of {self._rounds} {note}".rstrip())
 
     def finish_job(self, job: str) -> None:
         """A job is scored."""
-        self._bars.update(self._tasks[job], completed=self._rounds)
+        self._scored += 1
+        self._bars.update(self._tasks[job], completed=self._rounds, visible=not self._many)
+        if self._many:
+            self._advance(ALL_JOBS, self._scored, self._jobs, "")
         if not self._console.is_terminal:
-            self.say(f"{job}: scored")
+            self.say(f"{job}: scored" + (f" ({self._scored} of {self._jobs})" if self._many else ""))
 
     def _advance(self, what: str, done: int, total: int, note: str) -> None:
         if what not in self._tasks:

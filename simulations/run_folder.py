@@ -16,6 +16,7 @@ from fedsurg.errors import FedsurgError, InterruptedRunError, RunError
 from fedsurg.files import write_atomic
 
 CLAIM = "claim.json"  # written first: says which study a run folder belongs to
+RECORD = "run.json"  # what a run was made with, and the seconds spent on it
 PACKAGES = (
     "fedsurg",
     "flwr",
@@ -30,16 +31,16 @@ PACKAGES = (
 
 
 @contextmanager
-def claimed(folder: Path, digest: str, *, resume: bool) -> Iterator[float]:
+def claimed(folder: Path, digest: str, *, resume: bool, record: str = RECORD) -> Iterator[float]:
     """Hold a run folder for the study with this digest; gives the seconds already spent in it.
 
-    A folder in which a run never began (`run.json` is not there) is given back on an error, so that the same command
+    A folder in which a run never began (its `record` is not there) is given back on an error, so that the same command
     can be given again.
 
     Raises:
         RunError: it exists and is not to be resumed, belongs to another study, is in use, or cannot be written.
     """
-    spent = _resume(folder, digest) if resume else _take(folder, digest)
+    spent = _resume(folder, digest, record) if resume else _take(folder, digest)
     with (folder / CLAIM).open() as claim:
         try:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -50,7 +51,7 @@ def claimed(folder: Path, digest: str, *, resume: bool) -> Iterator[float]:
         try:
             yield spent
         except FedsurgError as problem:
-            began = (folder / "run.json").exists() or isinstance(problem, InterruptedRunError)
+            began = (folder / record).exists() or isinstance(problem, InterruptedRunError)
             if not resume and not began:
                 _give_back(folder)
             raise
@@ -67,7 +68,7 @@ def _take(folder: Path, digest: str) -> float:
     return 0.0
 
 
-def _resume(folder: Path, digest: str) -> float:
+def _resume(folder: Path, digest: str, record: str) -> float:
     try:
         if not (folder / CLAIM).exists():
             raise RunError(f"{folder}: is no run folder, so there is nothing to resume; leave out --resume")
@@ -77,7 +78,7 @@ def _resume(folder: Path, digest: str) -> float:
                 f"{folder}: was started with study {claim['digest'][:12]}, this one is {digest[:12]}; "
                 "resume with the same study file and options, or choose another --out"
             )
-        run = folder / "run.json"
+        run = folder / record
         return float(json.loads(run.read_text())["wall_s"]) if run.exists() else 0.0
     except (OSError, KeyError, TypeError, ValueError) as problem:
         raise RunError(f"{folder}: cannot be used as a run folder ({problem}); choose another --out") from problem

@@ -16,6 +16,7 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 COMMANDS = {
     "simulate": ("simulations.cli:simulate", "Run a study with many sites on this machine."),
+    "compare": ("simulations.compare.cli:compare", "Hold methods against each other, with seeds and intervals."),
     "evaluate": ("simulations.cli:evaluate", "Score the models of a finished run on other cases."),
     "pretrain": ("simulations.pretrain_cli:pretrain", "Train the start of a study on synthetic video, as a file."),
     "study": ("fedsurg.study.cli:study", "Show a study: digest, sharing contract, bytes."),

@@ -22,7 +22,7 @@ _COLOURS = {INK: "var(--ink-2)", FAINT: "var(--rule)"} | {
 }
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)))
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<")
-_STYLE = {
+STYLE = {  # of a chart inside a page
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 8,
@@ -140,17 +140,17 @@ def _panels(title: str, draw: Callable[[Sequence[Axes]], None], count: int) -> s
 
 def _svg(title: str, draw: Callable[[Sequence[Axes]], None], count: int, height: float, columns: int) -> str:
     """Lay out `count` axes, draw into them, and return an <svg> element for a page."""
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):  # type: ignore[arg-type]
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": title}):  # type: ignore[arg-type]
         figure = Figure(figsize=(WIDTH if columns > 1 or count == 1 else WIDTH / 2, height), layout="constrained")
         lines = -(-count // columns)
         axes = [figure.add_subplot(lines, columns, place + 1) for place in range(count)]
         draw(axes)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return _for_page(file.getvalue(), title)
+    return for_page(file.getvalue(), title)
 
 
-def _for_page(svg: str, title: str) -> str:
+def for_page(svg: str, title: str) -> str:
     """Cut away what only a file of its own needs, and put the page's colours in."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

@@ -100,8 +100,8 @@ def _read_method(folder: Path) -> MethodRun:
         method=method,
         holdout=holdout,
         contract=_read_list(folder / "contract.json", TypeAdapter(list[Tensor])),
-        rounds=_read_rounds(folder / "history.jsonl"),
-        scores=_read_scores(folder / "scores.csv", holdout.site),
+        rounds=read_rounds(folder / "history.jsonl"),
+        scores=read_scores(folder / "scores.csv", holdout.site),
         overlays=_overlays(folder / "overlays" / "overlays.json", holdout.site),
     )
 
@@ -110,7 +110,7 @@ def _read_list(file: Path, kind: TypeAdapter[list[T]]) -> list[T]:
     return _parse(kind, file.read_text(encoding="utf-8"), file) if file.is_file() else []
 
 
-def _read_rounds(file: Path) -> list[Round]:
+def read_rounds(file: Path) -> list[Round]:
     """Rounds in order. A last line without its newline was cut off by a crash, and is left out."""
     if not file.is_file():
         return []
@@ -128,7 +128,8 @@ def _overlays(file: Path, left_out: str) -> list[Overlay]:
     return [picture.model_copy(update={"site": name}) for picture in pictures if picture.site == left_out]
 
 
-def _read_scores(file: Path, left_out: str = "") -> DataFrame | None:
+def read_scores(file: Path, left_out: str = "") -> DataFrame | None:
+    """The table of frame scores, none where there is no file; a left-out site has its other name in it."""
     if not file.is_file():
         return None
     try:

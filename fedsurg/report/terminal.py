@@ -30,16 +30,16 @@ def print_summary(run: Path, console: Console) -> None:
     console.print()
     if len(sites):
         inside = names if len(names) <= MANY_SITES else []
-        _print_table(_methods(methods, sites, inside), console)
+        print_table(_methods(methods, sites, inside), console)
         if not inside:
-            _print_table(_sites(sites, list(methods["method"]), names), console)
+            print_table(_sites(sites, list(methods["method"]), names), console)
     console.print(Text(paragraph(content)), highlight=False)
     console.print()
 
 
 def _methods(methods: DataFrame, sites: DataFrame, names: list[str]) -> Table:
     """Methods downwards: mean, each site, worst site, bytes."""
-    table = _table("Held-out cases: Dice / IoU in %")
+    table = plain_table("Held-out cases: Dice / IoU in %")
     table.add_column("method", no_wrap=True)
     unseen = set(sites.loc[sites["role"] == "unseen", "site"])
     for name in ("mean", *names):
@@ -59,7 +59,7 @@ def _methods(methods: DataFrame, sites: DataFrame, names: list[str]) -> Table:
 
 def _sites(sites: DataFrame, methods: list[str], names: list[str]) -> Table:
     """Sites downwards, one column per method."""
-    table = _table("Per site: Dice / IoU in %")
+    table = plain_table("Per site: Dice / IoU in %")
     table.add_column("site", no_wrap=True)
     for method in methods:
         table.add_column(method_name(method), justify="right", no_wrap=True)
@@ -70,7 +70,8 @@ def _sites(sites: DataFrame, methods: list[str], names: list[str]) -> Table:
     return table
 
 
-def _table(title: str) -> Table:
+def plain_table(title: str) -> Table:
+    """A table as all of fedsurg's look."""
     return Table(
         title=title,
         title_justify="left",
@@ -81,7 +82,7 @@ def _table(title: str) -> Table:
     )
 
 
-def _print_table(table: Table, console: Console) -> None:
+def print_table(table: Table, console: Console) -> None:
     """Print at the table's own width when nobody watches, so that a log or a pipe gets every column whole."""
     if console.is_terminal:
         console.print(table)

@@ -6,7 +6,9 @@ from math import isnan
 METHOD_NAMES = {
     "fedst": "FedST",
     "fedst-lite": "FedST-lite",
+    "fedst-finetune": "FedST-finetune",
     "fedavg": "FedAvg",
+    "fedavg-server": "FedAvg-server",
     "fedprox": "FedProx",
     "fedbn": "FedBN",
     "fedper": "FedPer",

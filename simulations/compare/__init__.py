@@ -1,0 +1,1 @@
+"""Methods against each other: the same start, budget and batches, several seeds, intervals over cases."""

@@ -1,0 +1,79 @@
+"""`fedsurg compare`."""
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("study_file", metavar="STUDY.toml", type=_PATH)
+@click.option("--methods", help="all, or some as in fedst,fedavg,local; default: those of the study.")
+@click.option("--seeds", type=int, default=3, show_default=True, help="How many: the study's own and those after it.")
+@click.option("--ablate", is_flag=True, help="FedST's controls instead of methods; beside them with --methods.")
+@click.option("--leave-one-site-out", is_flag=True, help="Each federated site in turn is the unseen one; no folds.")
+@click.option("--data", type=_PATH, help="Folder that holds one data folder per site.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Instead of any key of the study; repeat.")
+@click.option("--out", type=_PATH, help="Folder of the comparison; default: runs/compare-STUDY-TIME.")
+@click.option("--resume", is_flag=True, help="Go on in the folder --out, or add methods and seeds to it.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: one per core.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of torch, per cell.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--cache", type=_PATH, help="Rendered video and starts; default: $FEDSURG_CACHE or ~/.cache/fedsurg.")
+@click.option("--keep-models", is_flag=True, help="Keep the models of finished cells, not only their scores.")
+def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None, resume: bool, **options: Any) -> None:
+    """Hold methods against each other on STUDY.toml: same start, budget and batches, several seeds.
+
+    A cell is one method with one seed on one fold (or without one site). Cells run side by side and resume where they
+    were stopped; the folder then holds scores and summary as parquet and csv, a figure and compare.html.
+
+    Example: fedsurg compare studies/five_sites.toml --methods all --seeds 3 --out runs/five --jobs 2
+    """
+    from rich.console import Console
+
+    from fedsurg.errors import RunError, StudyError
+    from simulations.cli import default_cache, read_study, settings_of
+    from simulations.compare.outputs import PAGE, write_outputs
+    from simulations.compare.plan import Plan, chosen_methods
+    from simulations.compare.run import Options
+    from simulations.compare.run import compare as run
+    from simulations.compare.terminal import print_comparison
+    from simulations.progress import Progress
+    from simulations.run_folder import free_folder
+
+    ablate, each_site, settings = (options.pop(name) for name in ("ablate", "leave_one_site_out", "settings"))
+    if seeds < 1:
+        raise StudyError(f"--seeds {seeds}: at least one run is needed; give 1 or more")
+    if resume and out is None:
+        raise RunError("--resume needs --out, the folder of the comparison to go on with")
+    left_out = {"evaluation.folds": 0, "evaluation.leave_one_site_out": True} if each_site else {}
+    study = read_study(study_file, settings_of(settings) | left_out)
+    chosen = chosen_methods(methods, () if ablate else study.methods)
+    plan = Plan(study, chosen, ablate, seeds)
+    cache, jobs = options.pop("cache") or default_cache(), options.pop("jobs") or os.cpu_count() or 1
+    words = _command(study_file, chosen, seeds, ablate=ablate, each_site=each_site, settings=settings)
+    folder = out or free_folder(Path("runs"), f"compare-{study.name}")
+    console = Console()
+    with Progress(console) as progress:
+        whole, record = run(plan, Options(folder, words, resume, cache=cache, jobs=jobs, **options), progress)
+    summary = write_outputs(whole, record, folder)
+    print_comparison(summary, console)
+    console.print(f"page: {folder / PAGE}", highlight=False, soft_wrap=True)
+
+
+def _command(
+    study_file: Path, methods: tuple[str, ...], seeds: int, *, ablate: bool, each_site: bool, settings: tuple[str, ...]
+) -> str:
+    """The command as a page for everyone may show it: what decides the numbers, no path."""
+    from fedsurg.report.redaction import without_paths
+
+    words = ["fedsurg", "compare", study_file.name]
+    words += ["--methods", ",".join(methods)] if methods else []
+    words += ["--seeds", str(seeds)] + ["--ablate"] * ablate + ["--leave-one-site-out"] * each_site
+    for setting in settings:
+        words += ["--set", str(without_paths(setting))]
+    return shlex.join(words)

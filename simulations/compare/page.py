@@ -1,0 +1,120 @@
+"""One self-contained page of a comparison that may be shown to anyone: no paths, no cases, no frames."""
+
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from pandas import DataFrame
+
+from fedsurg.files import write_atomic
+from fedsurg.report.html import flat_settings, page_environment
+from fedsurg.report.redaction import MACHINE_KEYS, without_paths
+from fedsurg.report.wording import interval, listed, method_name, percent, plural, points
+from simulations.compare.plan import Plan
+from simulations.compare.statistics import LEVEL
+from simulations.compare.summary import Summary
+from simulations.compare.terminal import probability
+
+BASELINE = "fedavg"
+UPPER_BOUND = "central"
+CHANCE = 1 - LEVEL
+
+Context = dict[str, Any]
+
+
+def write_page(plan: Plan, record: Context, summary: Summary, path: Path) -> None:
+    """Write the page.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    from simulations.compare import figure
+
+    pages = page_environment("simulations.compare")
+    pages.filters["probability"] = probability
+    study = plan.study
+    settings = {key: value for key, value in study.resolved().items() if key not in ("sites", "methods", "seed")}
+    sites = summary.sites
+    context = {
+        "study": study,
+        "record": record | {"machine": {k: v for k, v in record["machine"].items() if k in MACHINE_KEYS}},
+        "seeds": plan.seed_numbers,
+        "story": " ".join(story(summary)),
+        "tables": [_table(plan, summary, family) for family in summary.references],
+        "figures": {family: Markup(figure.inline(summary, family)) for family in summary.references},
+        "has_unseen": bool((sites["role"] == "unseen").any()),
+        "few": sorted({str(name) for name in sites.loc[sites["cases"] < 2, "site"]}),
+        "samples": study.evaluation.bootstrap,
+        "settings": flat_settings(without_paths(settings)),
+    }
+    write_atomic(path, pages.get_template("compare.html.j2").render(context))
+
+
+def story(summary: Summary) -> list[str]:
+    """What the table of methods shows, for a person who reads nothing else."""
+    if "methods" not in summary.references:
+        return ["FedST against itself without one of its pieces."]
+    rows, reference = summary.of("methods"), summary.references["methods"]
+    rivals = rows[rows["method"] != UPPER_BOUND].dropna(subset=["federated"])
+    sentences = []
+    if len(rivals):
+        best = rivals.sort_values("federated", ascending=False).iloc[0]
+        ends = interval(best["federated_low"], best["federated_high"])
+        sentences.append(
+            f"{method_name(best['variant'])} is best on the federated sites, with a mean IoU of "
+            f"{percent(best['federated'])} %{f' ({ends})' if ends else ''} on held-out cases."
+        )
+    mine = rows[rows["variant"] == BASELINE]
+    if reference != BASELINE and len(mine):
+        sentences += [text for role in ("federated", "unseen") if (text := _against(mine.iloc[0], reference, role))]
+    sure = [str(row["variant"]) for _, row in rows.iterrows() if row["federated_p_holm"] < CHANCE]
+    tested = int(rows["federated_p"].notna().sum())
+    if tested:
+        names = listed([method_name(name) for name in sure]) if sure else "none of them"
+        sentences.append(
+            f"Of {plural(tested, 'method')} held against {method_name(reference)} on the federated sites, {names} "
+            f"{'differs' if len(sure) < 2 else 'differ'} by more than chance makes likely (p below 0.05 after Holm's "
+            "correction)."
+        )
+    return sentences
+
+
+def _against(row: Any, reference: str, role: str) -> str:
+    """The reference held against FedAvg; the table says it the other way round."""
+    value, low, high = (-float(row[f"{role}_difference{end}"]) for end in ("", "_high", "_low"))
+    if isnan(value):
+        return ""
+    place = "on the federated sites" if role == "federated" else "where a site took no part"
+    ends = "" if isnan(low) else f" (95 % interval {points(low)} to {points(high)})"
+    side = "above" if value >= 0 else "below"
+    return (
+        f"Case by case, {method_name(reference)} is {percent(abs(value))} points {side} {method_name(BASELINE)} "
+        f"{place}{ends}."
+    )
+
+
+def _table(plan: Plan, summary: Summary, family: str) -> Context:
+    sites = summary.sites[summary.sites["family"] == family]
+    meanings = {variant.name: variant.meaning for variant in plan.variants() if variant.family == family}
+    rows = summary.of(family)
+    dice = summary.of(family, "dice").set_index("variant")
+    return {
+        "family": family,
+        "reference": summary.references[family],
+        "rows": [
+            {str(key): value for key, value in row.items()}
+            | {"meaning": meanings[str(row["variant"])], "dice": dice.loc[row["variant"]].to_dict()}
+            for row in rows.to_dict("records")
+        ],
+        "best": {role: float(rows.loc[rows["method"] != UPPER_BOUND, role].max()) for role in ("federated", "unseen")},
+        "columns": _columns(sites),
+        "cells": {(row["variant"], row["role"], row["site"]): row for row in sites.to_dict("records")},
+        "uneven": rows["seeds"].nunique() > 1,
+    }
+
+
+def _columns(sites: DataFrame) -> list[tuple[str, str]]:
+    """Role and name of every site, the federated ones first; a site that was left out stands in both."""
+    found = sites[["role", "site"]].drop_duplicates().sort_values(["role", "site"])
+    return [(str(role), str(site)) for role, site in found.itertuples(index=False)]

@@ -1,0 +1,197 @@
+"""`fedsurg compare`: the cells of a comparison in parallel processes, each going on where it was stopped."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedsurg.errors import InterruptedRunError, RunError
+from fedsurg.files import write_atomic
+from fedsurg.study.load import changed
+from simulations.compare.plan import Cell, Plan, Variant
+from simulations.pool import run_jobs
+from simulations.preparation import Prepared, check_networks, prepare
+from simulations.progress import Progress
+from simulations.run_folder import claimed, facts_of_run
+
+if TYPE_CHECKING:
+    from simulations.job import Job
+
+RECORD = "compare.json"
+CELLS = "cells"
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a comparison; nothing here changes what is computed, except the device.
+
+    Args:
+        out: its folder.
+        command: as it may be shown to anyone: without paths.
+        resume: go on in an existing folder.
+        data: folder that holds the sites' data folders.
+        jobs: how many cells run at once.
+        threads: of torch in each cell.
+        device: name of the device, or auto.
+        cache: folder of rendered video and starts.
+        keep_models: keep the models of finished cells.
+    """
+
+    out: Path
+    command: str = ""
+    resume: bool = False
+    data: Path | None = None
+    jobs: int = 1
+    threads: int = 1
+    device: str = "auto"
+    cache: Path = Path("~/.cache/fedsurg")
+    keep_models: bool = False
+
+
+def compare(plan: Plan, options: Options, progress: Progress) -> tuple[Plan, Record]:
+    """Run or resume a comparison.
+
+    Returns:
+        All that the folder now holds, which is more than `plan` where an earlier command ran other methods there; and
+        what it was made with.
+
+    Raises:
+        RunError: the folder is taken, foreign or cannot be written.
+        FedsurgError: preparing or a cell failed; finished cells and rounds stay on disk.
+    """
+    started = time.perf_counter()
+    with claimed(options.out, plan.digest, resume=options.resume, record=RECORD) as before:
+        try:
+            prepared = _prepare(plan, options, progress)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                f"stopped while preparing; what is finished is kept, go on with --out {options.out} --resume"
+            ) from None
+        whole, record = _record(plan, options, prepared)
+        write = _writer(options.out / RECORD, record, before)
+        write(0.0)
+        try:
+            run_jobs(_open_jobs(plan, options, prepared), options.jobs, progress)
+        finally:
+            write(time.perf_counter() - started)
+    return whole, record
+
+
+def read_record(folder: Path) -> Record:
+    """What a comparison was made with.
+
+    Raises:
+        RunError: the folder holds no comparison.
+    """
+    try:
+        record: Record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return record
+    except (OSError, ValueError) as problem:
+        raise RunError(f"{folder}: holds no comparison ({problem}); give the --out of fedsurg compare") from problem
+
+
+def jobs_of(plan: Plan, options: Options, prepared: Prepared) -> list["Job"]:
+    """One job per cell."""
+    from simulations.job import Job
+
+    template = Job(
+        study=plan.study,
+        method="",
+        fold=None,
+        folder=options.out.resolve() / CELLS,
+        sites={name: folder.resolve() for name, folder in prepared.sites.items()},
+        synthetic=prepared.synthetic and prepared.synthetic.resolve(),
+        start=prepared.start.resolve(),
+        device=options.device,
+        threads=options.threads,
+        keep_models=options.keep_models,
+    )
+    return [_job(cell, template) for cell in plan.cells()]
+
+
+def _job(cell: Cell, template: "Job") -> "Job":
+    start = template.start
+    if cell.variant.reduced:
+        start = _reduced_start(cell.variant, start, template.folder.parent / "starts")
+    return replace(
+        template,
+        study=cell.study(),
+        method=cell.variant.method,
+        fold=cell.holdout.fold,
+        title=cell.name,
+        folder=template.folder / cell.name,
+        start=start,
+    )
+
+
+def _reduced_start(variant: Variant, common: Path, folder: Path) -> Path:
+    """The common start without the tensors that the variant's network has not."""
+    from fedsurg.models.network import network_of
+    from fedsurg.tensor_file import read_tensors, write_tensors
+
+    path = folder / f"{variant.name}.safetensors"
+    if not path.exists():
+        tensors, facts = read_tensors(common)
+        known = network_of(variant.study).tensors()
+        write_tensors(path, {name: value for name, value in tensors.items() if name in known}, facts)
+    return path
+
+
+def _prepare(plan: Plan, options: Options, progress: Progress) -> Prepared:
+    """What all cells share; mistakes in a control's network are found before anything is drawn."""
+    variants = plan.variants()
+    for variant in variants:
+        check_networks(variant.study)
+    methods = list(dict.fromkeys(variant.method for variant in variants))
+    study = changed(plan.study, {"methods": methods})
+    return prepare(study, options.data, options.cache.expanduser(), options.device, progress.preparing)
+
+
+def _open_jobs(plan: Plan, options: Options, prepared: Prepared) -> list["Job"]:
+    """The cells that are not finished.
+
+    Raises:
+        RunError: a finished one was made by another version, with other settings.
+    """
+    from simulations.job import job_digest
+
+    jobs = jobs_of(plan, options, prepared)
+    for job in jobs:
+        if job.done and json.loads((job.folder / "done.json").read_text())["digest"] != job_digest(job):
+            raise RunError(
+                f"{job.folder}: was finished with other settings, by another version of fedsurg; "
+                "delete this folder, or choose another --out"
+            )
+    return [job for job in jobs if not job.done]
+
+
+def _record(plan: Plan, options: Options, prepared: Prepared) -> tuple[Plan, Record]:
+    """The plan of this command joined with what earlier ones ran in the folder, and the file that says so."""
+    old = read_record(options.out) if (options.out / RECORD).exists() else {}
+    whole = Plan(
+        plan.study,
+        tuple(dict.fromkeys([*old.get("methods", ()), *plan.methods])),
+        plan.ablate or bool(old.get("ablate")),
+        max(plan.seeds, int(old.get("seeds", 0))),
+    )
+    commands = list(dict.fromkeys([*old.get("commands", ()), *([options.command] if options.command else ())]))
+    return whole, {
+        "study": plan.study.resolved(),
+        "digest": plan.digest,
+        "methods": whole.methods,
+        "ablate": whole.ablate,
+        "seeds": whole.seeds,
+        "jobs": options.jobs,
+        "threads": options.threads,
+        "simulated_sites": prepared.simulated,
+        "commands": commands,
+    } | facts_of_run(options.device)
+
+
+def _writer(path: Path, record: Mapping[str, Any], before: float) -> Callable[[float], None]:
+    """Writes the record with the seconds spent so far, those of earlier commands included."""
+    return lambda seconds: write_atomic(path, json.dumps(dict(record) | {"wall_s": before + seconds}, indent=1))

@@ -1,0 +1,134 @@
+"""The statistics of a comparison. The unit is the case: frames of one operation resemble each other.
+
+Every value below is of one case at one site, already averaged over seeds (and folds), so that a case counts once.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import isnan, nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedsurg.files import derived_seed
+
+Values = Mapping[str, NDArray[np.float64]]  # site -> one value per case
+Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # (samples, sites) -> (samples,)
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval; NaN ends where no site has two cases."""
+
+    value: float
+    low: float
+    high: float
+
+
+NONE = Estimate(nan, nan, nan)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How far one variant is above another on the same cases.
+
+    `estimate` is the mean over sites of the mean difference over cases; `p` is of the Wilcoxon signed-rank test over
+    all cases, two-sided, not corrected; `pairs` counts cases.
+    """
+
+    estimate: Estimate
+    p: float
+    pairs: int
+
+
+def over_sites(values: Values, statistic: Statistic, samples: int, *seed: object) -> Estimate:
+    """A statistic of the sites' means, with a bootstrap interval: cases are drawn anew within each site.
+
+    Args:
+        values: cases by site; NaN is left out, and a site without any value.
+        statistic: along the sites: mean, the worst, their standard deviation.
+        samples: number of resamples.
+        seed: parts of the random seed; the same parts draw the same cases, so variants are resampled alike.
+    """
+    known = {site: found for site, cases in sorted(values.items()) if len(found := cases[~np.isnan(cases)])}
+    if not known:
+        return NONE
+    value = float(statistic(np.array([[cases.mean() for cases in known.values()]]))[0])
+    if all(len(cases) < 2 for cases in known.values()):
+        return Estimate(value, nan, nan)
+    draws = np.stack([_resampled(cases, samples, derived_seed(*seed, site)) for site, cases in known.items()], axis=1)
+    low, high = np.quantile(statistic(draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value, float(low), float(high))
+
+
+def mean(sites: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over sites of (samples, sites)."""
+    found: NDArray[np.float64] = sites.mean(axis=1)
+    return found
+
+
+def lowest(sites: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The worst site where higher is better."""
+    found: NDArray[np.float64] = sites.min(axis=1)
+    return found
+
+
+def highest(sites: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The worst site where lower is better."""
+    found: NDArray[np.float64] = sites.max(axis=1)
+    return found
+
+
+def spread(sites: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviation over sites (the population's)."""
+    found: NDArray[np.float64] = sites.std(axis=1)
+    return found
+
+
+def paired(
+    first: Mapping[tuple[str, str], float], second: Mapping[tuple[str, str], float], samples: int, *seed: object
+) -> Paired:
+    """`first` minus `second` over the (site, case) pairs that both have."""
+    both = {key: first[key] - second[key] for key in sorted(first) if key in second}
+    both = {key: value for key, value in both.items() if not isnan(value)}
+    by_site: dict[str, list[float]] = {}
+    for (site, _), value in both.items():
+        by_site.setdefault(site, []).append(value)
+    values = {site: np.array(found) for site, found in by_site.items()}
+    return Paired(over_sites(values, mean, samples, *seed), signed_rank(list(both.values())), len(both))
+
+
+def signed_rank(differences: Sequence[float]) -> float:
+    """Two-sided p of the Wilcoxon signed-rank test; 1 where all differences are 0, NaN below two cases."""
+    from scipy.stats import wilcoxon
+
+    if len(differences) < 2:
+        return nan
+    if not any(differences):
+        return 1.0
+    return float(wilcoxon(differences).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction (1979) of a family of tests: adjusted p, in the order given; NaN is no test and stays NaN."""
+    tests = sorted((p, place) for place, p in enumerate(p_values) if not isnan(p))
+    adjusted = [nan] * len(p_values)
+    least = 0.0
+    for rank, (p, place) in enumerate(tests):
+        least = max(least, min(1.0, (len(tests) - rank) * p))
+        adjusted[place] = least
+    return adjusted
+
+
+def _resampled(cases: NDArray[np.float64], samples: int, seed: int) -> NDArray[np.float64]:
+    """Means of cases drawn with replacement: (samples,)."""
+    means: NDArray[np.float64] = cases[_picks(len(cases), samples, seed)].mean(axis=1)
+    return means
+
+
+@lru_cache(maxsize=512)  # all variants are resampled alike
+def _picks(cases: int, samples: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(0, cases, size=(samples, cases))

@@ -1,0 +1,80 @@
+"""The statistics of a comparison, against numbers computed by hand."""
+
+import itertools
+from math import isnan, nan
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulations.compare.statistics import highest, holm, lowest, mean, over_sites, paired, signed_rank, spread
+
+TWO_SITES = {"north": np.array([0.2, 0.4]), "east": np.array([0.6, 0.8, 1.0, nan])}  # means 0.3 and 0.8
+
+
+@pytest.mark.parametrize(("statistic", "value"), [(mean, 0.55), (lowest, 0.3), (highest, 0.8), (spread, 0.25)], ids=str)
+def test_a_statistic_is_of_the_sites_means(statistic: object, value: float) -> None:
+    assert over_sites(TWO_SITES, statistic, 10, "seed").value == pytest.approx(value)  # type: ignore[arg-type]
+
+
+def test_cases_are_drawn_anew_within_their_site() -> None:
+    """The extremes of the mean over sites are (0.2 + 0.6) / 2 and (0.4 + 1.0) / 2."""
+    found = over_sites(TWO_SITES, mean, 4000, "seed")
+    assert 0.4 <= found.low < found.value < found.high <= 0.7
+    # north: 0.2, 0.3, 0.4 with 1/4, 1/2, 1/4; east: standard deviation of its mean 0.163 / sqrt 3
+    deviation = np.sqrt(0.1**2 / 2 + (np.std([0.6, 0.8, 1.0]) / np.sqrt(3)) ** 2) / 2
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * deviation, rel=0.1)
+
+
+def test_the_same_seed_draws_the_same_cases() -> None:
+    first, again, other = (over_sites(TWO_SITES, mean, 50, seed) for seed in ("a", "a", "b"))
+    assert first == again
+    assert first != other
+
+
+def test_a_site_with_one_case_adds_no_width() -> None:
+    alone = over_sites({"north": np.array([0.2, 0.4]), "east": np.array([0.8])}, lowest, 500, "seed")
+    assert (alone.low, alone.high) == (0.2, 0.4)
+    single = over_sites({"north": np.array([0.5]), "east": np.array([0.7])}, mean, 500, "seed")
+    assert single.value == pytest.approx(0.6)
+    assert isnan(single.low)
+    assert isnan(single.high)
+    assert isnan(over_sites({"north": np.array([nan])}, mean, 10, "seed").value)
+
+
+def test_paired_differences_are_of_the_cases_that_both_have() -> None:
+    first = {("north", "a"): 0.5, ("north", "b"): 0.7, ("east", "c"): 0.9, ("east", "d"): 0.4}
+    second = {("north", "a"): 0.4, ("north", "b"): 0.4, ("east", "c"): 0.8, ("east", "d"): nan, ("east", "e"): 0.1}
+    found = paired(first, second, 200, "seed")
+    assert found.pairs == 3
+    assert found.estimate.value == pytest.approx((0.2 + 0.1) / 2)  # north: mean of 0.1 and 0.3; east: 0.1
+    assert found.p == signed_rank([0.1, 0.3, 0.1])
+
+
+def test_the_signed_rank_test_of_a_few_cases() -> None:
+    """Five differences of one sign: 2 of the 2^5 sign patterns are as extreme."""
+    assert signed_rank([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx(2 / 32)
+    # Ranks 1 2 3 4, the smallest negative: W = 1; patterns with W <= 1 are {} and {1}, twice: 4 of 16
+    assert signed_rank([-0.01, 0.02, 0.03, 0.04]) == pytest.approx(4 / 16)
+    assert signed_rank([0.0, 0.0, 0.0]) == 1.0
+    assert isnan(signed_rank([0.3]))
+
+
+def test_holm_by_hand() -> None:
+    """Sorted 0.01 0.02 0.03 0.2, times 4 3 2 1: 0.04 0.06 0.06 0.2, where the third may not fall below the second."""
+    assert holm([0.03, 0.01, 0.2, 0.02]) == pytest.approx([0.06, 0.04, 0.2, 0.06])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    adjusted = holm([nan, 0.02, nan])
+    assert adjusted[1] == 0.02
+    assert isnan(adjusted[0])
+    assert isnan(adjusted[2])
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_keeps_the_order_and_never_lowers(values: list[float]) -> None:
+    adjusted = holm(values)
+    assert all(value <= one <= 1 for value, one in zip(values, adjusted, strict=True))
+    order = sorted(range(len(values)), key=values.__getitem__)
+    assert all(adjusted[one] <= adjusted[two] for one, two in itertools.pairwise(order))

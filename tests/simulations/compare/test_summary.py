@@ -1,0 +1,154 @@
+"""From scores per case to the summary, the figure and the page: small tables with known means."""
+
+from collections.abc import Callable
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fedsurg.metrics.summary import MEASURES
+from fedsurg.study import Study
+from simulations.compare import figure
+from simulations.compare.collect import COSTS, SCORES, Collected, judged, over_seeds
+from simulations.compare.page import story, write_page
+from simulations.compare.plan import Plan
+from simulations.compare.summary import Summary, summarise
+
+MakeStudy = Callable[..., Study]
+
+# case -> IoU of FedST with the first seed; FedAvg is 0.1 lower at north and east and 0.2 at harbour.
+CASES = {
+    ("north", "federated", "n1"): 0.5,
+    ("north", "federated", "n2"): 0.7,
+    ("east", "federated", "e1"): 0.2,
+    ("east", "federated", "e2"): 0.4,
+    ("harbour", "unseen", "h1"): 0.3,
+    ("harbour", "unseen", "h2"): 0.5,
+}
+
+
+def row(variant: str, seed: int, site: str, role: str, case: str, iou: float, **others: Any) -> dict[str, Any]:
+    model = "global" if role == "unseen" else "personal"
+    place = {"family": "methods", "variant": variant, "method": variant, "seed": seed, "fold": None, "left_out": ""}
+    here = {"site": site, "role": role, "model": model, "simulated": False, "case": case, "frames": 3}
+    return place | here | dict.fromkeys(MEASURES, iou) | others
+
+
+def rows_of(variant: str, seed: int, lower: dict[str, float]) -> list[dict[str, Any]]:
+    return [row(variant, seed, *place, iou - lower[place[1]] + (seed == 4) * 0.02) for place, iou in CASES.items()]
+
+
+@pytest.fixture
+def collected() -> Collected:
+    rows = [one for seed in (3, 4) for one in rows_of("fedst", seed, {"federated": 0.0, "unseen": 0.0})]
+    rows += [one for seed in (3, 4) for one in rows_of("fedavg", seed, {"federated": 0.1, "unseen": 0.2})]
+    costs = [
+        {"family": "methods", "variant": variant, "method": variant, "seed": seed, "fold": None, "left_out": ""}
+        | {"bytes_sent": 2e6, "bytes_received": 3e6, "seconds_per_round": 4.0 + seed, "seconds": 8.0, "refused": 1}
+        for variant in ("fedst", "fedavg")
+        for seed in (3, 4)
+    ]
+    return Collected(pd.DataFrame(rows, columns=list(SCORES)), pd.DataFrame(costs, columns=list(COSTS)))
+
+
+@pytest.fixture
+def plan(tiny_study: MakeStudy) -> Plan:
+    return Plan(tiny_study(evaluation__bootstrap=300), ("fedst", "fedavg"), False, 2)
+
+
+@pytest.fixture
+def summary(plan: Plan, collected: Collected) -> Summary:
+    return summarise(plan, collected)
+
+
+def test_means_worst_site_and_spread(summary: Summary) -> None:
+    fedst, fedavg = (found for _, found in summary.of("methods").iterrows())
+    assert fedst["federated"] == pytest.approx((0.6 + 0.3) / 2 + 0.01)  # the second seed is 0.02 higher everywhere
+    assert (fedst["worst_site"], fedst["worst"]) == ("east", pytest.approx(0.31))
+    assert fedst["spread"] == pytest.approx(0.15)
+    assert fedst["unseen"] == pytest.approx(0.41)
+    assert fedst["federated_low"] < fedst["federated"] < fedst["federated_high"]
+    assert fedst["federated_seed_sd"] == pytest.approx(0.02 / 2**0.5)
+    assert (fedst["seeds"], fedst["cells"], fedst["cases"], fedst["refused"]) == (2, 2, 6, 2)
+    assert (fedst["bytes_sent"], fedst["seconds_per_round"], fedst["seconds"]) == (2e6, 7.5, 8.0)
+    assert fedavg["federated"] == pytest.approx(0.36)
+
+
+def test_every_method_is_held_against_fedst(summary: Summary) -> None:
+    fedst, fedavg = (found for _, found in summary.of("methods").iterrows())
+    assert summary.references == {"methods": "fedst"}
+    assert isnan(fedst["federated_difference"])
+    assert isnan(fedst["federated_p_holm"])
+    assert fedavg["federated_difference"] == pytest.approx(-0.1)
+    assert fedavg["federated_difference_high"] == pytest.approx(-0.1)  # the same in every case: no width
+    assert fedavg["federated_pairs"] == 4
+    assert fedavg["federated_p"] == pytest.approx(2 / 16)  # four differences of one sign
+    assert fedavg["federated_p_holm"] == fedavg["federated_p"]  # the only test of its family
+    assert fedavg["unseen_difference"] == pytest.approx(-0.2)
+
+
+def test_where_lower_is_better_the_worst_site_is_the_highest(summary: Summary) -> None:
+    fedst = summary.of("methods", "hd95").iloc[0]
+    assert fedst["worst_site"] == "north"
+
+
+def test_single_sites(summary: Summary) -> None:
+    north = summary.sites[(summary.sites["variant"] == "fedst") & (summary.sites["site"] == "north")].iloc[0]
+    assert (north["iou"], north["cases"]) == (pytest.approx(0.61), 2)
+    assert 0.51 <= north["iou_low"] < north["iou_high"] <= 0.71
+
+
+def test_where_nothing_is_shared_the_mean_of_the_own_models_counts() -> None:
+    rows = [
+        row("local", 3, "harbour", "unseen", "h1", iou, model=f"personal of {site}")
+        for site, iou in (("north", 0.2), ("east", 0.6))
+    ]
+    table = judged(pd.DataFrame(rows, columns=list(SCORES)))
+    assert list(table["iou"]) == [pytest.approx(0.4)]
+
+
+def test_the_global_model_stands_for_an_unseen_site_and_not_what_else_was_tried() -> None:
+    rows = [row("fedst", 3, "harbour", "unseen", "h1", 0.3), row("fedst", 3, "harbour", "unseen", "h1", 0.9, model="x")]
+    assert list(judged(pd.DataFrame(rows, columns=list(SCORES)))["iou"]) == [0.3]
+
+
+def test_cells_that_scored_the_same_case_are_averaged_before_seeds() -> None:
+    """Seed 3 scored n1 in two cells (0.2 and 0.4), seed 4 in one (0.7): (0.3 + 0.7) / 2."""
+    rows = [
+        row("fedst", seed, "north", "federated", "n1", iou, left_out=left_out)
+        for seed, iou, left_out in ((3, 0.2, "east"), (3, 0.4, "west"), (4, 0.7, "east"))
+    ]
+    assert list(over_seeds(judged(pd.DataFrame(rows, columns=list(SCORES))))["iou"]) == [pytest.approx(0.5)]
+
+
+def test_the_story_and_the_page(plan: Plan, summary: Summary, tmp_path: Path) -> None:
+    sentences = story(summary)
+    assert sentences[0].startswith("FedST is best on the federated sites, with a mean IoU of 46.0 %")
+    assert "FedST is 10.0 points above FedAvg on the federated sites (95 % interval +10.0 to +10.0)" in sentences[1]
+    assert "FedST is 20.0 points above FedAvg where a site took no part" in sentences[2]
+    assert "Of 1 method held against FedST on the federated sites, none of them differs" in sentences[3]
+    record = {
+        "digest": plan.digest,
+        "commands": ["fedsurg compare tiny.toml"],
+        "machine": {"cpu": "Xeon", "host": "ward-7"},
+        "versions": {"torch": "2"},
+        "simulated_sites": [],
+        "jobs": 1,
+        "started": "2026-03-02T09:14:00+00:00",
+    }
+    write_page(plan, record, summary, tmp_path / "compare.html")
+    page = (tmp_path / "compare.html").read_text()
+    assert "ward-7" not in page
+    assert "var(--m0)" in page  # the figure takes the page's colours
+    assert "46.0" in page
+    assert "None" not in page
+    assert "nan" not in page.replace("finance", "")
+
+
+def test_the_figure_is_a_picture_and_the_same_each_time(summary: Summary) -> None:
+    png, svg = figure.standalone(summary, "methods")
+    assert png.startswith(b"\x89PNG")
+    assert b"<svg" in svg
+    assert figure.standalone(summary, "methods") == (png, svg)
