@@ -1,0 +1,77 @@
+"""The jobs of a comparison: controls run from the common start, finished cells of other settings are refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fedsurg.errors import RunError
+from fedsurg.study import Study
+from fedsurg.tensor_file import read_tensors
+from simulations.compare.collect import collect
+from simulations.compare.plan import Plan
+from simulations.compare.run import CELLS, Options, _open_jobs, _record, jobs_of, read_record
+from simulations.compare.summary import summarise
+from simulations.job import run_job
+from simulations.preparation import Prepared
+
+MakeStudy = Callable[..., Study]
+
+
+@pytest.fixture
+def prepared(data: Path, synthetic: Path, start: Path, tiny_study: MakeStudy) -> Prepared:
+    sites = {site.name: data / site.name for site in tiny_study().sites}
+    return Prepared(sites, list(sites), synthetic, start)
+
+
+def test_controls_begin_at_the_common_start(
+    tiny_study: MakeStudy, prepared: Prepared, start: Path, tmp_path: Path
+) -> None:
+    plan = Plan(tiny_study(federation__rounds=1, evaluation__bootstrap=100), (), True, 1)
+    jobs = {job.name: job for job in jobs_of(plan, Options(tmp_path, device="cpu"), prepared)}
+    common, reduced = (read_tensors(jobs[name].start)[0] for name in ("fedst-seed3", "no-temporal-seed3"))
+    assert jobs["no-gate-seed3"].start == start
+    assert reduced.keys() == {name for name in common if not name.startswith("temporal")}
+    assert all(reduced[name].equal(common[name]) for name in reduced)
+    chosen = ("no-temporal", "no-server-step")
+    for name in chosen:
+        run_job(jobs[f"{name}-seed3"], lambda record: None, lambda: False)
+        folder = tmp_path / CELLS / f"{name}-seed3"
+        assert {path.name for path in folder.iterdir()} == {
+            "contract.json",
+            "done.json",
+            "history.jsonl",
+            "overlays",
+            "scores.csv",
+        }
+    summary = summarise(plan, collect(plan, tmp_path / CELLS))
+    assert list(summary.of("ablations")["variant"]) == list(chosen)
+    assert summary.references == {"ablations": "no-temporal"}  # FedST itself has not run
+    assert summary.of("ablations")["bytes_sent"].is_monotonic_increasing  # a temporal layer is sent too
+    with pytest.raises(RunError, match="no cell has finished there; go on with --resume"):
+        collect(Plan(tiny_study(), ("local",), False, 1), tmp_path / CELLS)
+
+
+def test_only_open_cells_are_run(tiny_study: MakeStudy, prepared: Prepared, tmp_path: Path) -> None:
+    plan, options = Plan(tiny_study(), ("fedavg", "local"), False, 1), Options(tmp_path)
+    first, second = _open_jobs(plan, options, prepared)
+    second.folder.mkdir(parents=True)
+    from simulations.job import job_digest
+
+    (second.folder / "done.json").write_text(json.dumps({"digest": job_digest(second)}))
+    assert _open_jobs(plan, options, prepared) == [first]
+    (second.folder / "done.json").write_text(json.dumps({"digest": "of another version"}))
+    with pytest.raises(RunError, match=r"local-seed3: was finished with other settings, by another version"):
+        _open_jobs(plan, options, prepared)
+
+
+def test_a_folder_remembers_all_that_was_run_in_it(tiny_study: MakeStudy, prepared: Prepared, tmp_path: Path) -> None:
+    first = Plan(tiny_study(), ("fedavg",), False, 3)
+    _, record = _record(first, Options(tmp_path, "fedsurg compare tiny.toml"), prepared)
+    (tmp_path / "compare.json").write_text(json.dumps(record))
+    whole, record = _record(Plan(tiny_study(), (), True, 1), Options(tmp_path, "fedsurg compare --ablate"), prepared)
+    assert (whole.methods, whole.ablate, whole.seeds) == (("fedavg",), True, 3)
+    assert record["commands"] == ["fedsurg compare tiny.toml", "fedsurg compare --ablate"]
+    with pytest.raises(RunError, match="holds no comparison"):
+        read_record(tmp_path / "elsewhere")
