@@ -137,7 +137,7 @@ def _train_in_chunks(
     state = _Training(
         network,
         heads,
-        Optimiser(trained, config.learning_rate, study.local.weight_decay, study.local.gradient_clip),
+        Optimiser(trained, config.learning_rate, study.local.weight_decay, study.local.gradient_clip, muon=config.muon),
         MovingAverage(network.tensors(), config.ema_decay) if config.ema_decay else None,
     )
     penalty = heads if config.deep_supervision else None

@@ -151,6 +151,7 @@ class PretrainConfig(Section):
     batch_size: Positive = 8
     learning_rate: Rate = 5e-4
     warmup_steps: Count = 50
+    muon: Weight = 0.0  # weight matrices by Muon, at this many times the learning rate; 0: AdamW for all
     deep_supervision: Weight = 0.0  # weight of the loss at each of the encoder's strides 8, 16 and 32
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # the start is the moving average of the weights; 0: the last
     augmentation: AugmentationConfig = AugmentationConfig()

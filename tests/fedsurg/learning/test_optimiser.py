@@ -20,7 +20,7 @@ def square(values: dict[str, nn.Parameter]) -> Tensor:
 
 
 def optimiser(values: dict[str, nn.Parameter], **options: float) -> Optimiser:
-    return Optimiser(values, 0.1, options.get("decay", 0.0), options.get("clip", 100.0))
+    return Optimiser(values, 0.1, options.get("decay", 0.0), options.get("clip", 100.0), muon=options.get("muon", 0.0))
 
 
 def test_the_first_step_moves_by_the_rate() -> None:
@@ -71,20 +71,45 @@ def test_a_step_that_is_not_finite_changes_nothing(bad: str) -> None:
     assert found.step(square(values)) < math.inf
 
 
-def test_a_restored_state_goes_on_to_the_last_bit() -> None:
-    straight, first = parameters(), parameters()
-    one, two = optimiser(straight, decay=0.1), optimiser(first, decay=0.1)
+def large() -> dict[str, nn.Parameter]:
+    matrix = torch.randn(16, 24, generator=torch.Generator().manual_seed(0))
+    return {
+        "matrix": nn.Parameter(matrix),
+        "narrow": nn.Parameter(torch.ones(2, 24)),
+        "bias": nn.Parameter(torch.ones(3)),
+    }
+
+
+@pytest.mark.parametrize("muon", [0.0, 1.5])
+def test_a_restored_state_goes_on_to_the_last_bit(muon: float) -> None:
+    straight, first = large(), large()
+    one, two = optimiser(straight, decay=0.1, muon=muon), optimiser(first, decay=0.1, muon=muon)
     for _ in range(4):
         one.step(square(straight))
     for _ in range(2):
         two.step(square(first))
     second = {name: nn.Parameter(value.detach().clone()) for name, value in first.items()}
-    three = optimiser(second, decay=0.1)
+    three = optimiser(second, decay=0.1, muon=muon)
     three.load_tensors({name: value.clone() for name, value in two.tensors().items()})
     for _ in range(2):
         three.step(square(second))
     assert all(torch.equal(straight[name], second[name]) for name in straight)
     assert all(torch.equal(value, three.tensors()[name]) for name, value in one.tensors().items())
+
+
+def test_muon_trains_the_matrices_alone_and_evens_out_their_directions() -> None:
+    spread = {}
+    for muon in (0.0, 1.5):
+        values = large()
+        before = values["matrix"].detach().clone()
+        found = optimiser(values, muon=muon)
+        found.step((values["matrix"] @ torch.arange(24.0)[:, None]).square().sum() + square(values))
+        singular = torch.linalg.svdvals(values["matrix"].detach() - before)
+        spread[muon] = float(singular.sum() / singular.max())
+    moments = {key.split("/")[1]: key.split("/")[0] for key in found.tensors()}
+    assert moments["matrix"] == "momentum_buffer"
+    assert moments["narrow"] == moments["bias"] == "step"
+    assert spread[1.5] > 2 * spread[0.0]  # the gradient is nearly of rank one, and so is AdamW's step
 
 
 def test_a_state_is_copied_not_shared() -> None:
