@@ -74,7 +74,7 @@ class Optimiser:
         if self._muon:
             for group in self._muon.param_groups:
                 group["lr"] = self._rate * share * self._muon_factor
-            self._muon.step()
+            self._muon.step()  # type: ignore[no-untyped-call]
         return norm
 
     def tensors(self) -> dict[str, Tensor]:
@@ -99,7 +99,7 @@ class Optimiser:
     def _state_of(self, name: str) -> dict[nn.Parameter, dict[str, Tensor]]:
         """The state of the optimiser that trains `name`."""
         optimiser = self._muon if self._muon and self._moments[name] is _MUON_MOMENTS else self._adamw
-        state: dict[nn.Parameter, dict[str, Tensor]] = optimiser.state
+        state: dict[nn.Parameter, dict[str, Tensor]] = optimiser.state  # type: ignore[assignment]
         return state
 
 
