@@ -2,9 +2,9 @@
 
     python benchmarks/simulator_ablation.py studies/start.toml --data DIR [--backgrounds DIR] [--instruments DIR]
 
-Trains one start on all of the simulator, one each without lighting, texture, instruments' finish and nuisance, and, where
-folders of photographs are given, one with them composited in: same seed, clips and steps (`--clips`, `--frames`, `--steps`).
-Each is scored as in benchmarks/transfer.py. What was rendered or trained before is taken from the cache.
+Trains one start on all of the simulator, one each without lighting, texture, instruments' finish and nuisance, and,
+where folders of photographs are given, one with them composited in: same seed, clips and steps (`--clips`, `--frames`,
+`--steps`). Each is scored as in benchmarks/transfer.py. What was rendered or trained before is taken from the cache.
 """
 
 import argparse
