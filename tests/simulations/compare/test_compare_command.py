@@ -1,7 +1,12 @@
 """`fedsurg compare` from end to end, as a person types it."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +101,34 @@ def test_methods_are_added_and_finished_cells_kept(
         pd.read_parquet(out / "scores.parquet").sort_values(["variant", "seed", "site"], ignore_index=True),
         pd.read_parquet(finished / "scores.parquet").sort_values(["variant", "seed", "site"], ignore_index=True),
     )
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_finished_cells(words: list[str], tmp_path: Path, fedsurg: Fedsurg) -> None:
+    """Ctrl-C reaches every process of the terminal's group, as soon as the first cell is scored."""
+    out, options = tmp_path / "out", ["--methods", "start,fedavg", "--seeds", "1"]
+    first = out / "cells" / "start-seed3" / "done.json"
+    with (tmp_path / "stderr").open("w") as errors:
+        command = [sys.executable, "-c", "from fedsurg.cli import main; main()", *words, *options, "--out", str(out)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True)
+        deadline = time.monotonic() + 240
+        while not first.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=120) == 130
+    assert (tmp_path / "stderr").read_text() == (
+        "fedsurg: stopped; every finished round is on disk, go on with --resume\n"
+    )
+    assert not (out / "compare.html").exists()
+    before = first.stat().st_mtime_ns
+    code, shown, _ = fedsurg(*words, *options, "--out", out, "--resume")
+    assert code == 0
+    assert "start-seed3" not in shown
+    assert "fedavg-seed3: scored" in shown
+    assert first.stat().st_mtime_ns == before
+    assert (out / "compare.html").exists()
 
 
 @pytest.mark.parametrize(
