@@ -136,5 +136,5 @@ def _numbers(axes: Axes, rows: DataFrame, role: str, reference: str, palette: Pa
 
 def _title(role: str, sites: DataFrame) -> str:
     names = sorted(set(sites["site"].astype(str)))
-    unseen = f"Unseen site {names[0]}" if len(names) == 1 else f"Sites left out, mean over {len(names)}"
+    unseen = f"Unseen site {names[0]}" if len(names) == 1 else f"Unseen sites, mean over {len(names)}"
     return PANELS[role].format(unseen=unseen)

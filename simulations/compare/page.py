@@ -67,31 +67,38 @@ def story(summary: Summary) -> list[str]:
         )
     mine = rows[rows["variant"] == BASELINE]
     if reference != BASELINE and len(mine):
-        sentences += [text for role in ("federated", "unseen") if (text := _against(mine.iloc[0], reference, role))]
-    sure = [str(row["variant"]) for _, row in rows.iterrows() if row["federated_p_holm"] < CHANCE]
-    tested = int(rows["federated_p"].notna().sum())
-    if tested:
-        names = listed([method_name(name) for name in sure]) if sure else "none of them"
-        sentences.append(
-            f"Of {plural(tested, 'method')} held against {method_name(reference)} on the federated sites, {names} "
-            f"{'differs' if len(sure) < 2 else 'differ'} by more than chance makes likely (p below 0.05 after Holm's "
-            "correction)."
-        )
-    return sentences
+        found = [text for role in ("federated", "unseen") if (text := _against(mine.iloc[0], role))]
+        sentences += [f"Case by case, {method_name(reference)} is {' and '.join(found)}."] if found else []
+    return [*sentences, *_tested(rows, reference)]
 
 
-def _against(row: Any, reference: str, role: str) -> str:
-    """The reference held against FedAvg; the table says it the other way round."""
+def _tested(rows: DataFrame, reference: str) -> list[str]:
+    """Which methods differ from the reference on the federated sites, and to which side."""
+    tested = rows[rows["federated_p_holm"].notna()]
+    if not len(tested):
+        return []
+    sure = tested[tested["federated_p_holm"] < CHANCE]
+    sides = [
+        f"{side} {listed([method_name(str(name)) for name in sure.loc[mine, 'variant']])}"
+        for side, mine in (("above", sure["federated_difference"] < 0), ("below", sure["federated_difference"] > 0))
+        if mine.any()
+    ]
+    return [
+        f"Of {plural(len(tested), 'method')} held against it on the federated sites, {method_name(reference)} is "
+        f"{' and '.join(sides) or 'neither above nor below any'} by more than chance makes likely (p below 0.05 after "
+        "Holm's correction)."
+    ]
+
+
+def _against(row: Any, role: str) -> str:
+    """How far the reference is above FedAvg; the table says it the other way round."""
     value, low, high = (-float(row[f"{role}_difference{end}"]) for end in ("", "_high", "_low"))
     if isnan(value):
         return ""
     place = "on the federated sites" if role == "federated" else "where a site took no part"
     ends = "" if isnan(low) else f" (95 % interval {points(low)} to {points(high)})"
     side = "above" if value >= 0 else "below"
-    return (
-        f"Case by case, {method_name(reference)} is {percent(abs(value))} points {side} {method_name(BASELINE)} "
-        f"{place}{ends}."
-    )
+    return f"{percent(abs(value))} points {side} {method_name(BASELINE)} {place}{ends}"
 
 
 def _table(plan: Plan, summary: Summary, family: str) -> Context:

@@ -7,6 +7,7 @@ import pytest
 from fedsurg.errors import StudyError
 from fedsurg.methods.registry import METHODS
 from fedsurg.study import Study, study_digest
+from simulations import adaptation
 from simulations.compare.ablations import ABLATIONS
 from simulations.compare.plan import Plan, chosen_methods
 
@@ -68,6 +69,10 @@ def test_a_control_that_changes_nothing_runs_nothing(tiny_study: MakeStudy) -> N
     assert "onehot-gate-seed3" not in names(plan)
     assert plan.sources()["ablations", "onehot-gate"].name == "fedst"
     assert "onehot-gate-seed3" in names(Plan(tiny_study(network__gate__text="sentence"), (), True, 1))
+
+
+def test_models_at_unseen_sites_are_called_as_in_scores() -> None:
+    assert {row.model for row in ABLATIONS if row.model} == {adaptation.ADAPTED, adaptation.FINETUNED}
 
 
 def test_controls_are_named_once_and_never_like_another_method() -> None:

@@ -126,9 +126,13 @@ def test_cells_that_scored_the_same_case_are_averaged_before_seeds() -> None:
 def test_the_story_and_the_page(plan: Plan, summary: Summary, tmp_path: Path) -> None:
     sentences = story(summary)
     assert sentences[0].startswith("FedST is best on the federated sites, with a mean IoU of 46.0 %")
-    assert "FedST is 10.0 points above FedAvg on the federated sites (95 % interval +10.0 to +10.0)" in sentences[1]
-    assert "FedST is 20.0 points above FedAvg where a site took no part" in sentences[2]
-    assert "Of 1 method held against FedST on the federated sites, none of them differs" in sentences[3]
+    assert sentences[1] == (
+        "Case by case, FedST is 10.0 points above FedAvg on the federated sites (95 % interval +10.0 to +10.0) and "
+        "20.0 points above FedAvg where a site took no part (95 % interval +20.0 to +20.0)."
+    )
+    assert sentences[2].startswith(
+        "Of 1 method held against it on the federated sites, FedST is neither above nor below any by more than chance"
+    )
     record = {
         "digest": plan.digest,
         "commands": ["fedsurg compare tiny.toml"],
@@ -145,6 +149,13 @@ def test_the_story_and_the_page(plan: Plan, summary: Summary, tmp_path: Path) ->
     assert "46.0" in page
     assert "None" not in page
     assert "nan" not in page.replace("finance", "")
+
+
+def test_what_differs_by_more_than_chance_is_named_with_its_side(summary: Summary) -> None:
+    summary.rows.loc[summary.rows["variant"] == "fedavg", "federated_p_holm"] = 0.049
+    assert "FedST is above FedAvg by more than chance makes likely" in story(summary)[2]
+    summary.rows["federated_difference"] *= -1
+    assert "FedST is below FedAvg by more than chance makes likely" in story(summary)[2]
 
 
 def test_the_figure_is_a_picture_and_the_same_each_time(summary: Summary) -> None:
