@@ -37,7 +37,7 @@ Made by
 {command}
 ```
 
-which gives the same bytes on the same machine with the same versions.
+which gives {again} with the same versions.
 
 ## Intended use
 
@@ -105,7 +105,7 @@ def make_file(
     if data:
         scores = transfer(begun, read_start(begun), data, choose_device(device), progress.preparing)
     digest = begun.server.pretrain.start_sha256
-    write_atomic(card, model_card(study, out, digest, command, scores))
+    write_atomic(card, model_card(study, out, digest, command, choose_device(device), scores))
     return digest
 
 
@@ -131,7 +131,9 @@ def _begun_from(study: Study, file: Path) -> Study:
     return with_start_digest(study.model_copy(update={"server": server}), study.name)
 
 
-def model_card(study: Study, file: Path, digest: str, command: str, scores: pd.DataFrame | None) -> str:
+def model_card(
+    study: Study, file: Path, digest: str, command: str, device: torch.device, scores: pd.DataFrame | None
+) -> str:
     """The card in Markdown.
 
     Args:
@@ -139,6 +141,7 @@ def model_card(study: Study, file: Path, digest: str, command: str, scores: pd.D
         file: the start file.
         digest: its SHA-256.
         command: that made it.
+        device: that it was trained on.
         scores: as `transfer` returns them; none: not measured.
     """
     pretrain, synthetic = study.server.pretrain, study.synthetic
@@ -157,10 +160,12 @@ def model_card(study: Study, file: Path, digest: str, command: str, scores: pd.D
         "seeds": f"{study.seed} (training), {synthetic.seed} (video)",
         "study": f"`{study.name}`, digest `{study_digest(study)}`",
         "versions": f"simulator {SIMULATOR_VERSION}, fedsurg {fedsurg.__version__}, torch {torch.__version__}",
+        "computed on": f"{device.type}, {torch.get_num_threads()} threads",
         "licence": "Apache-2.0",
     }
     rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
-    return _CARD.format(rows=rows, command=command, transfer=_transfer_table(scores))
+    again = "the same bytes on the same machine" if device.type == "cpu" else "nearly the same weights on the same GPU"
+    return _CARD.format(rows=rows, command=command, again=again, transfer=_transfer_table(scores))
 
 
 def _transfer_table(scores: pd.DataFrame | None) -> str:

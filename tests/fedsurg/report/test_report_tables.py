@@ -84,6 +84,26 @@ def test_without_a_global_model_an_unseen_site_is_judged_by_the_mean_of_all(run_
     assert "At island, which took no part, the sites' own models reach 40.0 %" in paragraph(Run.read(path))
 
 
+def test_adapted_models_stand_beside_the_one_an_unseen_site_is_judged_by(run_maker: RunMaker) -> None:
+    path = run_maker(methods=("fedst",), folds=0, rounds=1)
+    file = path / "runs" / "fedst" / "scores.csv"
+    scores = pd.read_csv(file)
+    unseen = scores[scores["role"] == "unseen"]
+    others = [unseen.assign(model=model, iou=iou) for model, iou in (("adapted", 0.9), ("finetuned", 0.1))]
+    pd.concat([scores, *others]).to_csv(file, index=False)
+    run = Run.read(path)
+    sites = tables.site_table(run).query("role == 'unseen'")
+    assert dict(zip(sites["model"], sites["headline"], strict=True)) == {
+        "global": True,
+        "adapted": False,
+        "finetuned": False,
+    }
+    assert (
+        "With its private part adapted to a few cases there, it reaches 90.0 %; all of it fine-tuned on them without a "
+        "guard, 10.0 %."
+    ) in paragraph(run)
+
+
 def test_the_difference_is_paired_by_case(finished_run: Path) -> None:
     run = Run.read(finished_run)
     mean, low, high = tables.difference(run, "fedst", "fedavg", "federated")
