@@ -1,10 +1,11 @@
-"""Frames a second of the simulator: whole clips of all profiles, on all cores.
+"""Frames a second and memory of the simulator: whole clips of all profiles, on all cores, at two sizes.
 
-python benchmarks/simulator.py [--clips 14] [--frames 8] [--size 160x192] [--workers N]
+python benchmarks/simulator.py [--clips 14] [--frames 8] [--size 160x192] [--size 512x640] [--workers N]
 """
 
 import argparse
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -18,17 +19,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=14)
     parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--size", default="160x192", help="height x width")
+    parser.add_argument("--size", action="append", help="height x width; repeat for several, the smallest first")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    height, width = (int(part) for part in options.size.split("x"))
-    request = RenderRequest(tuple(PROFILES), options.clips, options.frames, 1, height, width)
+    for size in options.size or ["160x192", "512x640"]:
+        height, width = (int(part) for part in size.split("x"))
+        measure(RenderRequest(tuple(PROFILES), options.clips, options.frames, 1, height, width), options.workers)
+
+
+def measure(request: RenderRequest, workers: int) -> None:
+    """Render once and print speed and memory."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        render(request, Path(folder) / "video", workers=options.workers)
+        render(request, Path(folder) / "video", workers=workers)
         seconds = time.perf_counter() - started
-    frames = options.clips * options.frames
-    sys.stdout.write(f"{frames} frames of {options.size} in {seconds:.1f} s: {frames / seconds:.1f} frames/s\n")
+    frames = request.clips * request.frames
+    # The largest of all workers so far: that of this size, as long as sizes grow. Linux counts in KiB.
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    sys.stdout.write(
+        f"{frames} frames of {request.height}x{request.width} in {seconds:.1f} s: {frames / seconds:.2f} frames/s with "
+        f"{workers} workers; at most {peak:.0f} MiB each\n"
+    )
 
 
 if __name__ == "__main__":

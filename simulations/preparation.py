@@ -13,6 +13,7 @@ from fedsurg.errors import DataError
 from fedsurg.methods.registry import plan
 from fedsurg.simulator import RenderRequest, cached
 from fedsurg.study.config import SiteConfig, Study
+from fedsurg.study.pictures import pictures_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +89,17 @@ def synthetic_request(study: Study) -> RenderRequest:
     """What the server's simulator draws."""
     config = study.synthetic
     height, width = config.size or study.task.image_size
-    return RenderRequest(config.profiles, config.clips, config.frames, config.seed, height, width, plain=config.plain)
+    return RenderRequest(
+        config.profiles,
+        config.clips,
+        config.frames,
+        config.seed,
+        height,
+        width,
+        plain=config.plain,
+        whole_instruments=config.whole_instruments,
+        assets=pictures_of(config),
+    )
 
 
 def site_request(site: SiteConfig, study: Study) -> RenderRequest:

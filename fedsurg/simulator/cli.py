@@ -58,6 +58,18 @@ labels_option = click.option(
     show_default=True,
     help="Written beside the pictures: parts, instances, depth; joined by commas.",
 )
+backgrounds_option = click.option(
+    "--backgrounds",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Photographs of tissue (jpg, png) to use instead of rendered tissue.",
+)
+instruments_option = click.option(
+    "--instruments",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Cut-outs of instruments (RGBA png) to use instead of rendered ones.",
+)
 workers_option = click.option("--workers", type=int, help="Processes. Default: one per processor.")
 
 
@@ -78,6 +90,8 @@ def simulator() -> None:
 @click.option("--test-cases", type=int, default=0, help="Cases held out for the test.")
 @click.option("--whole-instruments", is_flag=True, help="One mask value for all parts of an instrument.")
 @labels_option
+@backgrounds_option
+@instruments_option
 @click.option("--video", is_flag=True, help="Write each clip also as H.264 (needs the extra: fedsurg[video]).")
 @workers_option
 def render(
@@ -92,6 +106,8 @@ def render(
     test_cases: int,
     whole_instruments: bool,
     labels: tuple[str, ...],
+    backgrounds: Path | None,
+    instruments: Path | None,
     video: bool,
     workers: int | None,
 ) -> None:
@@ -99,6 +115,7 @@ def render(
 
     A rendering that was stopped goes on from its finished clips when the same command is given again.
     """
+    from fedsurg.simulator.assets import read_assets
     from fedsurg.simulator.dataset import render as render_to
     from fedsurg.simulator.request import RenderRequest
 
@@ -114,6 +131,7 @@ def render(
         whole_instruments=whole_instruments,
         labels=labels,
         video=video,
+        assets=read_assets(backgrounds, instruments),
     )
     with _progress("Rendering") as report:
         folder = render_to(request, out, workers=workers, progress=report)
@@ -134,17 +152,46 @@ def list_profiles() -> None:
 @click.option("--columns", type=click.IntRange(1, 24), default=6, show_default=True, help="Cases per profile.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @size_option
+@backgrounds_option
+@instruments_option
+@click.option(
+    "--beside",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Site data: some of its frames become the last row. The sheet is then as private as they are.",
+)
 @workers_option
 def preview(
-    profiles: tuple[str, ...], out: Path, columns: int, seed: int, size: tuple[int, int], workers: int | None
+    profiles: tuple[str, ...],
+    out: Path,
+    columns: int,
+    seed: int,
+    size: tuple[int, int],
+    backgrounds: Path | None,
+    instruments: Path | None,
+    beside: Path | None,
+    workers: int | None,
 ) -> None:
     """Draw a contact sheet: one row per profile, instrument parts outlined."""
+    from fedsurg.simulator.assets import read_assets
     from fedsurg.simulator.preview import contact_sheet
 
     names = profiles or tuple(PROFILES)
+    assets = read_assets(backgrounds, instruments)
     with _progress("Rendering") as report:
-        contact_sheet(names, out, columns=columns, seed=seed, size=size, workers=workers, progress=report)
-    click.echo(f"{out}: rows {', '.join(names)}")
+        contact_sheet(
+            names,
+            out,
+            columns=columns,
+            seed=seed,
+            size=size,
+            assets=assets,
+            beside=beside,
+            workers=workers,
+            progress=report,
+        )
+    rows = [*names, *([f"frames of {beside}"] if beside else [])]
+    click.echo(f"{out}: rows {', '.join(rows)}")
 
 
 @contextlib.contextmanager

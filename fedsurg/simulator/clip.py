@@ -111,6 +111,11 @@ class Clip:
         return pose
 
 
+def look_of(profile: AnatomyProfile, seeds: ClipSeeds, plain: frozenset[Ingredient] = frozenset()) -> Look:
+    """The camera of a clip."""
+    return draw_look(profile, np.random.default_rng(derived_seed("look", seeds.look))).without(plain)
+
+
 def draw_clip(
     profile: AnatomyProfile,
     seeds: ClipSeeds,
@@ -120,7 +125,7 @@ def draw_clip(
     plain: frozenset[Ingredient] = frozenset(),
 ) -> Clip:
     """Draws a clip of `duration` seconds; equal arguments give equal clips, on any worker."""
-    look = draw_look(profile, np.random.default_rng(derived_seed("look", seeds.look))).without(plain)
+    look = look_of(profile, seeds, plain)
     tangent = float(np.tan(np.deg2rad(look.view_deg / 2)))
     view = View(tangent, tangent * height / width)
     anatomy = np.random.default_rng(derived_seed("case", seeds.case))

@@ -21,6 +21,7 @@ from pathlib import Path
 import fedsurg
 from fedsurg.errors import SimulatorError
 from fedsurg.files import write_atomic
+from fedsurg.simulator.assets import check_pictures
 from fedsurg.simulator.request import SIMULATOR_VERSION, RenderRequest
 
 INSTRUMENT_VALUE = 255
@@ -49,6 +50,7 @@ def render(request: RenderRequest, out: Path, *, workers: int | None = None, pro
         raise SimulatorError(f"workers is {workers}; it must be at least 1")
     if _is_complete(request, out):
         return out
+    check_pictures(request.assets, whole_instruments=request.whole_instruments)
     partial = out.parent / f".{out.name}.{request.digest()[:16]}.partial"
     with _only_one(partial):
         if _is_complete(request, out):  # another process finished it while this one waited
@@ -177,7 +179,7 @@ def _describe(request: RenderRequest, partial: Path) -> None:
         f"name = {json.dumps(request.site)}",
         f"procedure = {json.dumps(request.procedure)}",
         f"frame_rate_hz = {request.frame_rate_hz}",
-        "simulated = true",
+        f"simulated = {'false' if request.assets else 'true'}",  # pictures of patients are theirs, composed or not
         "",
         "[mask_values]",
         *(f"{name} = {value}" for name, value in values.items()),

@@ -1,7 +1,9 @@
 """Writes the frames of one clip; runs inside a renderer process."""
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from PIL import Image
 
 from fedsurg.errors import SimulatorError
 from fedsurg.files import derived_seed
-from fedsurg.simulator.clip import ClipSeeds, Frame, draw_clip
+from fedsurg.simulator.clip import Clip, ClipSeeds, Frame, draw_clip
+from fedsurg.simulator.compositing import Scene, draw_scene
 from fedsurg.simulator.dataset import DEPTH_STEP_MM, INSTRUMENT_VALUE
 from fedsurg.simulator.profiles import profile_named
 from fedsurg.simulator.request import RenderRequest
@@ -25,6 +28,15 @@ def seeds_of(request: RenderRequest, clip: int) -> ClipSeeds:
     case = derived_seed("case", request.seed, request.case_of(clip))
     look = case if request.look_seed is None else derived_seed("site look", request.look_seed)
     return ClipSeeds(look=look, case=case, clip=derived_seed("clip", request.seed, clip))
+
+
+def photograph_of(request: RenderRequest, clip: int) -> int:
+    """Number of the background that the clip's case has; the cases take turns, so all are used about equally often."""
+    count = len(request.assets.backgrounds)
+    if not count:
+        return 0
+    turns = np.random.default_rng(derived_seed("backgrounds", request.seed)).permutation(count)
+    return int(turns[request.case_of(clip) % count])
 
 
 @dataclass(frozen=True)
@@ -41,25 +53,33 @@ def write_clip(request: RenderRequest, clip: int, folder: Path) -> WrittenClip:
     Raises:
         SimulatorError: the disk is full or not writable.
     """
-    duration = request.frames / request.frame_rate_hz
-    profile = profile_named(request.profile_of(clip))
-    size, plain = (request.height, request.width), frozenset(request.plain)
-    drawn = draw_clip(profile, seeds_of(request, clip), *size, duration, plain)
-    painter = drawn.painter()
+    scene, shoot = _scene(request, clip)
     rows: list[dict[str, object]] = []
     pictures: list[NDArray[np.uint8]] = []
     for number in range(request.frames):
         time = number / request.frame_rate_hz
-        frame = drawn.frame(painter, number, time)
+        frame = shoot(number, time)
         name = f"clip{clip:05d}_{number:05d}"
         case = {"case": f"case{request.case_of(clip):04d}", "clip": f"clip{clip:05d}", "frame": number}
         row = _write_frame(frame, request, folder, name) | case
-        rows.append(row | {"split": request.split_of(clip), "activity": drawn.activity(time)})
+        rows.append(row | {"split": request.split_of(clip), "activity": scene.activity(time)})
         if request.video:
             pictures.append(frame.picture)
     if request.video:
         _write_video(pictures, request.frame_rate_hz, folder / f"videos/clip{clip:05d}.mp4")
-    return WrittenClip(rows, {str(number): kind for number, kind in enumerate(drawn.kinds, 1)})
+    return WrittenClip(rows, {str(number): kind for number, kind in enumerate(scene.kinds, 1)})
+
+
+def _scene(request: RenderRequest, clip: int) -> tuple[Clip | Scene, Callable[[int, float], Frame]]:
+    """The drawn clip, and what renders a frame of it by number and time."""
+    profile = profile_named(request.profile_of(clip))
+    seeds, size = seeds_of(request, clip), (request.height, request.width)
+    duration, plain = request.frames / request.frame_rate_hz, frozenset(request.plain)
+    if not request.assets:
+        drawn = draw_clip(profile, seeds, *size, duration, plain)
+        return drawn, partial(drawn.frame, drawn.painter())
+    scene = draw_scene(profile, seeds, size, duration, request.assets, photograph_of(request, clip), plain)
+    return scene, scene.frame
 
 
 def _write_frame(frame: Frame, request: RenderRequest, folder: Path, name: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A contact sheet of the simulator: one row per profile, masks outlined."""
+"""A contact sheet of the simulator: one row per profile, masks outlined; real frames below to compare with."""
 
 import io
 import tempfile
@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
-from fedsurg.errors import SimulatorError
+from fedsurg.errors import DataError, SimulatorError
 from fedsurg.files import write_atomic
-from fedsurg.simulator.dataset import Progress, render
+from fedsurg.simulator.assets import RENDERED, Assets
+from fedsurg.simulator.dataset import INSTRUMENT_VALUE, Progress, render
 from fedsurg.simulator.request import RenderRequest
 
-OUTLINES = {1: (0, 255, 0), 2: (255, 220, 0), 3: (0, 200, 255)}  # shaft, wrist, clasper
+# shaft, wrist, clasper; whole instrument
+OUTLINES = {1: (0, 255, 0), 2: (255, 220, 0), 3: (0, 200, 255), INSTRUMENT_VALUE: (0, 255, 0)}
 
 
 def contact_sheet(
@@ -23,23 +25,51 @@ def contact_sheet(
     columns: int = 6,
     seed: int = 0,
     size: tuple[int, int] = (160, 192),
+    assets: Assets = RENDERED,
+    beside: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Writes a PNG to `out`: `columns` cases of each profile, drawn from `seed`, `size` (h, w) each.
 
+    Args:
+        assets: photographs and cut-outs to use; cut-outs without part masks are outlined as whole instruments.
+        beside: a folder of site data; as many of its frames, drawn from `seed`, become the last row.
+
     Raises:
         SimulatorError: see `render`; or `out` cannot be written.
+        DataError: `beside` holds no site data, or one of its frames cannot be read.
     """
-    request = RenderRequest(profiles, len(profiles) * columns, 1, seed, *size)
+    whole = assets.without_parts is not None
+    request = RenderRequest(profiles, len(profiles) * columns, 1, seed, *size, whole_instruments=whole, assets=assets)
+    below = [] if beside is None else [np.concatenate(_frames_of(beside, columns, seed, size), axis=1)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = render(request, Path(scratch) / "sheet", workers=workers, progress=progress)
         names = [f"clip{clip:05d}_00000" for clip in range(request.clips)]
         tiles = [_outlined(folder / f"images/{name}.jpg", folder / f"masks/{name}.png") for name in names]
     count = len(profiles)  # clips cycle through the profiles, so every count-th one has the same
     rows = [np.concatenate(tiles[row::count], axis=1) for row in range(count)]
-    _write_png(np.concatenate(rows), out)
+    _write_png(np.concatenate(rows + below), out)
     return out
+
+
+def _frames_of(folder: Path, count: int, seed: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """Frames (h, w, 3) of a site, of as many different cases as there are, cropped to the shape of `size`."""
+    from fedsurg.data.manifest import find_manifest, path_problem, read_manifest
+    from fedsurg.data.pixels import read_image
+
+    path = find_manifest(folder)
+    rows = read_manifest(path).sample(frac=1, random_state=seed % 2**32)
+    new_case = ~rows["case"].duplicated()
+    names = [*rows["image"][new_case], *rows["image"][~new_case]]
+    tiles = []
+    for name in (names * count)[:count]:
+        problem = path_problem(folder, name)
+        if problem:
+            raise DataError(f"{path}: image {name!r} {problem}")
+        frame = Image.fromarray(read_image(folder / name))
+        tiles.append(np.array(ImageOps.fit(frame, size[::-1], Image.Resampling.BICUBIC)))
+    return tiles
 
 
 def _outlined(image: Path, mask: Path) -> NDArray[np.uint8]:

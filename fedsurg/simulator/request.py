@@ -1,9 +1,10 @@
 """What can be asked of the simulator."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 from fedsurg.errors import SimulatorError
 from fedsurg.files import digest_of
+from fedsurg.simulator.assets import RENDERED, Assets
 from fedsurg.simulator.looks import INGREDIENTS, Ingredient
 from fedsurg.simulator.profiles import profile_named
 from fedsurg.simulator.video import check_video
@@ -34,6 +35,8 @@ class RenderRequest:
         labels: what is written beside each picture, of `LABELS`: the masks, always; which instrument a pixel belongs
             to, with the instruments' types; the depth.
         video: each clip also as an H.264 file.
+        assets: photographs of tissue and cut-outs of instruments to use; the digest holds their content, not their
+            places.
     """
 
     profiles: tuple[str, ...]
@@ -53,6 +56,7 @@ class RenderRequest:
     plain: tuple[Ingredient, ...] = ()
     labels: tuple[str, ...] = ("parts",)
     video: bool = False
+    assets: Assets = RENDERED
 
     def digest(self) -> str:
         """SHA-256 (hex) over all fields and the simulator's version."""
@@ -60,11 +64,9 @@ class RenderRequest:
 
     def as_dict(self) -> dict[str, object]:
         """The fields as plain JSON values."""
-        return asdict(self) | {
-            "profiles": list(self.profiles),
-            "labels": sorted(self.labels),
-            "plain": sorted(self.plain),
-        }
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        lists = {"profiles": list(self.profiles), "labels": sorted(self.labels), "plain": sorted(self.plain)}
+        return values | lists | {"assets": self.assets.digests()}
 
     def check(self) -> None:
         """Refuses a request that cannot be rendered.
@@ -109,6 +111,8 @@ class RenderRequest:
             raise SimulatorError(
                 f"labels are {','.join(self.labels) or 'empty'}; name each once, and always {LABELS[0]}: the masks"
             )
+        if self.assets and "depth" in self.labels:
+            raise SimulatorError("nobody knows the depth of photographs and cut-outs; leave depth out of the labels")
         if self.video:
             check_video(self.height, self.width)
 

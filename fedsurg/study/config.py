@@ -17,6 +17,7 @@ Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]  # or empty
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 
@@ -146,7 +147,7 @@ class PretrainConfig(Section):
     """
 
     start: str = ""  # empty: train one; `shipped`: the one in the package; else a file that `fedsurg pretrain` made
-    start_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""  # of that file; filled in if left out
+    start_sha256: Sha256 = ""  # of that file; filled in if left out
     steps: Count = 900
     batch_size: Positive = 8
     learning_rate: Rate = 5e-4
@@ -198,6 +199,11 @@ class SyntheticConfig(Section):
     seed: Count = 1
     size: Size | None = None  # height, width; none: the task's image size
     plain: tuple[Literal["lighting", "texture", "instruments", "nuisance"], ...] = ()  # left out, to see its worth
+    whole_instruments: bool = False  # label instruments as a whole: cut-outs without part masks need it
+    backgrounds: str = ""  # folder of photographs used instead of rendered tissue, relative to the working directory
+    backgrounds_sha256: Sha256 = ""  # of its pictures' names and bytes; filled in if left out
+    instruments: str = ""  # folder of cut-outs (RGBA png) used instead of rendered instruments
+    instruments_sha256: Sha256 = ""  # of its pictures' names and bytes; filled in if left out
 
 
 class SimulatedSite(Section):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from fedsurg.errors import StudyError
 from fedsurg.files import digest_of
 from fedsurg.study.config import Study
+from fedsurg.study.pictures import KEYS, PICTURES, with_picture_digests
 from fedsurg.study.start import KEY as START
 from fedsurg.study.start import with_start_digest
 
@@ -25,7 +26,7 @@ def load_study(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Stu
 
     Raises:
         StudyError: the file is missing or not TOML, a key is unknown, ill-typed or contradicts another, or the
-            start file that it names is missing.
+            start file or a picture folder that it names is missing.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -40,7 +41,8 @@ def parse_study(text: str, source: str, *, overrides: Mapping[str, Any] | None =
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise StudyError(f"{source}: is not valid TOML: {problem}") from problem
-    return with_start_digest(parse_values(values, source, overrides or {}), source)
+    study = with_start_digest(parse_values(values, source, overrides or {}), source)
+    return with_picture_digests(study, source)
 
 
 def parse_values(values: dict[str, Any], source: str, overrides: Mapping[str, Any]) -> Study:
@@ -59,25 +61,31 @@ def parse_values(values: dict[str, Any], source: str, overrides: Mapping[str, An
 def changed(study: Study, overrides: Mapping[str, Any]) -> Study:
     """The study with other values for some keys, by dotted key; checked like a study file.
 
-    A start file is looked at again only where another one is named: a finished run can be read without it.
+    A start file and picture folders are looked at again only where others are named: a finished run can be read
+    without them.
 
     Raises:
-        StudyError: a key is unknown, ill-typed or contradicts another, or another start file is missing.
+        StudyError: a key is unknown, ill-typed or contradicts another, or another start file or folder is missing.
     """
     source, values = f"study {study.name!r}", study.resolved()
-    if START not in overrides:
-        return parse_values(values, source, overrides)
-    values["server"]["pretrain"]["start_sha256"] = ""
-    return with_start_digest(parse_values(values, source, overrides), source)
+    named = [key for key in (START, *PICTURES) if key in overrides]
+    for key in named:
+        _set(values, f"{key}_sha256", "")
+    found = parse_values(values, source, overrides)
+    if START in named:
+        found = with_start_digest(found, source)
+    return with_picture_digests(found, source) if set(named) & set(PICTURES) else found
 
 
 def study_digest(study: Study) -> str:
     """SHA-256 (hex) over the resolved study in canonical form: what a hospital approves and a checkpoint carries.
 
-    Of a start file it holds what is in it (`start_sha256`), not where it lies.
+    Of a start file and of pictures it holds what is in them (`start_sha256` and the like), not where they lie.
     """
     values = study.resolved()
     del values["server"]["pretrain"]["start"]
+    for key in KEYS:
+        del values["synthetic"][key]
     return digest_of(values)
 
 

@@ -4,11 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from fedsurg.errors import SimulatorError
+from fedsurg.errors import DataError, SimulatorError
 from fedsurg.simulator import PROFILES
 from fedsurg.simulator.cli import simulator
 
@@ -77,3 +78,29 @@ def test_sizes_are_height_by_width() -> None:
     assert Size().convert("160x192", None, None) == (160, 192)
     with pytest.raises(Exception, match="not a size"):
         Size().convert("160", None, None)
+
+
+def test_a_sheet_takes_pictures_in_and_shows_real_frames_below(backgrounds: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    words = ["--profile", "eye", "--size", "32x40", "--seed", "1", "--workers", "1"]
+    made = CliRunner().invoke(simulator, ["render", *words, "--clips", "2", "--frames", "1", "--out", str(site)])
+    assert made.exit_code == 0, made.output
+    for path in (site / "images").iterdir():
+        Image.new("RGB", (60, 60), (10, 20, 250)).save(path, quality=95)
+    sheet = tmp_path / "sheet.png"
+    more = ["--backgrounds", str(backgrounds), "--beside", str(site), "--columns", "3", "--out", str(sheet)]
+    result = CliRunner().invoke(simulator, ["preview", *words, *more])
+    assert result.exit_code == 0, result.output
+    assert f"rows eye, frames of {site}" in result.output
+    with Image.open(sheet) as picture:
+        pixels = np.array(picture).astype(int)
+    assert pixels.shape == (64, 120, 3)
+    assert (np.abs(pixels[32:] - (10, 20, 250)) < 12).all()  # the real frames, all of them
+    assert pixels[:32, ..., 2].mean() < 200
+
+
+def test_a_sheet_beside_nothing_is_refused(tmp_path: Path) -> None:
+    words = ["--profile", "eye", "--size", "32x40", "--beside", str(tmp_path), "--out", str(tmp_path / "sheet.png")]
+    result = CliRunner().invoke(simulator, ["preview", *words])
+    assert isinstance(result.exception, DataError)
+    assert list(tmp_path.iterdir()) == []

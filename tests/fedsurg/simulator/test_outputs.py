@@ -15,7 +15,8 @@ from PIL import Image
 
 from fedsurg.data.check import check_site
 from fedsurg.errors import SimulatorError
-from fedsurg.simulator import RenderRequest, render, video
+from fedsurg.simulator import RenderRequest, video
+from fedsurg.simulator.dataset import render
 
 REQUEST = RenderRequest(
     ("kidney_bed",), clips=2, frames=2, seed=4, height=32, width=48, val_cases=1, labels=("parts", "instances", "depth")

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from fedsurg.errors import SimulatorError
-from fedsurg.simulator import PROFILES, RenderRequest, render
+from fedsurg.simulator import PROFILES, RenderRequest
+from fedsurg.simulator.assets import Assets, Picture
+from fedsurg.simulator.dataset import render
 from fedsurg.simulator.profiles import profile_named
 
 REQUEST = RenderRequest(("abdominal", "eye"), clips=4, frames=2, seed=1, height=48, width=64)
@@ -28,6 +30,7 @@ CHANGED = {
     "labels": ("parts", "depth"),
     "video": True,
     "plain": ("texture",),
+    "assets": Assets((Picture("a.jpg", Path("a.jpg"), "0" * 64),)),
 }
 
 

@@ -1,0 +1,117 @@
+"""Decoding the pictures that the simulator takes in, and what makes one usable."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from fedsurg.errors import SimulatorError
+from fedsurg.simulator.assets import CutOut, Picture, opened
+from fedsurg.simulator.fields import Field
+from fedsurg.simulator.instruments import CLASPER, SHAFT
+
+SMALLEST_PHOTOGRAPH = 16  # pixels of the shorter side
+TOUCHING = 0.1  # a side is cut if alpha touches it along at least this share of the side that it touches most
+VISIBLE = 0.02  # opacity from which a pixel is seen
+OPPOSITE = {"left": "right", "top": "bottom"}
+
+
+@dataclass(frozen=True, eq=False)
+class OpenCutOut:
+    """A decoded cut-out: display colours (h, w, 3) and opacity (h, w) in [0, 1], part values (h, w), and the sides of
+    the picture that cut it off.
+    """
+
+    colours: Field
+    opacity: Field
+    parts: NDArray[np.uint8]
+    cut_sides: tuple[str, ...]
+
+
+def load_background(picture: Picture) -> NDArray[np.uint8]:
+    """A photograph (h, w, 3).
+
+    Raises:
+        SimulatorError: it cannot be decoded or is too small.
+    """
+    with opened(picture) as image:
+        pixels = np.array(image.convert("RGB"))
+    if min(pixels.shape[:2]) < SMALLEST_PHOTOGRAPH:
+        raise SimulatorError(
+            f"{picture.path}: is {pixels.shape[0]}x{pixels.shape[1]} pixels; the sides of a background must have at "
+            f"least {SMALLEST_PHOTOGRAPH}, replace or remove it"
+        )
+    return pixels
+
+
+def load_cutout(cutout: CutOut) -> OpenCutOut:
+    """A cut-out. Without a part mask all of it is shaft, which only whole instruments may make use of.
+
+    Raises:
+        SimulatorError: it cannot be decoded, has no alpha channel, shows nothing or nothing else, is cut off at
+            opposite sides, or its part mask does not fit.
+    """
+    path = cutout.picture.path
+    with opened(cutout.picture) as image:
+        if not image.has_transparency_data:
+            raise SimulatorError(
+                f"{path}: has no alpha channel; save the cut-out as RGBA, transparent around the instrument"
+            )
+        pixels = np.array(image.convert("RGBA")) / 255
+    opacity = pixels[..., 3]
+    inside = opacity > 0.5
+    if not inside.any() or inside.all():
+        what = "transparent" if not inside.any() else "opaque"
+        raise SimulatorError(f"{path}: is {what} everywhere; make it transparent around the instrument, and only there")
+    sides = _cut_sides(inside)
+    for side, other in OPPOSITE.items():
+        if side in sides and other in sides:
+            raise SimulatorError(
+                f"{path}: the instrument touches the picture's {side} and {other}; leave a transparent margin "
+                "everywhere but where its shaft is cut off, and save each instrument in a file of its own"
+            )
+    parts = np.full(opacity.shape, SHAFT, np.uint8) if cutout.parts is None else _load_parts(cutout.parts, inside)
+    around = _around(opacity)  # the rest of a wide picture would only cost memory
+    return OpenCutOut(pixels[..., :3][around], opacity[around], parts[around], sides)
+
+
+def _around(opacity: Field) -> tuple[slice, slice]:
+    """Where anything is to be seen, and two pixels more; sides that cut the instrument off stay sides."""
+    rows, columns = (np.flatnonzero((opacity > VISIBLE).any(axis=axis)) for axis in (1, 0))
+    return slice(max(rows[0] - 2, 0), rows[-1] + 3), slice(max(columns[0] - 2, 0), columns[-1] + 3)
+
+
+def _cut_sides(inside: NDArray[np.bool_]) -> tuple[str, ...]:
+    lengths = {
+        "left": int(inside[:, 0].sum()),
+        "right": int(inside[:, -1].sum()),
+        "top": int(inside[0].sum()),
+        "bottom": int(inside[-1].sum()),
+    }
+    least = max(2.0, TOUCHING * max(lengths.values()))
+    return tuple(side for side, length in lengths.items() if length >= least)
+
+
+def _load_parts(picture: Picture, inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Part values (h, w); a pixel without one has that of the nearest pixel that has."""
+    with opened(picture) as image:
+        if image.mode not in ("1", "L", "P"):
+            raise SimulatorError(
+                f"{picture.path}: has mode {image.mode}; save the parts as 8-bit single-channel values"
+            )
+        parts = np.array(image).astype(np.uint8)
+    if parts.shape != inside.shape:
+        raise SimulatorError(
+            f"{picture.path}: is {parts.shape[0]}x{parts.shape[1]} pixels, its cut-out {inside.shape[0]}x"
+            f"{inside.shape[1]}; save both at one size"
+        )
+    marked = inside & (parts > 0)
+    if not marked.any() or parts[marked].max() > CLASPER:
+        raise SimulatorError(
+            f"{picture.path}: holds the values {np.unique(parts[inside]).tolist()} on the instrument; expected "
+            "1 (shaft), 2 (wrist) and 3 (clasper)"
+        )
+    nearest = distance_transform_edt(~marked, return_distances=False, return_indices=True)
+    filled: NDArray[np.uint8] = parts[tuple(nearest)]
+    return filled
