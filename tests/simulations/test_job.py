@@ -139,7 +139,7 @@ def test_a_site_that_failed_at_the_end_costs_only_itself(
     make_job: MakeJob, own_data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for line in (own_data / "north" / "manifest.csv").read_text().splitlines():
-        if line.endswith(",val"):
+        if ",val," in line:
             (own_data / "north" / line.split(",")[0]).write_bytes(b"no picture")
     job, records = make_job(hospitals=own_data), []
     run_job(job, records.append, lambda: False)

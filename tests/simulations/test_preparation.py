@@ -27,7 +27,7 @@ def prepared(tiny_study: MakeStudy, tmp_path: Path) -> Callable[..., Prepared]:
 
 def move(folder: Path, old: str, new: str) -> None:
     path = folder / "manifest.csv"
-    path.write_text(path.read_text().replace(f",{old}\n", f",{new}\n").replace(f",{old}\r\n", f",{new}\r\n"))
+    path.write_text(path.read_text().replace(f",{old},", f",{new},"))
 
 
 def test_everything_in_place(tiny_study: MakeStudy, data: Path, cache: Path, start: Path, synthetic: Path) -> None:
