@@ -114,7 +114,7 @@ MEANINGS = {
     "server.pretrain.augmentation": "keys as in `[local.augmentation]`",
     "server.serq.lambda_2": "weight of the feature distance in SERQ-a",
     "server.serq.lambda_3": "weight of the feature distance in SERQ-b",
-    "server.serq.ema_decay": "of the moving copy of the global model",
+    "server.serq.ema_decay": "of the moving average, per round; of features per step of SERQ-a",
     "server.serq.descriptor_rank": "spatial bases of the domain descriptor, beside one vector per channel",
     "server.serq.mask_dilation_px": "the instrument mask that weights both distances is widened by so much",
     "server.serq.outside_weight": "weight of the distances outside that mask; inside it is 1",

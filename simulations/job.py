@@ -39,7 +39,7 @@ from server.federation import Federation
 from server.server_app import make_server_app
 from simulations.adaptation import adapt_unseen, adapted_models
 from simulations.inline import run_inline
-from simulations.scoring import ScoredModel, score_site
+from simulations.scoring import ScoredModel, score_site, with_mean_of
 from site_client.client_app import make_client_app
 from site_client.engine import SiteEngine, SiteSetup
 
@@ -265,7 +265,8 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
 
     A federated site is scored with its personalised model, an unseen one with the global model and with those that
     were adapted from it. Where nothing is shared there is no global model: then every site's own model is scored on the
-    unseen one.
+    unseen one. With `evaluation.mean_query`, an unseen site also gets the global model with the mean of all private
+    queries in place of the server's: only a simulation can make it, as private queries never leave a site.
 
     A site that failed when the last model was delivered has none of its own, and is not scored.
 
@@ -284,7 +285,11 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
     if personal and "shared" not in bench.plan.scopes.values():
         return [ScoredModel(f"personal of {name}", tensors) for name, tensors in personal.items()]
     shared = ScoredModel("global", read_tensors(bench.job.folder / "server" / "global.safetensors")[0])
-    return [shared, *adapted_models(bench, site)]
+    found = [shared, *adapted_models(bench, site)]
+    if personal and bench.study.evaluation.mean_query and bench.plan.scopes["query"] == "site":
+        queries = [name for name, entry in bench.contract().site.items() if entry.part == "query"]
+        found.append(with_mean_of(shared, "mean-query", queries, personal.values()))
+    return found
 
 
 def _score(bench: Bench) -> None:

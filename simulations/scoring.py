@@ -1,8 +1,8 @@
 """Scoring a finished model on a site's held-out frames, with a few overlays to look at."""
 
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,14 @@ class ScoredModel:
         network.load_tensors(self.tensors, strict=True)
         to_device(network, device)
         return network.eval()
+
+
+def with_mean_of(
+    model: ScoredModel, name: str, tensors: Collection[str], sites: Collection[Mapping[str, Tensor]]
+) -> ScoredModel:
+    """`model` under another name, with some of its tensors replaced by their means over the models of `sites`."""
+    means = {key: torch.stack([site[key].double() for site in sites]).mean(0).float() for key in tensors}
+    return replace(model, name=name, tensors={**model.tensors, **means})
 
 
 @dataclass

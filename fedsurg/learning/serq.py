@@ -7,8 +7,9 @@ Features are read as domain + instrument, F = D + I, so F_pre - D is the explici
     SERQ-b   global  <-  L_seg(global) + lambda_3 * mean(w (F_global - sg(F_pre - D))^2)
     ema      <-  decay * ema + (1 - decay) * global
 
-with sg = stop gradient and w = 1 on the dilated instrument mask, `outside_weight` elsewhere. Plain fine-tuning on
-synthetic video (the control) is the same with no SERQ-a and lambda_3 = 0.
+with sg = stop gradient and w = 1 on the dilated instrument mask, `outside_weight` elsewhere. F_ema are the features
+of a moving average of the weights or, as a control, a moving average of the features (see `moving_average`). Plain
+fine-tuning on synthetic video, the other control, is the same with no SERQ-a and lambda_3 = 0.
 """
 
 import copy
@@ -29,6 +30,7 @@ from fedsurg.files import derived_seed
 from fedsurg.learning.device import precision
 from fedsurg.learning.local import Schedule, to_device
 from fedsurg.learning.loss import LossWeights, SegmentationLoss
+from fedsurg.learning.moving_average import MovingAverage, MovingFeatures, MovingWeights
 from fedsurg.learning.optimiser import Optimiser, freeze, seed_everything
 from fedsurg.methods.registry import Plan
 from fedsurg.models.network import Output, SegmentationNetwork, network_of
@@ -120,7 +122,7 @@ class DomainDescriptor(nn.Module):
 
 
 class Serq:
-    """The server's networks (global, pre-trained, moving copy) and one round of SERQ on them."""
+    """The server's networks (global, pre-trained), the moving average, and one round of SERQ on them."""
 
     def __init__(
         self,
@@ -138,11 +140,12 @@ class Serq:
         self._global.load_tensors(start)
         to_device(self._global, device)
         self._pre = copy.deepcopy(self._global)
-        self._ema = copy.deepcopy(self._global).requires_grad_(False).eval()
         self._loss = SegmentationLoss(synthetic.site.labels, LossWeights.of(study.local)).to(device)
         augmentation = Augmentation(study.server.pretrain.augmentation, study.task.image_size)
         self._loader = ClipLoader(synthetic, augmentation, study.server.batch_size)
-        self._descriptor = self._make_descriptor()
+        shape = self._feature_shape()
+        self._descriptor = self._make_descriptor(shape)
+        self._average = self._make_average(shape[0])
         frozen = [name for name, part in self._global.parts().items() if plan.scopes[part] == "frozen"]
         for network in (self._global, self._pre):
             freeze(network.tensors(), frozen)
@@ -153,7 +156,7 @@ class Serq:
         self._stopped = False
 
     def advance(self, mean: Update, number: int) -> tuple[Update, dict[str, float]]:
-        """One round: SERQ-a, SERQ-b, moving copy. After a collapse the average goes out unchanged."""
+        """One round: SERQ-a, SERQ-b, moving average. After a collapse the average goes out unchanged."""
         take_shared(self._global, mean)
         if self._stopped:
             return mean, {"serq_stopped": 1.0}
@@ -162,7 +165,7 @@ class Serq:
         if self._stopped:
             return mean, facts | {"serq_stopped": 1.0}
         facts |= self._pull_global(number)
-        self._move_copy()
+        self._average.follow()
         return give_shared(self._global, self._contract), facts
 
     def neutral(self, shared: Update) -> dict[str, Tensor]:
@@ -195,11 +198,11 @@ class Serq:
         self._optimise_pre.load_tensors(_below("optimise_pre/", tensors))
         self._first_variance, self._stopped = float(tensors["guard"][0]), bool(tensors["guard"][1])
 
-    def _networks(self) -> dict[str, Mapping[str, nn.Parameter]]:
+    def _networks(self) -> dict[str, Mapping[str, Tensor]]:
         return {
             "global": self._global.tensors(),
             "pre": self._pre.tensors(),
-            "ema": self._ema.tensors(),
+            "ema": self._average.tensors(),
             "descriptor": dict(self._descriptor.named_parameters()),
         }
 
@@ -211,9 +214,8 @@ class Serq:
         seed = derived_seed(self._study.seed, "serq-a", number)
         for step, batch in enumerate(self._loader.batches(config.steps_descriptor, seed)):
             output = self._forward(self._pre, batch)
-            with torch.no_grad():
-                anchor = self._features(self._forward(self._ema, batch))
             target = self._target(output)
+            anchor = self._average.features(batch, self._inside(batch, target))
             loss = self._segmentation(output, batch)
             loss = loss + config.lambda_2 * self._distance(target, anchor, batch)
             self._optimise_pre.step(loss, schedule.share(step))
@@ -242,12 +244,6 @@ class Serq:
             losses.append(float(loss.detach()))
         facts = {"serq_global_loss": sum(losses) / len(losses)} if losses else {}
         return facts | ({"serq_distance": sum(distances) / len(distances)} if distances else {})
-
-    @torch.no_grad()
-    def _move_copy(self) -> None:
-        decay = self._config.ema_decay
-        for name, value in self._ema.tensors().items():
-            value.lerp_(self._global.tensors()[name].detach(), 1 - decay)
 
     def _guard(self, variance: float) -> None:
         """Stop for good when the target has lost its variance: pulling towards a constant destroys the model."""
@@ -278,14 +274,15 @@ class Serq:
 
     def _distance(self, a: Tensor, b: Tensor, batch: Batch) -> Tensor:
         """mean(w (a - b)^2)."""
-        weights = instrument_weights(
-            batch.labels.to(self._device),
-            (a.shape[2], a.shape[3]),
-            self._config.mask_dilation_px,
-            self._config.outside_weight,
-        )
+        outside = self._config.outside_weight
+        weights = outside + (1 - outside) * self._inside(batch, a)
         distance: Tensor = (weights * (a - b).square()).mean()
         return distance
+
+    def _inside(self, batch: Batch, features: Tensor) -> Tensor:
+        """The dilated instrument mask at the size of `features`, (b, 1, h, w)."""
+        size = (features.shape[2], features.shape[3])
+        return instrument_mask(batch.labels.to(self._device), size, self._config.mask_dilation_px)
 
     def _schedule(self, steps: int, number: int) -> Schedule:
         return Schedule((number - 1) * steps, steps * self._study.federation.rounds, 0, self._study.local.schedule)
@@ -295,27 +292,39 @@ class Serq:
         rate = local.learning_rate * self._study.server.rate_factor
         return Optimiser(parameters, rate, local.weight_decay, local.gradient_clip)
 
-    def _make_descriptor(self) -> DomainDescriptor:
-        """Sized by one look at the features of a blank frame."""
+    def _feature_shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of the features, from one look at a blank frame."""
         height, width = self._study.task.image_size
         with torch.no_grad():
             output = self._global.eval()(torch.zeros(1, 1, 3, height, width, device=self._device))
         _, channels, rows, columns = self._features(output).shape
+        return channels, rows, columns
+
+    def _make_descriptor(self, shape: tuple[int, int, int]) -> DomainDescriptor:
+        channels, *size = shape
         seed = derived_seed(self._study.seed, "descriptor")
-        descriptor = DomainDescriptor(channels, (rows, columns), self._config.descriptor_rank, seed)
+        descriptor = DomainDescriptor(channels, (size[0], size[1]), self._config.descriptor_rank, seed)
         return descriptor.to(self._device)
 
+    def _make_average(self, channels: int) -> MovingAverage:
+        def features(network: SegmentationNetwork, batch: Batch) -> Tensor:
+            return self._features(self._forward(network, batch))
 
-def instrument_weights(labels: Tensor, size: tuple[int, int], dilation_px: int, outside: float) -> Tensor:
-    """Weights (b, 1, h, w) of features at `size`: 1 on the instrument mask dilated by `dilation_px`, else `outside`.
+        decay = self._config.ema_decay
+        if self._config.moving_average == "features":
+            return MovingFeatures(self._global, features, decay, channels, self._device)
+        return MovingWeights(self._global, features, decay)
+
+
+def instrument_mask(labels: Tensor, size: tuple[int, int], dilation_px: int) -> Tensor:
+    """Mask (b, 1, h, w) of features at `size`: 1 on the instrument mask dilated by `dilation_px`, else 0.
 
     `labels` (b, H, W) holds label indices, 0 the background.
     """
     mask = ((labels > 0) & (labels != IGNORE)).float().unsqueeze(1)
     if dilation_px:
         mask = F.max_pool2d(mask, 2 * dilation_px + 1, stride=1, padding=dilation_px)
-    inside = F.adaptive_max_pool2d(mask, size)
-    return outside + (1 - outside) * inside
+    return F.adaptive_max_pool2d(mask, size)
 
 
 def server_step(

@@ -165,6 +165,7 @@ class SerqConfig(Section):
     steps_global: Count = 50  # SERQ-b: the global model towards the explicit instrument target
     lambda_2: Weight = 0.1
     lambda_3: Weight = 0.1
+    moving_average: Literal["weights", "features"] = "weights"  # what F_ema is the moving average of
     ema_decay: Annotated[float, Field(ge=0, le=1)] = 0.99
     descriptor: bool = True  # false: D = 0
     descriptor_rank: Count = 4
@@ -237,6 +238,7 @@ class EvaluationConfig(Section):
     every: Positive = 1  # validate in every n-th round, and in the last
     max_frames: Count = 0  # frames per validation in a round, evenly spread; 0: all. The last is always on all
     choose: Literal["last", "best"] = "last"  # round of the personalised model; `best` needs a test split at each site
+    mean_query: bool = False  # also score unseen sites with the mean of all private queries; in simulations only
     tolerance_px: Rate = 3.0  # of the surface distance (NSD), in pixels of the label image
     bootstrap: Positive = 2000
 

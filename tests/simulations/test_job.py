@@ -53,6 +53,31 @@ def test_every_method_runs_a_round(run_of: Callable[[str], Any], method: str) ->
     assert json.loads((job.folder / "overlays" / "overlays.json").read_text())
 
 
+def test_the_mean_query_on_the_unseen_site(straight: Any) -> None:
+    """Only with the key, only where queries are private, only on unseen sites; nothing but the queries differs."""
+    folder = straight.job.folder
+    study = straight.job.study
+    asked = study.model_copy(update={"evaluation": study.evaluation.model_copy(update={"mean_query": True})})
+    benches = {on: Bench(replace(straight.job, study=chosen)) for on, chosen in ((False, study), (True, asked))}
+    north, _, harbour = study.sites
+    assert [model.name for model in models_for(benches[False], harbour)] == ["global"]
+    assert [model.name for model in models_for(benches[True], north)] == ["personal"]
+    usual, mean = models_for(benches[True], harbour)
+    assert (usual.name, mean.name) == ("global", "mean-query")
+    sites = [read_tensors(folder / "sites" / name / "personal.safetensors")[0] for name in ("north", "east")]
+    contract = benches[True].contract()
+    for name, value in mean.tensors.items():
+        if name in contract.site:
+            torch.testing.assert_close(value, (sites[0][name] + sites[1][name]) / 2)
+            assert not torch.equal(value, usual.tensors[name])
+        else:
+            assert torch.equal(value, usual.tensors[name])
+    assert {contract.site[name].part for name in mean.tensors if name in contract.site} == {"query"}
+    shared = benches[True].job
+    bench = Bench(replace(shared, study=asked.model_copy(update={"sharing": {"query": "shared"}})))
+    assert [model.name for model in models_for(bench, harbour)] == ["global"]
+
+
 def test_a_finished_run_is_scored_on_the_right_cases(straight: Any) -> None:
     cases = {(row["site"], row["case"]) for row in rows_of(straight.job)}
     assert cases == {

@@ -152,10 +152,10 @@ def test_evaluate_scores_other_cases(finished: Path, data: Path, fedsurg: Fedsur
     code, out, _ = fedsurg("evaluate", finished, "--data", data, "--split", "val", "--json", "--device", "cpu")
     assert code == 0
     rows = json.loads(out)
-    assert [(row["method"], row["site"], row["cases"]) for row in rows] == [
-        ("fedst", "east", 1),
-        ("fedst", "harbour", 1),
-        ("fedst", "north", 1),
+    assert [(row["method"], row["site"], row["model"], row["cases"]) for row in rows] == [
+        ("fedst", "east", "personal", 1),
+        ("fedst", "harbour", "global", 1),
+        ("fedst", "north", "personal", 1),
     ]
     assert all(0 <= row["iou"] <= 1 for row in rows)
 

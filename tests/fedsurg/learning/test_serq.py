@@ -11,11 +11,13 @@ from torch import Tensor
 
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.labels import IGNORE
+from fedsurg.data.loader import Batch
 from fedsurg.data.site import load_site
 from fedsurg.errors import CheckpointError
-from fedsurg.learning.serq import Broadcast, DomainDescriptor, ServerStep, instrument_weights, server_step
+from fedsurg.learning.moving_average import MovingFeatures
+from fedsurg.learning.serq import Broadcast, DomainDescriptor, Serq, ServerStep, instrument_mask, server_step
 from fedsurg.methods import plan
-from fedsurg.models import build_network
+from fedsurg.models import SegmentationNetwork, build_network
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.update import Update
 from fedsurg.study import Study
@@ -63,18 +65,63 @@ def test_the_descriptor_cannot_hold_a_frame() -> None:
     assert values < 0.04 * 128 * 32 * 40
 
 
-def test_instrument_weights_by_hand() -> None:
+def test_the_instrument_mask_by_hand() -> None:
     labels = torch.zeros(1, 8, 8, dtype=torch.int64)
     labels[0, 0, 0] = 2  # dilated by one pixel: rows and columns 0 and 1
     labels[0, 7, 7] = IGNORE
-    weights = instrument_weights(labels, (4, 4), dilation_px=1, outside=0.1)
-    expected = torch.full((1, 1, 4, 4), 0.1)
+    expected = torch.zeros(1, 1, 4, 4)
     expected[0, 0, 0, 0] = 1
-    torch.testing.assert_close(weights, expected)
-    wider = instrument_weights(labels, (4, 4), dilation_px=2, outside=0.1)
+    assert torch.equal(instrument_mask(labels, (4, 4), dilation_px=0), expected)
+    assert torch.equal(instrument_mask(labels, (4, 4), dilation_px=1), expected)
     expected[0, 0, :2, :2] = 1  # up to pixel 2, which lies in the second cell
-    torch.testing.assert_close(wider, expected)
-    assert instrument_weights(labels, (4, 4), dilation_px=0, outside=0.25).sum().item() == pytest.approx(1 + 15 / 4)
+    assert torch.equal(instrument_mask(labels, (4, 4), dilation_px=2), expected)
+
+
+def test_outside_of_the_mask_a_distance_weighs_less(make_step: MakeStep) -> None:
+    step, _ = make_step(outside_weight=0.25, mask_dilation_px=0)
+    assert isinstance(step, Serq)
+    labels = torch.zeros(1, 8, 8, dtype=torch.int64)
+    labels[0, 0, 0] = 2
+    batch = Batch(torch.zeros(1, 1, 3, 8, 8), labels)
+    a, b = torch.full((1, 3, 4, 4), 3.0), torch.full((1, 3, 4, 4), 1.0)
+    assert step._distance(a, b, batch).item() == pytest.approx(4 * (1 + 15 / 4) / 16)
+
+
+def test_prototypes_are_means_inside_and_outside_of_the_mask(make_step: MakeStep) -> None:
+    """Two batches of known features: one channel is 4 inside and 2 outside, then 8 and 6, then without instruments."""
+    values = iter([(4.0, 2.0), (8.0, 6.0), (0.0, 10.0)])
+    inside = torch.zeros(1, 1, 2, 2)
+    inside[0, 0, 0, 0] = 1
+
+    def features(_network: SegmentationNetwork, _batch: Batch) -> Tensor:
+        within, without = next(values)
+        return torch.cat([inside * within + (1 - inside) * without, -torch.ones(1, 1, 2, 2)], dim=1)
+
+    average = MovingFeatures(None, features, 0.75, 2, CPU)  # type: ignore[arg-type]
+    assert average.features(None, inside)[0, 0].tolist() == [[4.0, 2.0], [2.0, 2.0]]  # type: ignore[arg-type]
+    assert average.features(None, inside)[0, 0].tolist() == [[5.0, 3.0], [3.0, 3.0]]  # type: ignore[arg-type]
+    target = average.features(None, torch.zeros(1, 1, 2, 2))  # type: ignore[arg-type]
+    assert target[0, 0].tolist() == [[0.75 * 3 + 0.25 * 7.5] * 2] * 2  # (0 + 3 * 10) / 4 over all four places
+    assert target[0, 1].tolist() == [[-1.0] * 2] * 2
+    assert average.tensors()["prototypes"].tolist() == [[5.0, -1.0], [4.125, -1.0]]
+
+
+def test_a_moving_average_of_features(make_step: MakeStep) -> None:
+    """It keeps two vectors in place of a network, and the pre-trained copy is held to something else by it."""
+    steps = {kind: make_step(moving_average=kind, lambda_2=1.0)[0] for kind in ("weights", "features")}
+    _, mean = make_step()
+    for step in steps.values():
+        _, facts = step.advance(mean, 1)
+        assert all(np.isfinite(value) for value in facts.values())
+    states = {kind: step.tensors() for kind, step in steps.items()}
+    kept = {kind: [name for name in state if name.startswith("ema/")] for kind, state in states.items()}
+    assert kept["features"] == ["ema/prototypes"]
+    assert len(kept["weights"]) > 100
+    assert states["features"]["ema/prototypes"].shape == (2, 32)
+    assert torch.isfinite(states["features"]["ema/prototypes"]).all()
+    # in the first step the copy of the weights is the pre-trained network itself: there is nothing to explain but noise
+    moved = {kind: state["descriptor/vector"].abs().mean() for kind, state in states.items()}
+    assert moved["features"] > 10 * moved["weights"]
 
 
 def test_one_round_moves_everything_that_it_should(make_step: MakeStep) -> None:
@@ -154,10 +201,11 @@ def test_the_control_is_plain_fine_tuning(make_step: MakeStep) -> None:
     assert all(torch.equal(before[name], value) for name, value in step.tensors().items() if name.startswith("pre/"))
 
 
-def test_a_restored_server_goes_on_to_the_last_bit(make_step: MakeStep) -> None:
-    one, mean = make_step()
+@pytest.mark.parametrize("kind", ["weights", "features"])
+def test_a_restored_server_goes_on_to_the_last_bit(make_step: MakeStep, kind: str) -> None:
+    one, mean = make_step(moving_average=kind)
     mean, _ = one.advance(mean, 1)
-    two, _ = make_step()
+    two, _ = make_step(moving_average=kind)
     two.load_tensors({name: value.clone().contiguous() for name, value in one.tensors().items()})
     results = [step.advance(mean, 2) for step in (one, two)]
     assert results[0][0].vector.tobytes() == results[1][0].vector.tobytes()

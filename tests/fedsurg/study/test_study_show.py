@@ -68,6 +68,11 @@ def test_tables_for_people(study_file: str) -> None:
     assert "MiB, one site, one direction" in text
 
 
+def test_a_personal_copy_is_named(study_file: str) -> None:
+    assert "a site keeps a personal copy of the whole network" in show(study_file, "--method", "ditto").output
+    assert "personal copy" not in show(study_file, "--method", "fedavg").output
+
+
 def test_an_unknown_method(study_file: str) -> None:
     with pytest.raises(StudyError, match=r"--method 'magic' is unknown; known: central, ditto, fedavg"):
         show(study_file, "--method", "magic")
