@@ -146,6 +146,7 @@ def model_card(
     """
     pretrain, synthetic = study.server.pretrain, study.synthetic
     average = f", moving average of the weights (decay {pretrain.ema_decay:g})" if pretrain.ema_decay else ""
+    optimiser = "Muon and AdamW" if pretrain.muon else "AdamW"
     height, width = study.task.image_size
     facts = {
         "file": f"`{file.name}`, {file.stat().st_size / 1e6:.2f} MB, float16 safetensors",
@@ -155,8 +156,8 @@ def model_card(
         f"{sum(count_parameters(network_of(study)).values()):,} parameters",
         "training data": f"simulated video alone: {synthetic.clips} clips of {synthetic.frames} frames at "
         f"{height} x {width}, anatomies {', '.join(dict.fromkeys(synthetic.profiles))}",
-        "training": f"{pretrain.steps:,} steps of batch {pretrain.batch_size}, AdamW at {pretrain.learning_rate:g}"
-        f"{average}",
+        "training": f"{pretrain.steps:,} steps of batch {pretrain.batch_size}, {optimiser} at "
+        f"{pretrain.learning_rate:g}{average}; every key is in the file's metadata",
         "seeds": f"{study.seed} (training), {synthetic.seed} (video)",
         "study": f"`{study.name}`, digest `{study_digest(study)}`",
         "versions": f"simulator {SIMULATOR_VERSION}, fedsurg {fedsurg.__version__}, torch {torch.__version__}",
