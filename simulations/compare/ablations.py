@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 REFERENCE = "fedst"
-ADAPTED, FINETUNED = "adapted", "finetuned"  # models of an unseen site in scores
+ADAPTED, FINETUNED, MEAN_QUERY = "adapted", "finetuned", "mean-query"  # models of an unseen site in scores
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,17 @@ ABLATIONS: tuple[Ablation, ...] = (
     ),
     Ablation("fedst-finetune", "plain fine-tuning on the same synthetic video in SERQ's place", "fedst-finetune"),
     Ablation("no-descriptor", "SERQ with D = 0", overrides={"server.serq.descriptor": False}),
+    Ablation(
+        "feature-average",
+        "SERQ's anchor is a moving average of features, not of weights",
+        overrides={"server.serq.moving_average": "features"},
+    ),
+    Ablation(
+        MEAN_QUERY,
+        "unseen: the mean of the sites' queries in place of the server's",
+        overrides={"evaluation.mean_query": True},
+        model=MEAN_QUERY,
+    ),
     # Other models of the reference's own cells, where the study makes them ([adaptation]); else there is no such row.
     Ablation(ADAPTED, "unseen: the private part adapted to a few of the site's cases", model=ADAPTED),
     Ablation(FINETUNED, "unseen: all of it fine-tuned on the same few cases, without a guard", model=FINETUNED),

@@ -41,9 +41,9 @@ def collect(plan: Plan, folder: Path) -> Collected:
     for cell in cells:
         table, price = _cases(folder / cell.name / "scores.csv"), _costs(folder / cell.name / "history.jsonl")
         for variant in plan.variants():
-            if sources[variant.family, variant.name] == cell.variant:
-                place = _place(variant, cell)
-                scores.append(_read_by(variant, table).assign(**place))
+            rows, place = _read_by(variant, table), _place(variant, cell)
+            if sources[variant.family, variant.name] == cell.variant and len(rows):
+                scores.append(rows.assign(**place))
                 costs += [place | price] if price else []
     return Collected(
         pd.concat(scores, ignore_index=True)[list(SCORES)], DataFrame(costs, columns=list(COSTS)).reset_index(drop=True)

@@ -72,7 +72,7 @@ def test_a_control_that_changes_nothing_runs_nothing(tiny_study: MakeStudy) -> N
 
 
 def test_models_at_unseen_sites_are_called_as_in_scores() -> None:
-    assert {row.model for row in ABLATIONS if row.model} == {adaptation.ADAPTED, adaptation.FINETUNED}
+    assert {row.model for row in ABLATIONS if row.model} == {adaptation.ADAPTED, adaptation.FINETUNED, "mean-query"}
 
 
 def test_controls_are_named_once_and_never_like_another_method() -> None:

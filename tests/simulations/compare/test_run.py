@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -45,12 +46,32 @@ def test_controls_begin_at_the_common_start(
             "overlays",
             "scores.csv",
         }
-    summary = summarise(plan, collect(plan, tmp_path / CELLS))
+    collected = collect(plan, tmp_path / CELLS)
+    assert set(collected.scores["variant"]) == set(chosen)
+    summary = summarise(plan, collected)
     assert list(summary.of("ablations")["variant"]) == list(chosen)
     assert summary.references == {"ablations": "no-temporal"}  # FedST itself has not run
     assert summary.of("ablations")["bytes_sent"].is_monotonic_increasing  # a temporal layer is sent too
     with pytest.raises(RunError, match="no cell has finished there; go on with --resume"):
         collect(Plan(tiny_study(), ("local",), False, 1), tmp_path / CELLS)
+
+
+def test_other_models_of_an_unseen_site_are_rows_of_their_own(
+    tiny_study: MakeStudy, prepared: Prepared, tmp_path: Path
+) -> None:
+    """The study makes the mean-query model itself, so the control reads the cell of FedST; nobody adapts anything."""
+    study = tiny_study(federation__rounds=1, evaluation__bootstrap=100, evaluation__mean_query=True)
+    plan = Plan(study, (), True, 1)
+    jobs = {job.name: job for job in jobs_of(plan, Options(tmp_path, device="cpu"), prepared)}
+    assert not {"mean-query-seed3", "adapted-seed3", "finetuned-seed3"} & jobs.keys()
+    run_job(jobs["fedst-seed3"], lambda record: None, lambda: False)
+    table = summarise(plan, collect(plan, tmp_path / CELLS)).of("ablations").set_index("variant")
+    assert list(table.index) == ["fedst", "onehot-gate", "mean-query"]  # the tiny study's gate is one-hot already
+    assert isnan(table.loc["mean-query", "federated"])
+    assert not isnan(table.loc["mean-query", "unseen"])
+    assert table.loc["mean-query", "unseen_difference"] == pytest.approx(
+        table.loc["mean-query", "unseen"] - table.loc["fedst", "unseen"]
+    )
 
 
 def test_only_open_cells_are_run(tiny_study: MakeStudy, prepared: Prepared, tmp_path: Path) -> None:
