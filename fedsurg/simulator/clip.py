@@ -10,14 +10,15 @@ from fedsurg.files import derived_seed
 from fedsurg.simulator.anatomy import draw_anatomy
 from fedsurg.simulator.designs import draw_instrument
 from fedsurg.simulator.fields import Field, Rng
+from fedsurg.simulator.ingredients import Ingredient
 from fedsurg.simulator.instruments import Instrument, posed
-from fedsurg.simulator.looks import Ingredient, Look, draw_look
+from fedsurg.simulator.looks import Look, draw_look
 from fedsurg.simulator.materials import Body
 from fedsurg.simulator.meshes import Floats, rotation, translation
 from fedsurg.simulator.motion import ACTIVITIES, Handling, View, Wander, draw_handling, draw_wander, posture
 from fedsurg.simulator.nuisance import circle, develop
+from fedsurg.simulator.painter import Painter, Shot
 from fedsurg.simulator.profiles import AnatomyProfile
-from fedsurg.simulator.render import Painter, Shot
 
 EMPTY_SHARE = 0.03  # of clips that show no instrument at all; others lose theirs for a while
 

@@ -25,13 +25,14 @@ from fedsurg.simulator.clip import EMPTY_SHARE, Clip, ClipSeeds, Frame, draw_cli
 from fedsurg.simulator.colour import Palette, palette_of
 from fedsurg.simulator.cutouts import Pasted, draw_pasted
 from fedsurg.simulator.fields import Field, Rng
-from fedsurg.simulator.looks import Ingredient, Look
+from fedsurg.simulator.ingredients import Ingredient
+from fedsurg.simulator.looks import Look
 from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import grid
 from fedsurg.simulator.motion import ACTIVITIES
+from fedsurg.simulator.painter import Painter, Shot
 from fedsurg.simulator.pictures import load_background, load_cutout
 from fedsurg.simulator.profiles import AnatomyProfile
-from fedsurg.simulator.render import Painter, Shot
 
 WALL_TEXELS = 96  # what a mirroring shaft shows of the photograph needs no detail
 BARE, BUSY = ACTIVITIES[0], "idle"  # of a cut-out nobody knows what it does

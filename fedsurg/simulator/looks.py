@@ -1,16 +1,13 @@
 """The look of a camera: optics, light, exposure, colour, noise. A site or a case draws one."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedsurg.simulator.fields import Rng
+from fedsurg.simulator.ingredients import Ingredient
 from fedsurg.simulator.profiles import AnatomyProfile
-
-Ingredient = Literal["lighting", "texture", "instruments", "nuisance"]
-INGREDIENTS: tuple[Ingredient, ...] = get_args(Ingredient)  # what can be left out, to see what it is worth
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from fedsurg.errors import SimulatorError
 from fedsurg.files import digest_of
 from fedsurg.simulator.assets import RENDERED, Assets
-from fedsurg.simulator.looks import INGREDIENTS, Ingredient
+from fedsurg.simulator.ingredients import INGREDIENTS, Ingredient
 from fedsurg.simulator.profiles import profile_named
 from fedsurg.simulator.video import check_video
 

@@ -7,7 +7,7 @@ import pytest
 
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.clip import ClipSeeds, draw_clip
-from fedsurg.simulator.looks import INGREDIENTS, Ingredient
+from fedsurg.simulator.ingredients import INGREDIENTS, Ingredient
 from fedsurg.simulator.profiles import PROFILES
 from fedsurg.simulator.request import RenderRequest
 

@@ -1,6 +1,7 @@
 """Clips: labels that belong to the picture, shafts that leave it, motion that is smooth."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,3 +113,10 @@ def test_a_site_look_fixes_camera_and_materials_but_not_anatomy() -> None:
     first, second = (_draw_instruments(ONLY_HOOKS, np.random.default_rng(case), 7)[0] for case in (1, 2))
     assert first.tip != second.tip
     assert first.pieces[0].material.colour == second.pieces[0].material.colour
+
+
+def test_no_module_hides_what_the_package_exports() -> None:
+    import fedsurg.simulator
+
+    for path in Path(fedsurg.simulator.__file__).parent.glob("*.py"):
+        assert path.stem not in fedsurg.simulator.__all__

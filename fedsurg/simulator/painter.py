@@ -10,7 +10,8 @@ from scipy.ndimage import rank_filter
 
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.fields import Field
-from fedsurg.simulator.looks import Ingredient, Look
+from fedsurg.simulator.ingredients import Ingredient
+from fedsurg.simulator.looks import Look
 from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import Floats, Mesh
 
