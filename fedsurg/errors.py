@@ -6,6 +6,9 @@
     ├── NetworkError        a network, backbone or text vector that cannot be built
     ├── ContractError       an update that is not what the sharing contract says
     ├── CheckpointError     a checkpoint or private state that cannot be used or written
+    │   └── VaultError      sealed private state: wrong key, changed bytes, a state that is gone
+    ├── PolicyError         what the hospital's policy does not allow
+    ├── AuditError          an audit log that is damaged, was rewritten or cannot be written
     ├── FederationError     a round or run that cannot go on (quorum missed, guard tripped)
     ├── SimulatorError      rendering
     ├── RunError            the output directory of a run
@@ -52,6 +55,20 @@ class ContractError(FedsurgError):
 
 class CheckpointError(FedsurgError):
     """A checkpoint or private state that is damaged, belongs to another study, or cannot be written."""
+
+
+class VaultError(CheckpointError):
+    """Sealed private state that does not open: wrong key, changed bytes, a missing file."""
+
+
+class PolicyError(FedsurgError):
+    """A study, request or reply that the hospital's own rules do not allow."""
+
+    exit_code = 5
+
+
+class AuditError(FedsurgError):
+    """An audit log that is damaged, contradicts a signed head, or cannot be written."""
 
 
 class FederationError(FedsurgError):

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -23,31 +24,42 @@ COMMANDS = {
     "data": ("fedsurg.data.cli:data", "Check a site's data folder."),
     "simulator": ("fedsurg.simulator.cli:simulator", "Render labelled synthetic video."),
     "report": ("fedsurg.report.cli:report", "Write the report of a run."),
+    "server": ("server.cli:server", "For the coordinator: make a federation, invite and admit hospitals."),
+    "site": ("site_client.cli:site", "For a hospital: join a federation, approve studies, keep the audit log."),
 }
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called, so that help needs no torch."""
+    """A group whose commands are imported when they are called, so that help needs no torch.
+
+    Args:
+        table: name -> (`module:command`, help in one line), in the order of the help.
+    """
+
+    def __init__(self, *arguments: Any, table: Mapping[str, tuple[str, str]], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the table above."""
-        return list(COMMANDS)
+        """Names in the order of the table, then the commands that were added."""
+        return [*self._table, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        if cmd_name not in self._table:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = self._table[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table above, without importing anything."""
+        """The table, without importing anything, and the commands that were added."""
+        added = [(name, command.get_short_help_str(80)) for name, command in self.commands.items()]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl([*((name, text) for name, (_, text) in self._table.items()), *added])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="fedsurg")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def fedsurg(debug: bool) -> None:

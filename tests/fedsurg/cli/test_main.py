@@ -49,7 +49,16 @@ def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "simulat")
     assert code == 2
     assert "No such command 'simulat'" in err
-    assert LazyGroup().get_command(click.Context(LazyGroup()), "simulat") is None
+    group = LazyGroup(table=COMMANDS)
+    assert group.get_command(click.Context(group), "simulat") is None
+
+
+def test_a_group_lists_its_table_and_what_was_added() -> None:
+    group = LazyGroup(name="site", table={"audit": ("site_client.study_cli:audit", "The log.")})
+    group.add_command(click.Command("doctor", help="Is all well?"))
+    shown = group.get_help(click.Context(group))
+    assert group.list_commands(click.Context(group)) == ["audit", "doctor"]
+    assert "The log." in shown and "Is all well?" in shown
 
 
 @pytest.mark.parametrize(

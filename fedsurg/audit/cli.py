@@ -1,0 +1,178 @@
+"""`fedsurg site audit` and `fedsurg server audit`: the same commands on the log of either end."""
+
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+    from fedsurg.audit.heads import SignedHead
+
+FOLDER = "audit"  # below the directory of either end
+
+
+def audit_group(end: str, directory: str, certificate: str) -> click.Group:
+    """The group `audit` for one end.
+
+    Args:
+        end: `site` or `server`, as on the command line.
+        directory: of that end, by default.
+        certificate: its own certificate's file in that directory.
+    """
+    where = click.option(
+        "--dir",
+        "folder",
+        type=click.Path(path_type=Path),
+        default=directory,
+        show_default=True,
+        help=f"The directory of this {end}.",
+    )
+
+    @click.group()
+    def audit() -> None:
+        """The audit log: verify it, show it, take out the other end's signed heads."""
+
+    @audit.command(epilog=f"Example: fedsurg {end} audit verify --heads heads.jsonl")
+    @where
+    @click.option(
+        "--heads",
+        "heads_file",
+        type=click.Path(path_type=Path),
+        help="Signed heads of this log that the other end kept.",
+    )
+    @click.option(
+        "--certificate",
+        "certificates",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        help=f"Certificate that signed them; give earlier ones too. [default: {certificate} in the directory]",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    def verify(folder: Path, heads_file: Path | None, certificates: tuple[Path, ...], as_json: bool) -> None:
+        """Check every line of the log, from the first on.
+
+        Exit code 0: all is well. 1: a line is missing or was changed; the first such line is named.
+        """
+        from fedsurg.audit.verify import verify_log
+
+        heads = read_heads(heads_file) if heads_file else []
+        known = (
+            [one for path in certificates or (folder / certificate,) for one in load_certificates(path)]
+            if heads
+            else []
+        )
+        found = verify_log(folder / FOLDER, heads, known)
+        for note in found.notes:
+            click.echo(f"note: {note}", err=True)
+        if as_json:
+            facts = {"lines": found.head.sequence, "sha256": found.head.sha256, "files": found.files}
+            click.echo(json.dumps(facts | {"heads": found.heads, "notes": found.notes}, indent=2))
+            return
+        files = "1 file" if found.files == 1 else f"{found.files} files"
+        click.echo(f"ok: {found.head.sequence} lines in {files}, {found.heads} signed heads fit")
+        click.echo(f"head: line {found.head.sequence}, {found.head.sha256}")
+
+    @audit.command(epilog=f"Example: fedsurg {end} audit show --since 2026-03-01 --json")
+    @where
+    @click.option(
+        "--since", help="A date or time (UTC), such as 2026-03-01 or 2026-03-01T12:00; default: the beginning."
+    )
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, as in the log.")
+    def show(folder: Path, since: str | None, as_json: bool) -> None:
+        """Print the events of the log, oldest first. It is not verified here.
+
+        Exit code 0; 1: a line cannot be read; 2: the time cannot be read.
+        """
+        from fedsurg.audit.log import read_events
+
+        begin = _time(since) if since else ""
+        for line in read_events(folder / FOLDER):
+            if line["time"] >= begin:
+                click.echo(json.dumps(line) if as_json else _sentence(line))
+
+    @audit.command(epilog=f"Example: fedsurg {end} audit heads hospital-a --out heads.jsonl")
+    @where
+    @click.argument("name")
+    @click.option("--out", type=click.Path(path_type=Path), help="File to write; default: print.")
+    def heads(folder: Path, name: str, out: Path | None) -> None:
+        """The signed heads that this log has kept of the log NAME, for the other end's audit verify --heads.
+
+        Exit code 0; 1: there are none, or the log cannot be read.
+        """
+        from fedsurg.audit.heads import kept_heads
+        from fedsurg.errors import AuditError
+        from fedsurg.files import canonical_json, write_atomic
+
+        lines = [canonical_json(head.facts()) for head in kept_heads(folder / FOLDER, name)]
+        if not lines:
+            raise AuditError(f"{folder / FOLDER}: has no head of a log {name!r}; names stand in audit show")
+        if out:
+            write_atomic(out, "\n".join(lines) + "\n", error=AuditError)
+        click.echo(f"{out}: {len(lines)} heads" if out else "\n".join(lines))
+
+    return audit
+
+
+def read_heads(path: Path) -> list["SignedHead"]:
+    """The signed heads of a file, one JSON object a line.
+
+    Raises:
+        AuditError: it cannot be read, or a line is no head.
+    """
+    from fedsurg.audit.heads import SignedHead
+    from fedsurg.errors import AuditError
+
+    found = []
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            values: Any = json.loads(line)
+            if not isinstance(values, Mapping):
+                raise AuditError(f"{path}: line {number}: is no signed head")
+            found.append(SignedHead.from_facts(values))
+    except (OSError, ValueError) as problem:
+        raise AuditError(f"{path}: cannot be read ({problem}); make it with audit heads at the other end") from problem
+    return found
+
+
+def load_certificates(path: Path) -> Iterable["Certificate"]:
+    """The certificates of a PEM file.
+
+    Raises:
+        AuditError: it cannot be read, or holds none.
+    """
+    from cryptography.x509 import load_pem_x509_certificates
+
+    from fedsurg.errors import AuditError
+
+    try:
+        return load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as problem:
+        raise AuditError(f"{path}: holds no certificate ({problem}); give the PEM file with --certificate") from problem
+
+
+def _time(text: str) -> str:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(f"--since {text!r} is no time; write it like 2026-03-01 or 2026-03-01T12:00") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _sentence(line: Mapping[str, Any]) -> str:
+    """One event for a person; nothing in it can steer the terminal."""
+    parts = [f"{line['time'][:19].replace('T', ' ')}  {line['who']}: {line['what']}"]
+    if line["study"]:
+        parts.append(f"study {line['study'][:12]}")
+    if line["round"]:
+        parts.append(f"round {line['round']}")
+    if line["sha256"]:
+        parts.append(f"{line['bytes']:,} bytes, sha256 {line['sha256'][:12]}")
+    if line["why"]:
+        parts.append(line["why"])
+    return "".join(c if unicodedata.category(c)[0] != "C" else "?" for c in ", ".join(parts))

@@ -1,0 +1,159 @@
+"""Signed heads: each end gives the other its newest line's hash, signed, once per round.
+
+The head that one end keeps is a line in its own log. So neither end can rewrite what it logged before: the other holds
+the proof. A signature is ECDSA over the head's canonical JSON with the key that the federation's CA certified.
+"""
+
+import base64
+import binascii
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedsurg.audit.log import AuditLog, Event, read_events
+from fedsurg.errors import AuditError
+from fedsurg.files import canonical_json
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.x509 import Certificate
+
+_PURPOSE = b"fedsurg audit head 1\n"  # so that no signature for another purpose passes as one of a head
+KEPT = "head of the other end"
+
+_newest: dict[tuple[Path, str], "SignedHead"] = {}  # of each log that a log here keeps heads of: saves reading it again
+_guard = threading.Lock()
+
+
+@dataclass(frozen=True)
+class SignedHead:
+    """The head of the log called `log`: number and SHA-256 of its newest line, when, and the signature (base64)."""
+
+    log: str
+    sequence: int
+    sha256: str
+    time: str
+    signature: str = ""
+
+    def facts(self) -> dict[str, str | int]:
+        """As plain scalars, for a message or a line."""
+        return asdict(self)
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, object]) -> "SignedHead":
+        """Read one.
+
+        Raises:
+            AuditError: a field is missing, unknown or of another type.
+        """
+        names = [field.name for field in fields(cls)]
+        if sorted(facts) != sorted(names):
+            raise AuditError(f"a signed head has the fields {sorted(map(str, facts))}, expected {sorted(names)}")
+        log, sequence, sha256, time, signature = (facts[name] for name in names)
+        texts = (log, sha256, time, signature)
+        if isinstance(sequence, bool) or not isinstance(sequence, int) or not all(isinstance(t, str) for t in texts):
+            raise AuditError("a signed head has fields of the wrong type; update fedsurg on both ends")
+        return cls(str(log), sequence, str(sha256), str(time), str(signature))
+
+    def signed_bytes(self) -> bytes:
+        """What the signature is over."""
+        return _PURPOSE + canonical_json({k: v for k, v in self.facts().items() if k != "signature"}).encode()
+
+
+def sign_head(log: AuditLog, name: str, key: "EllipticCurvePrivateKey") -> SignedHead:
+    """The log's newest line, signed under the log's `name` with this end's private key.
+
+    Raises:
+        AuditError: the log cannot be read.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    head = log.head()
+    bare = SignedHead(name, head.sequence, head.sha256, datetime.now(UTC).isoformat(timespec="milliseconds"))
+    signature = key.sign(bare.signed_bytes(), ec.ECDSA(_hash_for(key.curve.key_size)))
+    return SignedHead(**{**asdict(bare), "signature": base64.b64encode(signature).decode()})
+
+
+def verify_head(head: SignedHead, certificates: Sequence["Certificate"]) -> None:
+    """Check a head's signature against any of an end's certificates, of which there are several after a renewal.
+
+    Whether a certificate is the federation's is checked where it is taken in; whether it has ended does not matter for
+    what was signed before.
+
+    Raises:
+        AuditError: no certificate fits, or the signature is none.
+    """
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        signature = base64.b64decode(head.signature, validate=True)
+    except (binascii.Error, ValueError):
+        raise AuditError(f"the head of {head.log!r} at line {head.sequence}: its signature is not base64") from None
+    for certificate in certificates:
+        key = certificate.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            continue
+        try:
+            key.verify(signature, head.signed_bytes(), ec.ECDSA(_hash_for(key.curve.key_size)))
+        except InvalidSignature:
+            continue
+        return
+    raise AuditError(
+        f"the head of {head.log!r} at line {head.sequence} is not signed by that end's key; "
+        "give all certificates it has had, or ask it for its log"
+    )
+
+
+def keep_head(log: AuditLog, head: SignedHead, name: str, certificates: Sequence["Certificate"]) -> None:
+    """Take in the other end's head, as a line of this log.
+
+    1. It is the head of the log `name`: of the end that the connection says is there.
+    2. It is signed by that end's key.
+    3. It is not behind the newest one kept of that log, and not another line of the same number.
+
+    Raises:
+        AuditError: naming the rule; a head that goes back or contradicts is logged as such first.
+    """
+    # 1.
+    if head.log != name:
+        raise AuditError(f"the other end is {name!r}, its head is of the log {head.log!r}")
+    # 2.
+    verify_head(head, certificates)
+    # 3.
+    with _guard:
+        place = (log.folder.resolve(), name)
+        newest = _newest.get(place) or next(iter(reversed([*kept_heads(log.folder, name)])), None)
+        wrong = _contradiction(newest, head) if newest else ""
+        log.append(Event("head of the other end REFUSED" if wrong else KEPT, why=wrong, facts=head.facts()))
+        if wrong:
+            raise AuditError(wrong)
+        _newest[place] = head
+
+
+def kept_heads(folder: Path, name: str) -> Iterator[SignedHead]:
+    """All heads of the log `name` that the log in `folder` has kept, oldest first."""
+    for line in read_events(folder):
+        if line["what"] == KEPT and isinstance(line["facts"], dict) and line["facts"].get("log") == name:
+            yield SignedHead.from_facts(line["facts"])
+
+
+def _contradiction(newest: SignedHead, head: SignedHead) -> str:
+    if head.sequence < newest.sequence:
+        return f"the log {head.log!r} had {newest.sequence} lines and now shows {head.sequence}: it was cut or replaced"
+    if head.sequence == newest.sequence and head.sha256 != newest.sha256:
+        return f"line {head.sequence} of the log {head.log!r} is another one than before: it was rewritten"
+    return ""
+
+
+def _hash_for(bits: int) -> Any:
+    """SHA-256 for P-256 and SHA-384 for P-384; nothing else is used."""
+    from cryptography.hazmat.primitives import hashes
+
+    known: dict[int, Any] = {256: hashes.SHA256, 384: hashes.SHA384}
+    if bits not in known:
+        raise AuditError(f"a key on a curve of {bits} bits cannot sign heads; use P-256 or P-384")
+    return known[bits]()
