@@ -5,22 +5,28 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+from scipy.ndimage import gaussian_filter
 
 from fedsurg.files import derived_seed
+from fedsurg.simulator.actions import ACTIVITIES
 from fedsurg.simulator.anatomy import draw_anatomy
-from fedsurg.simulator.designs import draw_instrument
-from fedsurg.simulator.fields import Field, Rng
+from fedsurg.simulator.camera import BLIND, Camera, draw_camera
+from fedsurg.simulator.fields import Field
+from fedsurg.simulator.ground import ground_of, yielded
+from fedsurg.simulator.hands import draw_hands, draw_work
 from fedsurg.simulator.ingredients import Ingredient
 from fedsurg.simulator.instruments import Instrument, posed
 from fedsurg.simulator.looks import Look, draw_look
 from fedsurg.simulator.materials import Body
-from fedsurg.simulator.meshes import Floats, rotation, translation
-from fedsurg.simulator.motion import ACTIVITIES, Handling, View, Wander, draw_handling, draw_wander, posture
+from fedsurg.simulator.meshes import Floats, translation
+from fedsurg.simulator.motion import Handling, Swell, View, draw_swell
+from fedsurg.simulator.motion_blur import smeared
 from fedsurg.simulator.nuisance import circle, develop
 from fedsurg.simulator.painter import Painter, Shot
 from fedsurg.simulator.profiles import AnatomyProfile
 
 EMPTY_SHARE = 0.03  # of clips that show no instrument at all; others lose theirs for a while
+SHARP_SHARE = 0.4  # of clips with a shutter too fast for motion blur
 
 
 @dataclass(frozen=True)
@@ -44,25 +50,37 @@ class Frame:
     depth: Field
 
 
-def photographed(shot: Shot, look: Look, seed: int) -> Frame:
-    """What the camera makes of a shot; `seed` draws its noise."""
+def photographed(shot: Shot, look: Look, seed: int, veil: float = 0.0) -> Frame:
+    """What the camera makes of a shot; `seed` draws its noise, `veil` is how far it is out of the body."""
     height, width = shot.parts.shape
-    inside = circle(height, width, look)
+    inside = circle(height, width, look) & (veil < BLIND)
     parts, instances = (np.where(inside, found, 0).astype(np.uint8) for found in (shot.parts, shot.instances))
-    picture = develop(shot.light, look, np.random.default_rng(seed))
+    light = gaussian_filter(shot.light, (0.03 * width * veil,) * 2 + (0,)) if veil else shot.light
+    picture = develop(light, look, np.random.default_rng(seed))
+    if veil:
+        picture = np.round(picture * (1 - veil)).astype(np.uint8)
     return Frame(picture, parts, instances, np.where(inside, shot.depth, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A drawn clip, ready to be rendered."""
+    """A drawn clip, ready to be rendered.
+
+    Attributes:
+        still: what is there without instruments, in the coordinates of the tissue.
+        tools: the instruments and how they are moved, relative to the camera's first place.
+        camera, swell: how the camera moves, and the tissue.
+        shutter: seconds of exposure.
+    """
 
     look: Look
     view: View
     distance: float
     still: list[Body]
     tools: list[tuple[Instrument, Handling]]
-    drift: Wander
+    camera: Camera
+    swell: Swell
+    shutter: float
     seed: int
     size: tuple[int, int]
 
@@ -72,44 +90,67 @@ class Clip:
 
     def frame(self, painter: Painter, number: int, time: float) -> Frame:
         """Frame `number`, at `time` seconds."""
-        return photographed(self.shot(painter, number, time), self.look, self.seed_of(number))
+        shot = self.shot(painter, number, time)
+        return photographed(shot, self.look, self.seed_of(number), self.camera.veil(time))
 
     def shot(self, painter: Painter, number: int, time: float) -> Shot:
         """What lies in view in frame `number`, at `time` seconds."""
-        return painter.frame(self.still, self.bodies(time), self._camera(time), self.seed_of(number) % 2**31)
+        contacts = [c for tool, handling in self.tools if (c := handling.contact(tool, time)) is not None]
+        bodies = [yielded(body, contacts) for body in self.still]
+        still = [body for body, before in zip(bodies, self.still, strict=True) if body is before]
+        moving = [body for body, before in zip(bodies, self.still, strict=True) if body is not before]
+        camera = translation(-self.swell.at(time)) @ self.camera.pose(time)
+        shot = painter.frame(still, [*moving, *self.bodies(time)], camera, self.seed_of(number) % 2**31)
+        return replace(shot, light=smeared(shot.light, shot.instances, self._ways(time)))
 
     def seed_of(self, number: int) -> int:
         """What the chance in frame `number` is drawn from."""
         return derived_seed("frame", self.seed, number)
 
     def bodies(self, time: float) -> list[Body]:
-        """The instruments at `time` seconds, in their parts; each body knows the number of its instrument, from 1."""
-        return [
-            replace(body, instrument=number)
-            for number, (tool, handling) in enumerate(self.tools, 1)
-            for body in posed(tool, posture(handling, tool, time))
-        ]
+        """The instruments at `time` seconds, in their parts; each body knows the number of its instrument, from 1.
+
+        In the coordinates of the tissue: it rests, and what it does not move is moved the other way.
+        """
+        tissue, found = self.swell.at(time), []
+        for number, (tool, handling) in enumerate(self.tools, 1):
+            posture = handling.posture(tool, time)
+            if posture is not None:
+                here = replace(posture, pose=translation(-tissue) @ posture.pose)
+                found += [replace(body, instrument=number) for body in posed(tool, here)]
+        return found
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Type of each instrument, in the order of their numbers."""
         return tuple(tool.kind for tool, _ in self.tools)
 
+    def activities(self, time: float) -> tuple[str, ...]:
+        """What each instrument does at `time` seconds, in the order of their numbers."""
+        return tuple(handling.activity(time) for _, handling in self.tools)
+
     def activity(self, time: float) -> str:
         """What the busiest instrument does at `time` seconds; `out_of_view` when none is there."""
-        return max(
-            (handling.activity(tool.kind, time) for tool, handling in self.tools),
-            key=ACTIVITIES.index,
-            default=ACTIVITIES[0],
-        )
+        if self.camera.veil(time) >= BLIND:
+            return ACTIVITIES[0]
+        return max(self.activities(time), key=ACTIVITIES.index, default=ACTIVITIES[0])
 
-    def _camera(self, time: float) -> Floats:
-        """A hand-held camera: it drifts and turns a little. 4x4."""
-        x, y, z, pitch, yaw, roll = self.drift.at(time)
-        moved = translation(np.array([x, y, 0.5 * z]) * 0.03 * self.view.half_width * self.distance)
-        turned = rotation(0, 0.02 * pitch) @ rotation(1, 0.02 * yaw) @ rotation(2, 0.04 * roll)
-        pose: Floats = moved @ turned
-        return pose
+    def _ways(self, time: float) -> dict[int, tuple[float, float]]:
+        """Pixels (across, down) that the front of each instrument covers while the shutter is open."""
+        if not self.shutter:
+            return {}
+        ways = {}
+        for number, (_, handling) in enumerate(self.tools, 1):
+            before, after = (self._seen(handling, time + half) for half in (-self.shutter / 2, self.shutter / 2))
+            ways[number] = (float(after[0] - before[0]), float(after[1] - before[1]))
+        return ways
+
+    def _seen(self, handling: Handling, time: float) -> Floats:
+        """Where the tip is in the picture, in pixels from its middle (2,)."""
+        camera = self.camera.pose(time)
+        x, y, z = camera[:3, :3].T @ (handling.tip(handling.stance(time)) - camera[:3, 3])
+        seen: Floats = np.array([x, y]) * self.size[1] / (2 * self.view.half_width * max(z, 1.0))
+        return seen
 
 
 def look_of(profile: AnatomyProfile, seeds: ClipSeeds, plain: frozenset[Ingredient] = frozenset()) -> Look:
@@ -133,37 +174,11 @@ def draw_clip(
     distance = float(anatomy.uniform(*profile.distance_mm))
     texels = fft.next_fast_len(int(np.clip(1.8 * max(height, width), 96, 640)), real=True)
     still = draw_anatomy(profile, view, distance, texels, anatomy)
-    tray = np.random.default_rng(derived_seed("tools", seeds.case))
+    hands = draw_hands(profile, view, distance, np.random.default_rng(derived_seed("tools", seeds.case)), seeds.look)
     rng = np.random.default_rng(derived_seed("clip", seeds.clip))
-    hand = _draw_instruments(profile, tray, seeds.look)
-    tools = _draw_motion(hand, profile, view, distance, duration, rng)
-    return Clip(look, view, distance, still, tools, draw_wander(rng, 6, fastest_hz=0.2), seeds.clip, (height, width))
-
-
-def _draw_instruments(profile: AnatomyProfile, tray: Rng, maker: int) -> list[Instrument]:
-    """One to three instruments; the seed `maker` decides their materials."""
-    count = 1 + int(tray.choice(3, p=profile.counts))
-    styles, weights = zip(*profile.instruments, strict=True)
-    share = np.array(weights) / sum(weights)
-    radius = tray.uniform(*profile.radius_mm)
-    tools = []
-    for index in range(count):
-        style = styles[int(tray.choice(len(styles), p=share))]
-        materials = np.random.default_rng(derived_seed("maker", maker, style.kind, style.carrier, index))
-        tools.append(draw_instrument(style, radius, tray, materials))
-    return tools
-
-
-def _draw_motion(
-    tools: list[Instrument], profile: AnatomyProfile, view: View, distance: float, duration: float, rng: Rng
-) -> list[tuple[Instrument, Handling]]:
-    """Each instrument with a motion, from different sides; now and then none is there at all."""
-    if rng.random() < EMPTY_SHARE:
-        return []
-    from_below = profile.eye and rng.random() < 0.8  # where the surgeon of an eye sits
-    first = rng.normal(np.pi / 2, 0.6) if from_below else rng.uniform(0, 2 * np.pi)
-    moving = []
-    for index, tool in enumerate(tools):
-        bearing = first + index * rng.uniform(0.3, 2.4) * rng.choice([-1, 1])
-        moving.append((tool, draw_handling(profile, view, distance, bearing, duration, rng)))
-    return moving
+    ground = ground_of(still, (view.half_width, view.half_height))
+    tools = [] if rng.random() < EMPTY_SHARE else draw_work(hands, profile, ground, duration, rng)
+    half_width = view.half_width * distance
+    camera, swell = draw_camera(rng, half_width, distance, duration), draw_swell(rng, half_width, calm=profile.eye)
+    shutter = 0.0 if rng.random() < SHARP_SHARE else rng.uniform(0.004, 0.03)
+    return Clip(look, view, distance, still, tools, camera, swell, shutter, seeds.clip, (height, width))

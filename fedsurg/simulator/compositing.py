@@ -19,6 +19,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from fedsurg.files import derived_seed
+from fedsurg.simulator.actions import ACTIVITIES
 from fedsurg.simulator.assets import Assets
 from fedsurg.simulator.backdrop import MIDDLE_GREY, Backdrop, draw_backdrop
 from fedsurg.simulator.clip import EMPTY_SHARE, Clip, ClipSeeds, Frame, draw_clip, look_of, photographed
@@ -29,7 +30,6 @@ from fedsurg.simulator.ingredients import Ingredient
 from fedsurg.simulator.looks import Look
 from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import grid
-from fedsurg.simulator.motion import ACTIVITIES
 from fedsurg.simulator.painter import Painter, Shot
 from fedsurg.simulator.pictures import load_background, load_cutout
 from fedsurg.simulator.profiles import AnatomyProfile
@@ -112,7 +112,8 @@ class Scene:
             covered = parts > 0
             instances = np.where(covered, index, shot.instances).astype(np.uint8)
             shot = Shot(light, np.where(covered, parts, shot.parts).astype(np.uint8), instances, shot.depth)
-        return photographed(shot, self.look, derived_seed("frame", self.seed, number))
+        veil = self.ground.clip.camera.veil(time) if self.ground.clip else 0.0
+        return photographed(shot, self.look, derived_seed("frame", self.seed, number), veil)
 
 
 def draw_scene(
@@ -171,7 +172,8 @@ def _wall(backdrop: Backdrop, clip: Clip) -> Body:
         for band in np.moveaxis(backdrop.light, -1, 0)
     ]
     colours = np.clip(np.stack(small, axis=-1), 0.01, 0.9).astype(np.float32)
-    away = 1.15 * clip.distance  # behind the deepest tips
+    deepest = max((float(handling.ground.depth.max()) for _, handling in clip.tools), default=clip.distance)
+    away = 1.15 * deepest  # behind all tips
     half = 1.5 * away * clip.view.corner
     x, y = np.meshgrid((-half, half), (-half, half))
     mesh = grid(np.stack([x, y, np.full((2, 2), away)], axis=-1))

@@ -1,4 +1,4 @@
-"""Smooth seeded motion: tips on wandering paths, shafts through a fixed port, wrists and jaws at work.
+"""How hands move: shafts through fixed ports, tips where a script wants them, breathing.
 
 Everything is a function of time alone, so any frame can be computed without those before it.
 """
@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedsurg.simulator.actions import Stance
 from fedsurg.simulator.fields import Rng
+from fedsurg.simulator.ground import Contact, Ground
 from fedsurg.simulator.instruments import Instrument, Posture
-from fedsurg.simulator.meshes import Floats, frame_along
+from fedsurg.simulator.meshes import Floats, frame_along, rotation
 from fedsurg.simulator.profiles import AnatomyProfile
+from fedsurg.simulator.scripts import Script
 
-ACTIVITIES = ("out_of_view", "idle", "exchange", "approach", "retract", "grasp", "suture", "coagulate", "cut")
+GONE = 0.97  # drawn back this far to its port, an instrument is out of view
+DEEPEST_PULL = 0.12  # of tissue, a share of its distance
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,83 +54,103 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
+class Swell:
+    """The bed's own movement: breathing and, smaller and faster, the pulse."""
+
+    breath: Floats
+    pulse: Floats
+    rates_hz: tuple[float, float]
+    phases: tuple[float, float]
+
+    def at(self, time: float) -> Floats:
+        """Displacement (3,) in millimetres at `time` seconds."""
+        slow, fast = (2 * np.pi * (rate * time + phase) for rate, phase in zip(self.rates_hz, self.phases, strict=True))
+        moved: Floats = self.breath * np.sin(slow) + self.pulse * (np.sin(fast) + 0.4 * np.sin(2 * fast))
+        return moved
+
+
+def draw_swell(rng: Rng, half_width: float, *, calm: bool) -> Swell:
+    """Breathing of a view that is `half_width` millimetres wide to each side; `calm` for the eye."""
+    size = half_width * rng.uniform(0.004, 0.02) * (0.2 if calm else 1.0)
+    breath, pulse = (way / np.linalg.norm(way) for way in rng.normal(0, (0.5, 0.7, 1.0), (2, 3)))
+    return Swell(size * breath, 0.2 * size * pulse, (rng.uniform(0.2, 0.32), rng.uniform(0.9, 1.5)), (rng.random(), rng.random()))
+
+
+@dataclass(frozen=True, eq=False)
 class Handling:
     """How one instrument is moved during a clip.
 
     Attributes:
         port: point every shaft axis passes through, outside the picture, in camera coordinates.
-        anchor: middle of the tip's path; sway: its extent per coordinate.
-        retreat: how far (share of the way to the port) the instrument is drawn back between `leaves` seconds.
+        script: what it does; tremor: what the hand adds, a Wander in 5 coordinates (x, y, lift, pitch, yaw).
     """
 
     port: Floats
-    anchor: Floats
-    sway: Floats
-    path: Wander
-    joints: Wander
-    roll: float
-    retreat: float
-    leaves: tuple[float, float]
+    script: Script
+    tremor: Wander
+    ground: Ground
 
-    def activity(self, kind: str, time: float) -> str:
-        """What an instrument of type `kind` does at `time` seconds: one of `ACTIVITIES`."""
-        if self.retreat * _plateau(time, self.leaves) > 0.5:
-            return "exchange"
-        work = {"scissors": "cut", "hook": "coagulate", "needle_driver": "suture", "grasper": "grasp"}
-        return work.get(kind, "idle")
+    def activity(self, time: float) -> str:
+        """What is being done at `time` seconds: one of `ACTIVITIES`."""
+        return self.script.at(time)[0]
+
+    def stance(self, time: float) -> Stance:
+        """The scripted stance with the hand's tremor."""
+        x, y, lift, pitch, yaw = self.tremor.at(time) * (0.03, 0.03, 0.4, 0.2, 0.2)
+        stance = self.script.at(time)[1]
+        return stance.plus(Stance(x=x, y=y, taken_x=x, taken_y=y, lift=lift * stance.lift, pitch=pitch, yaw=yaw))
+
+    def tip(self, stance: Stance) -> Floats:
+        """Where the tip is (3,), in millimetres from the camera."""
+        place = self.ground.point(stance.x, stance.y) * (1 - stance.lift)
+        moved: Floats = place + stance.out * (self.port - place)
+        return moved
+
+    def posture(self, instrument: Instrument, time: float) -> Posture | None:
+        """Where the instrument is at `time` seconds; None while it is out of view."""
+        stance = self.stance(time)
+        if stance.out > GONE:
+            return None
+        pitch, yaw = (float(instrument.bend * np.clip(angle, -1.2, 1.2)) for angle in (stance.pitch, stance.yaw))
+        low, high = instrument.gape
+        opening = low + (high - low) * float(np.clip(stance.opening, 0, 1))
+        return Posture(
+            _through(self.port, self.tip(stance), _tip_of(instrument, pitch, yaw), stance.roll), pitch, yaw, opening
+        )
+
+    def contact(self, instrument: Instrument, time: float) -> Contact | None:
+        """Where it presses into tissue or pulls it, if it does."""
+        stance = self.stance(time)
+        if stance.out > 0 or (stance.grip < 0.01 and stance.lift >= 0):
+            return None
+        tip = self.tip(stance)
+        place = self.ground.point(stance.taken_x, stance.taken_y) if stance.grip >= 0.01 else tip / (1 - stance.lift)
+        push = (tip - place) * (stance.grip if stance.lift > 0 else 1.0)
+        share = min(1.0, DEEPEST_PULL * float(np.linalg.norm(place)) / max(float(np.linalg.norm(push)), 1e-9))
+        return Contact(place, share * push, (3.0 + 3.0 * stance.grip) * instrument.radius)
 
 
-def draw_handling(
-    profile: AnatomyProfile, view: View, distance: float, bearing: float, duration: float, rng: Rng
-) -> Handling:
-    """Motion of an instrument that comes from the picture's side at `bearing` (radians, 0 right, pi/2 down)."""
-    depth = distance * rng.uniform(*profile.reach)
-    spread = 0.35 if profile.eye else 0.55
-    spot = np.clip(rng.normal(0, spread * 0.6, 2), -spread, spread)
-    anchor = np.array([spot[0] * view.half_width, spot[1] * view.half_height, 1.0]) * depth
-    port = _port(profile, view, depth, bearing, rng)
-    across = view.half_width * depth * rng.uniform(0.05, 0.45)
-    sway = np.array([across, across, across * (0.1 if profile.eye else 0.5)])
-    away = rng.random() < 0.12
-    start = rng.uniform(0, max(duration, 0.1))
-    return Handling(
-        port=port,
-        anchor=anchor,
-        sway=sway,
-        path=draw_wander(rng, 3, fastest_hz=0.35),
-        joints=draw_wander(rng, 3, fastest_hz=0.6),
-        roll=rng.uniform(0, 2 * np.pi),
-        retreat=rng.uniform(0.7, 1.1) if away else 0.0,
-        leaves=(start, start + rng.uniform(1.0, 4.0)),
-    )
+def _tip_of(instrument: Instrument, pitch: float, yaw: float) -> Floats:
+    """The tip (3,) in the shaft's frame for wrist angles."""
+    jaws = rotation(1, yaw) @ np.array([0.0, 0.0, instrument.tip - instrument.wrist, 1.0])
+    tip: Floats = (rotation(0, pitch) @ (jaws + np.array([0.0, 0.0, instrument.wrist, 0.0])))[:3]
+    return tip
 
 
-def _port(profile: AnatomyProfile, view: View, depth: float, bearing: float, rng: Rng) -> Floats:
-    """Outside the picture at its own depth, nearer to the camera than the tip."""
-    rise = depth * (rng.uniform(0.75, 0.97) if profile.eye else rng.uniform(0.3, 0.85))
-    out = view.corner * rise * rng.uniform(1.25, 2.2)
+def _through(port: Floats, tip: Floats, local: Floats, roll: float) -> Floats:
+    """Pose of a shaft whose axis passes `port`, with the point `local` (3,) of its frame at `tip`."""
+    direction = tip - port
+    aside = local * (1.0, 1.0, 0.0)
+    for _ in range(3 if aside.any() else 1):  # the way aside depends on the axis, and the axis on it
+        pose = frame_along(direction, roll, up=(0.0, 0.0, -1.0))
+        direction = tip - pose[:3, :3] @ aside - port
+    pose = frame_along(direction, roll, up=(0.0, 0.0, -1.0))
+    pose[:3, 3] = port + pose[:3, 2] * (np.linalg.norm(direction) - local[2])
+    return pose
+
+
+def draw_port(profile: AnatomyProfile, view: View, distance: float, bearing: float, rng: Rng) -> Floats:
+    """Outside the picture at its own depth, nearer to the camera than the bed; `bearing` 0 is right, pi/2 below."""
+    rise = distance * (rng.uniform(0.75, 0.95) if profile.eye else rng.uniform(0.3, 0.8))
+    out = view.corner * rise * rng.uniform(1.3, 2.2)
     return np.array([out * np.cos(bearing), out * np.sin(bearing), rise])
-
-
-def posture(handling: Handling, instrument: Instrument, time: float) -> Posture:
-    """Where the instrument is at `time` seconds."""
-    target = handling.anchor + handling.sway * handling.path.at(time)
-    back = handling.retreat * _plateau(time, handling.leaves)
-    target = target + back * (handling.port - target)
-    direction = target - handling.port
-    if back > 0.99:  # all the way out: the axis would vanish with the way to the port
-        direction = handling.anchor - handling.port
-    pose = frame_along(direction, handling.roll + 0.6 * handling.joints.at(time)[2])
-    pose[:3, 3] = target - pose[:3, 2] * instrument.tip
-    pitch, squeeze, yaw = handling.joints.at(time)
-    low, high = instrument.gape
-    opening = low + (high - low) * (0.5 + 0.5 * np.sin(3 * squeeze))
-    return Posture(pose, instrument.bend * 1.4 * pitch, instrument.bend * yaw, float(opening))
-
-
-def _plateau(time: float, between: tuple[float, float], ramp: float = 1.0) -> float:
-    """Smooth 0 to 1 and back: 1 between the two times, with ramps of `ramp` seconds."""
-    rise = np.clip((time - between[0]) / ramp, 0, 1)
-    fall = np.clip((between[1] - time) / ramp, 0, 1)
-    edge = min(rise, fall)
-    return float(edge * edge * (3 - 2 * edge))

@@ -85,10 +85,10 @@ class AnatomyProfile:
         strands: probability of ligaments and ducts, as slim and often as pale as a shaft.
         clutter: probability of things that are no instrument: clips, thread, gauze.
         instruments: styles with their weights.
-        counts: weights of 1, 2 and 3 instruments.
+        counts: probabilities of 1, 2, ... instruments at a time.
         radius_mm: of the shafts.
         distance_mm: from the camera to the bed.
-        reach: depth of the tips as a share of the distance.
+        reach: depth of idle tips as a share of the tissue's; at work they are at the tissue.
         view_deg: horizontal angle of view.
         tilt_deg: largest tilt of the bed against the camera.
         round_view: probability of black corners.
@@ -110,7 +110,7 @@ class AnatomyProfile:
     films: float = 0.35
     strands: float = 0.5
     clutter: float = 0.2
-    counts: tuple[float, float, float] = (0.30, 0.45, 0.25)
+    counts: tuple[float, ...] = (0.28, 0.42, 0.22, 0.08)
     radius_mm: Range = (2.5, 4.5)
     distance_mm: Range = (55.0, 110.0)
     reach: Range = (0.55, 1.0)

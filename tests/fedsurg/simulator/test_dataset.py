@@ -16,8 +16,8 @@ from PIL import Image
 
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator import RenderRequest, cached, dataset
+from fedsurg.simulator.actions import ACTIVITIES
 from fedsurg.simulator.dataset import render
-from fedsurg.simulator.motion import ACTIVITIES
 
 REQUEST = RenderRequest(("abdominal", "eye"), clips=3, frames=2, seed=1, height=48, width=64, val_cases=1)
 

@@ -53,8 +53,7 @@ def test_depth_is_in_tenths_of_millimetres(folder: Path) -> None:
         depth, instances = pixels(path), pixels(folder / "instances" / path.name)
         assert depth.dtype == np.uint16
         assert 200 < np.median(depth[depth > 0]) < 2000  # the profile's camera is 55 to 110 mm away
-        if (instances > 0).any():
-            assert np.median(depth[instances > 0]) < np.median(depth[instances == 0])
+        assert (depth[instances > 0] > 20).all()
 
 
 def test_a_folder_with_everything_is_site_data(folder: Path) -> None:

@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedsurg.simulator.clip import Clip, ClipSeeds, _draw_instruments, draw_clip
+from fedsurg.simulator.actions import ACTIVITIES
+from fedsurg.simulator.clip import Clip, ClipSeeds, draw_clip
 from fedsurg.simulator.fields import above, cells, fractal
 from fedsurg.simulator.instruments import CLASPER, SHAFT, WRIST
 from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import grid, translation
-from fedsurg.simulator.motion import posture
-from fedsurg.simulator.profiles import PROFILES, Style
+from fedsurg.simulator.profiles import PROFILES
 
 SIZE = (48, 64)
-ONLY_HOOKS = replace(PROFILES["abdominal"], instruments=((Style("hook", "straight"), 1.0),))
 
 
 def clip_of(name: str, seed: int) -> Clip:
@@ -85,17 +84,6 @@ def clip_look_is_round(seed: int) -> bool:
     return draw_look(PROFILES["abdominal"], np.random.default_rng(derived_seed("look", seed))).circle < 1
 
 
-def test_motion_is_smooth_and_passes_the_port() -> None:
-    clip = next(c for c in (clip_of("stomach", s) for s in range(20)) if c.tools)
-    tool, handling = clip.tools[0]
-    poses = [posture(handling, tool, time).pose for time in np.linspace(0, 2, 41)]
-    steps = np.linalg.norm(np.diff([pose[:3, 3] for pose in poses], axis=0), axis=1)
-    assert 0 < steps.max() < 15  # millimetres in a twentieth of a second, retreats included
-    for pose in poses:
-        to_port = handling.port - pose[:3, 3]
-        assert np.linalg.norm(np.cross(to_port, pose[:3, 2])) < 1e-6 * np.linalg.norm(to_port) + 1e-6
-
-
 def test_fields_keep_their_range_and_share() -> None:
     rng = np.random.default_rng(0)
     noise = fractal(rng, 96, 4)
@@ -110,9 +98,40 @@ def test_a_site_look_fixes_camera_and_materials_but_not_anatomy() -> None:
     one, two = (draw_clip(PROFILES["stomach"], ClipSeeds(7, case, case), *SIZE, 1.0) for case in (1, 2))
     assert one.look == two.look
     assert one.distance != two.distance
-    first, second = (_draw_instruments(ONLY_HOOKS, np.random.default_rng(case), 7)[0] for case in (1, 2))
-    assert first.tip != second.tip
-    assert first.pieces[0].material.colour == second.pieces[0].material.colour
+
+
+def test_ports_and_instruments_belong_to_the_case_and_work_to_the_clip() -> None:
+    one, two = (draw_clip(PROFILES["stomach"], ClipSeeds(1, 2, clip), *SIZE, 1.0) for clip in (3, 4))
+    assert one.tools and two.tools
+    assert len({tuple(handling.port) for clip in (one, two) for _, handling in clip.tools}) <= 4
+    assert tuple(one.tools[0][1].port) == tuple(two.tools[0][1].port)
+    assert one.tools[0][0].tip == two.tools[0][0].tip
+    assert one.tools[0][1].stance(0.5) != two.tools[0][1].stance(0.5)
+
+
+def test_any_frame_can_be_drawn_on_its_own() -> None:
+    whole, alone = clip_of("kidney_bed", 1), clip_of("kidney_bed", 1)
+    painter = whole.painter()
+    frames = [whole.frame(painter, number, number / 8) for number in range(3)]
+    last = alone.frame(alone.painter(), 2, 2 / 8)
+    assert np.array_equal(frames[2].picture, last.picture) and np.array_equal(frames[2].parts, last.parts)
+    assert not np.array_equal(frames[1].picture, last.picture)
+
+
+def test_a_clip_is_as_busy_as_its_busiest_instrument() -> None:
+    clip = next(c for c in (clip_of("kidney_bed", s) for s in range(30)) if len(c.tools) > 1)
+    for time in np.linspace(0, 2, 9):
+        assert ACTIVITIES.index(clip.activity(time)) == max(map(ACTIVITIES.index, clip.activities(time)))
+    assert replace(clip, tools=[]).activity(0.0) == "out_of_view"
+
+
+def test_nothing_is_seen_while_the_camera_is_wiped() -> None:
+    clip = clip_of("stomach", 2)
+    wiped = replace(clip, camera=replace(clip.camera, wipes=((0.0, 2.0),)))
+    frame = wiped.frame(wiped.painter(), 8, 1.0)
+    assert frame.picture.max() == 0 and not frame.parts.any() and not frame.depth.any()
+    assert wiped.activity(1.0) == "out_of_view"
+    assert wiped.camera.veil(3.0) == 0
 
 
 def test_no_module_hides_what_the_package_exports() -> None:
