@@ -73,7 +73,9 @@ def draw_swell(rng: Rng, half_width: float, *, calm: bool) -> Swell:
     """Breathing of a view that is `half_width` millimetres wide to each side; `calm` for the eye."""
     size = half_width * rng.uniform(0.004, 0.02) * (0.2 if calm else 1.0)
     breath, pulse = (way / np.linalg.norm(way) for way in rng.normal(0, (0.5, 0.7, 1.0), (2, 3)))
-    return Swell(size * breath, 0.2 * size * pulse, (rng.uniform(0.2, 0.32), rng.uniform(0.9, 1.5)), (rng.random(), rng.random()))
+    return Swell(
+        size * breath, 0.2 * size * pulse, (rng.uniform(0.2, 0.32), rng.uniform(0.9, 1.5)), (rng.random(), rng.random())
+    )
 
 
 @dataclass(frozen=True, eq=False)
