@@ -97,6 +97,7 @@ def synthetic_request(study: Study) -> RenderRequest:
         height,
         width,
         plain=config.plain,
+        worn=config.worn,
         whole_instruments=config.whole_instruments,
         assets=pictures_of(config),
     )
@@ -119,6 +120,7 @@ def site_request(site: SiteConfig, study: Study) -> RenderRequest:
         cases=config.cases,
         val_cases=config.val_cases,
         test_cases=config.test_cases,
+        worn=config.worn,
         whole_instruments=config.whole_instruments,
         look_seed=config.seed,
     )

@@ -92,6 +92,7 @@ def simulator() -> None:
 @labels_option
 @backgrounds_option
 @instruments_option
+@click.option("--worn", is_flag=True, help="A worn camera: bent lens, drops and mist on it, poor recordings.")
 @click.option("--video", is_flag=True, help="Write each clip also as H.264 (needs the extra: fedsurg[video]).")
 @workers_option
 def render(
@@ -108,6 +109,7 @@ def render(
     labels: tuple[str, ...],
     backgrounds: Path | None,
     instruments: Path | None,
+    worn: bool,
     video: bool,
     workers: int | None,
 ) -> None:
@@ -130,6 +132,7 @@ def render(
         test_cases=test_cases,
         whole_instruments=whole_instruments,
         labels=labels,
+        worn=worn,
         video=video,
         assets=read_assets(backgrounds, instruments),
     )

@@ -1,5 +1,6 @@
 """One clip: an anatomy, its instruments and their motion, drawn from seeds, frame by frame."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from fedsurg.simulator.camera import BLIND, Camera, draw_camera
 from fedsurg.simulator.fields import Field
 from fedsurg.simulator.ground import ground_of, yielded
 from fedsurg.simulator.hands import draw_hands, draw_work
-from fedsurg.simulator.ingredients import Ingredient
+from fedsurg.simulator.ingredients import USUAL, Recipe
 from fedsurg.simulator.instruments import Instrument, posed
 from fedsurg.simulator.looks import Look, draw_look
 from fedsurg.simulator.materials import Body
@@ -24,6 +25,7 @@ from fedsurg.simulator.motion_blur import smeared
 from fedsurg.simulator.nuisance import circle, develop
 from fedsurg.simulator.painter import Painter, Shot
 from fedsurg.simulator.profiles import AnatomyProfile
+from fedsurg.simulator.wear import HALF_FRAME_S, bent, draw_wear, recorded, wetted
 
 EMPTY_SHARE = 0.03  # of clips that show no instrument at all; others lose theirs for a while
 SHARP_SHARE = 0.4  # of clips with a shutter too fast for motion blur
@@ -53,13 +55,33 @@ class Frame:
 def photographed(shot: Shot, look: Look, seed: int, veil: float = 0.0) -> Frame:
     """What the camera makes of a shot; `seed` draws its noise, `veil` is how far it is out of the body."""
     height, width = shot.parts.shape
+    if look.wear:
+        shot = _through(shot, look.wear.bend)
     inside = circle(height, width, look) & (veil < BLIND)
     parts, instances = (np.where(inside, found, 0).astype(np.uint8) for found in (shot.parts, shot.instances))
     light = gaussian_filter(shot.light, (0.03 * width * veil,) * 2 + (0,)) if veil else shot.light
     picture = develop(light, look, np.random.default_rng(seed))
+    if look.wear:
+        picture = wetted(picture, look.wear, np.random.default_rng(derived_seed("mist", seed)))
     if veil:
         picture = np.round(picture * (1 - veil)).astype(np.uint8)
     return Frame(picture, parts, instances, np.where(inside, shot.depth, 0.0))
+
+
+def taken(frame_at: Callable[[float], Frame], time: float, look: Look, seed: int) -> Frame:
+    """The frame at `time` seconds as it was recorded; only a worn camera's recorder changes it."""
+    frame = frame_at(time)
+    if look.wear is None:
+        return frame
+    rng = np.random.default_rng(derived_seed("recording", seed))
+    earlier = max(time - HALF_FRAME_S, 0.0)
+    return replace(frame, picture=recorded(frame.picture, lambda: frame_at(earlier).picture, look.wear, rng))
+
+
+def _through(shot: Shot, bend: float) -> Shot:
+    """A shot through a lens that bends: what is seen and its labels alike."""
+    parts, instances = (bent(found, bend, labels=True) for found in (shot.parts, shot.instances))
+    return Shot(bent(shot.light, bend, labels=False), parts, instances, bent(shot.depth, bend, labels=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +112,12 @@ class Clip:
 
     def frame(self, painter: Painter, number: int, time: float) -> Frame:
         """Frame `number`, at `time` seconds."""
-        shot = self.shot(painter, number, time)
-        return photographed(shot, self.look, self.seed_of(number), self.camera.veil(time))
+        seed = self.seed_of(number)
+
+        def frame_at(moment: float) -> Frame:
+            return photographed(self.shot(painter, number, moment), self.look, seed, self.camera.veil(moment))
+
+        return taken(frame_at, time, self.look, seed)
 
     def shot(self, painter: Painter, number: int, time: float) -> Shot:
         """What lies in view in frame `number`, at `time` seconds."""
@@ -153,9 +179,12 @@ class Clip:
         return seen
 
 
-def look_of(profile: AnatomyProfile, seeds: ClipSeeds, plain: frozenset[Ingredient] = frozenset()) -> Look:
+def look_of(profile: AnatomyProfile, seeds: ClipSeeds, recipe: Recipe = USUAL) -> Look:
     """The camera of a clip."""
-    return draw_look(profile, np.random.default_rng(derived_seed("look", seeds.look))).without(plain)
+    look = draw_look(profile, np.random.default_rng(derived_seed("look", seeds.look))).without(recipe.plain)
+    if not recipe.worn:
+        return look
+    return replace(look, wear=draw_wear(np.random.default_rng(derived_seed("wear", seeds.look))))
 
 
 def draw_clip(
@@ -164,10 +193,10 @@ def draw_clip(
     height: int,
     width: int,
     duration: float,
-    plain: frozenset[Ingredient] = frozenset(),
+    recipe: Recipe = USUAL,
 ) -> Clip:
     """Draws a clip of `duration` seconds; equal arguments give equal clips, on any worker."""
-    look = look_of(profile, seeds, plain)
+    look = look_of(profile, seeds, recipe)
     tangent = float(np.tan(np.deg2rad(look.view_deg / 2)))
     view = View(tangent, tangent * height / width)
     anatomy = np.random.default_rng(derived_seed("case", seeds.case))

@@ -22,11 +22,11 @@ from fedsurg.files import derived_seed
 from fedsurg.simulator.actions import ACTIVITIES
 from fedsurg.simulator.assets import Assets
 from fedsurg.simulator.backdrop import MIDDLE_GREY, Backdrop, draw_backdrop
-from fedsurg.simulator.clip import EMPTY_SHARE, Clip, ClipSeeds, Frame, draw_clip, look_of, photographed
+from fedsurg.simulator.clip import EMPTY_SHARE, Clip, ClipSeeds, Frame, draw_clip, look_of, photographed, taken
 from fedsurg.simulator.colour import Palette, palette_of
 from fedsurg.simulator.cutouts import Pasted, draw_pasted
 from fedsurg.simulator.fields import Field, Rng
-from fedsurg.simulator.ingredients import Ingredient
+from fedsurg.simulator.ingredients import USUAL, Recipe
 from fedsurg.simulator.looks import Look
 from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import grid
@@ -106,6 +106,10 @@ class Scene:
 
     def frame(self, number: int, time: float) -> Frame:
         """Frame `number`, at `time` seconds."""
+        seed = derived_seed("frame", self.seed, number)
+        return taken(lambda moment: self._seen(number, moment, seed), time, self.look, seed)
+
+    def _seen(self, number: int, time: float, seed: int) -> Frame:
         shot = self.ground.at(number, time)
         for index, cutout in enumerate(self.pasted, 1):
             light, parts = cutout.over(shot.light, time)
@@ -113,7 +117,7 @@ class Scene:
             instances = np.where(covered, index, shot.instances).astype(np.uint8)
             shot = Shot(light, np.where(covered, parts, shot.parts).astype(np.uint8), instances, shot.depth)
         veil = self.ground.clip.camera.veil(time) if self.ground.clip else 0.0
-        return photographed(shot, self.look, derived_seed("frame", self.seed, number), veil)
+        return photographed(shot, self.look, seed, veil)
 
 
 def draw_scene(
@@ -123,7 +127,7 @@ def draw_scene(
     duration: float,
     assets: Assets,
     photograph: int,
-    plain: frozenset[Ingredient] = frozenset(),
+    recipe: Recipe = USUAL,
 ) -> Scene:
     """Draws a clip of `duration` seconds and `size` (h, w); equal arguments give equal scenes, on any worker.
 
@@ -139,11 +143,11 @@ def draw_scene(
         backdrop = draw_backdrop(load_background(assets.backgrounds[photograph]), size, rng)
     clip = None
     if not (assets.backgrounds and assets.cutouts):
-        clip = draw_clip(profile, seeds, *size, duration, plain)
+        clip = draw_clip(profile, seeds, *size, duration, recipe)
         clip = replace(clip, still=[_wall(backdrop, clip)]) if backdrop else replace(clip, tools=[])
     ground = Ground(size, clip, backdrop)
     pasted, kinds = _draw_cutouts(assets, ground, profile, seeds.case, rng)
-    return Scene(look_of(profile, seeds, plain), seeds.clip, ground, pasted, kinds)
+    return Scene(look_of(profile, seeds, recipe), seeds.clip, ground, pasted, kinds)
 
 
 def _draw_cutouts(

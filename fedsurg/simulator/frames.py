@@ -16,6 +16,7 @@ from fedsurg.files import derived_seed
 from fedsurg.simulator.clip import Clip, ClipSeeds, Frame, draw_clip
 from fedsurg.simulator.compositing import Scene, draw_scene
 from fedsurg.simulator.dataset import DEPTH_STEP_MM, INSTRUMENT_VALUE
+from fedsurg.simulator.ingredients import Recipe
 from fedsurg.simulator.profiles import profile_named
 from fedsurg.simulator.request import RenderRequest
 
@@ -74,11 +75,11 @@ def _scene(request: RenderRequest, clip: int) -> tuple[Clip | Scene, Callable[[i
     """The drawn clip, and what renders a frame of it by number and time."""
     profile = profile_named(request.profile_of(clip))
     seeds, size = seeds_of(request, clip), (request.height, request.width)
-    duration, plain = request.frames / request.frame_rate_hz, frozenset(request.plain)
+    duration, recipe = request.frames / request.frame_rate_hz, Recipe(frozenset(request.plain), request.worn)
     if not request.assets:
-        drawn = draw_clip(profile, seeds, *size, duration, plain)
+        drawn = draw_clip(profile, seeds, *size, duration, recipe)
         return drawn, partial(drawn.frame, drawn.painter())
-    scene = draw_scene(profile, seeds, size, duration, request.assets, photograph_of(request, clip), plain)
+    scene = draw_scene(profile, seeds, size, duration, request.assets, photograph_of(request, clip), recipe)
     return scene, scene.frame
 
 

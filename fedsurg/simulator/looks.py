@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from fedsurg.simulator.fields import Rng
 from fedsurg.simulator.ingredients import Ingredient
 from fedsurg.simulator.profiles import AnatomyProfile
+from fedsurg.simulator.wear import Wear
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Look:
         haze: share of smoke; bloom: share of light that spills over.
         blur: sigma in pixels for a picture 192 wide; noise: standard deviation; jpeg: quality, 0 for none.
         plain: ingredients that are left out; see `without`.
+        wear: what is wrong with the camera; none: nothing.
     """
 
     view_deg: float
@@ -47,6 +49,7 @@ class Look:
     noise: float
     jpeg: int
     plain: frozenset[Ingredient] = frozenset()
+    wear: Wear | None = None
 
     def without(self, ingredients: frozenset[Ingredient]) -> "Look":
         """A copy with ingredients left out, everything else being equal.

@@ -32,6 +32,7 @@ class RenderRequest:
             its own; None: one per case.
         frame_rate_hz: of the clips.
         plain: ingredients left out to measure what they are worth; see `Look.without`.
+        worn: a worn camera: bent lens, drops and mist on it, interlaced or poor recording.
         labels: what is written beside each picture, of `LABELS`: the masks, always; which instrument a pixel belongs
             to, with the instruments' types; the depth.
         video: each clip also as an H.264 file.
@@ -54,6 +55,7 @@ class RenderRequest:
     look_seed: int | None = None
     frame_rate_hz: float = 8.0
     plain: tuple[Ingredient, ...] = ()
+    worn: bool = False
     labels: tuple[str, ...] = ("parts",)
     video: bool = False
     assets: Assets = RENDERED
@@ -66,6 +68,8 @@ class RenderRequest:
         """The fields as plain JSON values."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         lists = {"profiles": list(self.profiles), "labels": sorted(self.labels), "plain": sorted(self.plain)}
+        if not self.worn:
+            del values["worn"]  # so that renderings from before there was a worn camera are still known
         return values | lists | {"assets": self.assets.digests()}
 
     def check(self) -> None:

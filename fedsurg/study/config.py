@@ -200,6 +200,7 @@ class SyntheticConfig(Section):
     seed: Count = 1
     size: Size | None = None  # height, width; none: the task's image size
     plain: tuple[Literal["lighting", "texture", "instruments", "nuisance"], ...] = ()  # left out, to see its worth
+    worn: bool = False  # a worn camera: bent lens, drops and mist on it, interlaced or poor recordings
     whole_instruments: bool = False  # label instruments as a whole: cut-outs without part masks need it
     backgrounds: str = ""  # folder of photographs used instead of rendered tissue, relative to the working directory
     backgrounds_sha256: Sha256 = ""  # of its pictures' names and bytes; filled in if left out
@@ -217,6 +218,7 @@ class SimulatedSite(Section):
     val_cases: Count = 1
     test_cases: Count = 0
     seed: Count = 0
+    worn: bool = False  # a worn camera, as in `[synthetic]`
     whole_instruments: bool = False
 
 

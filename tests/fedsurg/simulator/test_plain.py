@@ -7,13 +7,13 @@ import pytest
 
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.clip import ClipSeeds, draw_clip
-from fedsurg.simulator.ingredients import INGREDIENTS, Ingredient
+from fedsurg.simulator.ingredients import INGREDIENTS, Ingredient, Recipe
 from fedsurg.simulator.profiles import PROFILES
 from fedsurg.simulator.request import RenderRequest
 
 
 def _frame(*plain: Ingredient):
-    clip = draw_clip(PROFILES["kidney_bed"], ClipSeeds(3, 4, 5), 48, 64, 1.0, frozenset(plain))
+    clip = draw_clip(PROFILES["kidney_bed"], ClipSeeds(3, 4, 5), 48, 64, 1.0, Recipe(frozenset(plain)))
     return clip.frame(clip.painter(), 0, 0.0)
 
 

@@ -30,6 +30,7 @@ CHANGED = {
     "labels": ("parts", "depth"),
     "video": True,
     "plain": ("texture",),
+    "worn": True,
     "assets": Assets((Picture("a.jpg", Path("a.jpg"), "0" * 64),)),
 }
 

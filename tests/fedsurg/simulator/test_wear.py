@@ -1,0 +1,65 @@
+"""A worn camera, by hand on small pictures, and in a clip."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fedsurg.simulator.clip import ClipSeeds, draw_clip, look_of
+from fedsurg.simulator.ingredients import Recipe
+from fedsurg.simulator.profiles import PROFILES
+from fedsurg.simulator.wear import Drop, Wear, bent, recorded, wetted
+
+CLEAN = Wear(0.0, (), 0.0, combed=False, quantiser=0.0)
+
+
+def test_a_lens_that_bends_magnifies_the_middle_and_keeps_middle_and_corners() -> None:
+    rows, columns = np.mgrid[:41, :41].astype(float)
+    away = np.hypot(rows - 20, columns - 20)
+    seen = bent(away, 0.3, labels=False)
+    assert seen[20, 20] == pytest.approx(0, abs=1e-6)
+    assert seen[0, 0] == pytest.approx(away[0, 0])
+    assert seen[20, 25] == pytest.approx(5 / 1.3, rel=0.02)  # what is seen at 5 pixels lies at 5 / 1.3
+
+
+def test_labels_stay_labels() -> None:
+    labels = np.zeros((32, 48), np.uint8)
+    labels[8:24, 12:30] = 3
+    assert set(np.unique(bent(labels, 0.4, labels=True))) == {0, 3}
+    assert bent(labels, 0.0, labels=True) is labels
+
+
+def test_blood_on_the_lens_is_red_and_stays_where_it_is() -> None:
+    grey = np.full((40, 60, 3), 120, np.uint8)
+    wet = wetted(grey, replace(CLEAN, drops=(Drop(0.5, 0.5, 0.05, 1.0),)), np.random.default_rng(0))
+    assert wet[20, 30, 0] > wet[20, 30, 1] + 30
+    assert np.array_equal(wet[:5], grey[:5])
+    assert wetted(grey, CLEAN, np.random.default_rng(0)) is grey
+
+
+def test_a_combed_picture_holds_lines_of_both_moments() -> None:
+    now, before = np.full((8, 8, 3), 200, np.uint8), np.full((8, 8, 3), 100, np.uint8)
+    kept = recorded(now, lambda: before, replace(CLEAN, combed=True), np.random.default_rng(0))
+    assert sorted(np.unique(kept)) == [100, 200]
+    assert np.array_equal(recorded(now, lambda: before, CLEAN, np.random.default_rng(0)), now)
+
+
+def test_a_worn_camera_changes_pictures_and_is_the_same_again() -> None:
+    seeds = next(
+        seeds
+        for seed in range(50)
+        if (wear := look_of(PROFILES["uterus"], seeds := ClipSeeds(seed, 4, 5), Recipe(worn=True)).wear)
+        and wear.bend
+        and wear.combed
+        and wear.quantiser
+    )
+
+    def frame(recipe: Recipe):
+        clip = draw_clip(PROFILES["uterus"], seeds, 48, 64, 1.0, recipe)
+        return clip.frame(clip.painter(), 1, 0.5)
+
+    worn, again, usual = frame(Recipe(worn=True)), frame(Recipe(worn=True)), frame(Recipe())
+    assert np.array_equal(worn.picture, again.picture)
+    assert not np.array_equal(worn.picture, usual.picture)
+    assert worn.parts.any()
+    assert not np.array_equal(worn.parts, usual.parts)  # the labels bend with the picture
