@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from fedsurg.learning.device import choose_device
-from fedsurg.simulator.looks import INGREDIENTS
+from fedsurg.simulator.ingredients import INGREDIENTS
 from fedsurg.study.load import load_study
 from fedsurg.tensor_file import read_tensors
 from simulations.cli import default_cache, settings_of
