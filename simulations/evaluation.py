@@ -70,7 +70,7 @@ def print_scores(table: pd.DataFrame, console: Console, *, as_json: bool) -> Non
 def _study(run_folder: Path) -> Study:
     try:
         return Study.model_validate(json.loads((run_folder / "run.json").read_text())["study"])
-    except (OSError, ValueError, KeyError) as problem:
+    except (OSError, ValueError, KeyError, TypeError) as problem:
         raise RunError(f"{run_folder}: is no run folder ({problem}); give the --out of a finished run") from problem
 
 

@@ -37,13 +37,15 @@ def pretrain(
     from rich.console import Console
 
     from fedsurg.errors import InterruptedRunError
+    from fedsurg.report.redaction import without_paths
     from fedsurg.study.load import load_study
     from simulations.progress import Progress
     from simulations.start_file import make_file
 
     study = load_study(study_file, overrides=settings_of(settings))
-    words = ["fedsurg", "pretrain", str(study_file), *(word for one in settings for word in ("--set", one))]
-    command = shlex.join([*words, "--out", str(out)])
+    shown = [str(without_paths(one)) for one in settings]  # the card travels, so it names no place on this machine
+    words = ["fedsurg", "pretrain", _shown(study_file), *(word for one in shown for word in ("--set", one))]
+    command = shlex.join([*words, "--out", _shown(out)])
     console = Console()
     try:
         with Progress(console) as progress:
@@ -60,3 +62,8 @@ def pretrain(
     except KeyboardInterrupt:
         raise InterruptedRunError("stopped; what is finished is kept, give the same command to go on") from None
     console.print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, SHA-256 {digest}", highlight=False, soft_wrap=True)
+
+
+def _shown(path: Path) -> str:
+    """A path below the working directory as it is, of any other its name."""
+    return path.name if path.is_absolute() or ".." in path.parts else str(path)

@@ -1,5 +1,6 @@
 """From a study to a start file with its model card."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pandas as pd
 import torch
 
 import fedsurg
-from fedsurg.errors import StudyError
+from fedsurg.errors import RunError, StudyError
 from fedsurg.files import write_atomic
 from fedsurg.learning.device import choose_device
 from fedsurg.learning.pretrain import start_digest
@@ -16,11 +17,12 @@ from fedsurg.models.start_file import read_start, write_start
 from fedsurg.simulator.request import SIMULATOR_VERSION
 from fedsurg.study.config import Study
 from fedsurg.study.load import study_digest
+from fedsurg.study.pictures import KEYS
 from fedsurg.study.start import KEY, with_start_digest
 from fedsurg.tensor_file import read_tensors
 from simulations.preparation import start_of, synthetic_request
 from simulations.progress import Progress
-from simulations.transfer import transfer
+from simulations.transfer import site_folders, transfer
 
 _CARD = """\
 # Start for surgical instruments, from simulated video
@@ -47,8 +49,7 @@ guidance or for any decision about a patient.
 
 ## Training data
 
-Rendered by fedsurg's own simulator, images and labels alike. No frame of a patient or an animal, no weights and no
-pictures of others went into it.
+{origin}
 
 ## On real sites
 
@@ -60,12 +61,20 @@ the training may have been made on these cases, so read them as an upper estimat
 
 ## Limitations
 
-* It has never seen a real frame. Smoke, blood, swabs, needles, threads, specimen bags and implants may be taken for
+* {seen} Smoke, blood, swabs, needles, threads, specimen bags and implants may be taken for
   instruments or for background; instruments of kinds that the simulator does not draw are found worse.
 * Thin and distant instruments are lost at the image size above.
 * It says nothing about how sure it is, and its errors on real video are not random: whole cases can fail.
 * Trained on simulated anatomies only, it carries their assumptions about tissue, light and camera.
 """
+
+
+_DRAWN = """\
+Rendered by fedsurg's own simulator, images and labels alike. No frame of a patient or an animal, no weights and no
+pictures of others went into it."""
+_COMPOSED = """\
+Made by fedsurg's own simulator from pictures that were given to it: {pictures}. If they are of patients, so is what
+this network learned from; their owner decides who may have it. No weights of others went into it."""
 
 
 def make_file(
@@ -93,11 +102,14 @@ def make_file(
 
     Raises:
         StudyError: the study trains no start.
+        RunError: file or card cannot be written there; before anything is trained, like the next.
+        DataError: `data` holds no site folder.
         FedsurgError: rendering, training, scoring or writing failed.
     """
     if study.server.pretrain.start or not study.server.pretrain.steps:
         key = KEY if study.server.pretrain.start else "server.pretrain.steps"
         raise StudyError(f'{study.name}: {key}: this study trains no start; set start = "" and steps above 0')
+    _check_places(out, card, data)
     made = start_of(study, cache, device, progress.preparing)
     write_start(out, study, read_tensors(made)[0], training_facts(study))
     begun = _begun_from(study, out)
@@ -109,14 +121,29 @@ def make_file(
     return digest
 
 
+def _check_places(out: Path, card: Path, data: Path | None) -> None:
+    """Training takes long: what would fail after it fails now."""
+    if card.resolve() == out.resolve():
+        raise RunError(f"{out}: would hold both the start and its card; give --out a name that ends in .safetensors")
+    for file in (out, card):
+        if file.is_dir():
+            raise RunError(f"{file}: is a folder; give the name of a file in it")
+        above = next(folder for folder in file.absolute().parents if folder.exists())
+        if not (above.is_dir() and os.access(above, os.W_OK)):
+            raise RunError(f"{file}: cannot be written, as {above} cannot; choose another place or check permissions")
+    if data:
+        site_folders(data)
+
+
 def training_facts(study: Study) -> dict[str, Any]:
     """What made the start, as plain values without place or time: the same command gives the same file."""
     request = synthetic_request(study)
+    places = dict.fromkeys(KEYS, "")  # of pictures; their digests stay
     return {
         "study": study.name,
         "seed": study.seed,
         "pretrain": study.server.pretrain.model_dump(mode="json", exclude={"start", "start_sha256"}),
-        "synthetic": study.synthetic.model_dump(mode="json"),
+        "synthetic": study.synthetic.model_dump(mode="json") | places,
         "synthetic_digest": request.digest(),
         "simulator": SIMULATOR_VERSION,
         "digest": start_digest(study, request.digest()),
@@ -148,13 +175,18 @@ def model_card(
     average = f", moving average of the weights (decay {pretrain.ema_decay:g})" if pretrain.ema_decay else ""
     optimiser = "Muon and AdamW" if pretrain.muon else "AdamW"
     height, width = study.task.image_size
+    kind = (
+        "simulated video with pictures in it"
+        if synthetic.backgrounds or synthetic.instruments
+        else "simulated video alone"
+    )
     facts = {
         "file": f"`{file.name}`, {file.stat().st_size / 1e6:.2f} MB, float16 safetensors",
         "SHA-256": f"`{digest}`",
         "classes": ", ".join(study.task.classes),
         "network": f"{study.network.encoder} with a feature-pyramid decoder, "
         f"{sum(count_parameters(network_of(study)).values()):,} parameters",
-        "training data": f"simulated video alone: {synthetic.clips} clips of {synthetic.frames} frames at "
+        "training data": f"{kind}: {synthetic.clips} clips of {synthetic.frames} frames at "
         f"{height} x {width}, anatomies {', '.join(dict.fromkeys(synthetic.profiles))}",
         "training": f"{pretrain.steps:,} steps of batch {pretrain.batch_size}, {optimiser} at "
         f"{pretrain.learning_rate:g}{average}; every key is in the file's metadata",
@@ -166,7 +198,19 @@ def model_card(
     }
     rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
     again = "the same bytes on the same machine" if device.type == "cpu" else "nearly the same weights on the same GPU"
-    return _CARD.format(rows=rows, command=command, again=again, transfer=_transfer_table(scores))
+    return _CARD.format(rows=rows, command=command, again=again, transfer=_transfer_table(scores), **_origin(study))
+
+
+def _origin(study: Study) -> dict[str, str]:
+    """What the card says about where the training pictures come from."""
+    names = {"backgrounds": "photographs of tissue", "instruments": "instruments cut out of photographs"}
+    given = [names[key] for key in KEYS if getattr(study.synthetic, key)]
+    if not given:
+        return {"origin": _DRAWN, "seen": "It has never seen a real frame."}
+    return {
+        "origin": _COMPOSED.format(pictures=" and ".join(given)),
+        "seen": "It has never seen a real frame as it is.",
+    }
 
 
 def _transfer_table(scores: pd.DataFrame | None) -> str:

@@ -36,9 +36,7 @@ def transfer(
         DataError: no site folder lies below `data`, or one is inconsistent.
         RunError: a site has no validation cases.
     """
-    folders = sorted(file.parent for file in data.glob(f"*/{SITE_FILE}"))
-    if not folders:
-        raise DataError(f"{data}: holds no site folder ({SITE_FILE} is in none); give the folder that holds them")
+    folders = site_folders(data)
     model = ScoredModel("global", start)
     rows = []
     for number, folder in enumerate(folders):
@@ -47,3 +45,15 @@ def transfer(
         rows += [{"site": folder.name} | row for row in scored.rows]
         progress("sites scored", number + 1, len(folders))
     return site_means(pd.DataFrame(rows))
+
+
+def site_folders(data: Path) -> list[Path]:
+    """The site folders below `data`, sorted.
+
+    Raises:
+        DataError: there is none.
+    """
+    folders = sorted(file.parent for file in data.glob(f"*/{SITE_FILE}"))
+    if not folders:
+        raise DataError(f"{data}: holds no site folder ({SITE_FILE} is in none); give the folder that holds them")
+    return folders

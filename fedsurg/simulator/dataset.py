@@ -77,13 +77,13 @@ def _is_complete(request: RenderRequest, out: Path) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        found = json.loads((out / RECORD).read_text())["digest"]
+        found = str(json.loads((out / RECORD).read_text())["digest"])
     except (OSError, ValueError, KeyError, TypeError):
-        found = "none"
+        found = ""
     if found != request.digest():
+        what = f"digest {found[:16]}, expected {request.digest()[:16]}" if found else f"it has no readable {RECORD}"
         raise SimulatorError(
-            f"{out}: holds something else than this rendering (digest {found[:16]}, expected {request.digest()[:16]}); "
-            "choose an empty folder or delete it"
+            f"{out}: holds something else than this rendering ({what}); choose an empty folder or delete it"
         )
     return True
 
@@ -96,7 +96,10 @@ def _only_one(partial: Path) -> Iterator[None]:
             partial.mkdir(parents=True, exist_ok=True)
             handle = os.open(partial, os.O_RDONLY)
         except OSError as problem:
-            raise SimulatorError(f"{partial.parent}: cannot be written ({problem.strerror})") from problem
+            raise SimulatorError(
+                f"{partial.parent}: cannot be written ({problem.strerror}); check permissions and free space, or "
+                "choose another folder"
+            ) from problem
         fcntl.flock(handle, fcntl.LOCK_EX)
         if partial.exists() and os.fstat(handle).st_ino == partial.stat().st_ino:
             break

@@ -33,17 +33,9 @@ def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None,
 
     Example: fedsurg compare studies/five_sites.toml --methods all --seeds 3 --out runs/five --jobs 2
     """
-    from rich.console import Console
-
     from fedsurg.errors import RunError, StudyError
     from simulations.cli import default_cache, read_study, settings_of
-    from simulations.compare.outputs import PAGE, write_outputs
     from simulations.compare.plan import Plan, chosen_methods
-    from simulations.compare.run import Options
-    from simulations.compare.run import compare as run
-    from simulations.compare.terminal import print_comparison
-    from simulations.progress import Progress
-    from simulations.run_folder import free_folder
 
     ablate, each_site, settings = (options.pop(name) for name in ("ablate", "leave_one_site_out", "settings"))
     if seeds < 1:
@@ -54,6 +46,17 @@ def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None,
     study = read_study(study_file, settings_of(settings) | left_out)
     chosen = chosen_methods(methods, () if ablate else study.methods)
     plan = Plan(study, chosen, ablate, seeds)
+
+    # Slow to load: mistakes in the command are told before.
+    from rich.console import Console
+
+    from simulations.compare.outputs import PAGE, write_outputs
+    from simulations.compare.run import Options
+    from simulations.compare.run import compare as run
+    from simulations.compare.terminal import print_comparison
+    from simulations.progress import Progress
+    from simulations.run_folder import free_folder
+
     cache, jobs = options.pop("cache") or default_cache(), options.pop("jobs") or os.cpu_count() or 1
     words = _command(study_file, chosen, seeds, ablate=ablate, each_site=each_site, settings=settings)
     folder = out or free_folder(Path("runs"), f"compare-{study.name}")

@@ -155,18 +155,25 @@ def _open_jobs(plan: Plan, options: Options, prepared: Prepared) -> list["Job"]:
     """The cells that are not finished.
 
     Raises:
-        RunError: a finished one was made by another version, with other settings.
+        RunError: a finished one was made by another version, with other settings, or its `done.json` is damaged.
     """
     from simulations.job import job_digest
 
     jobs = jobs_of(plan, options, prepared)
     for job in jobs:
-        if job.done and json.loads((job.folder / "done.json").read_text())["digest"] != job_digest(job):
+        if job.done and _digest_in(job.folder / "done.json") != job_digest(job):
             raise RunError(
-                f"{job.folder}: was finished with other settings, by another version of fedsurg; "
+                f"{job.folder}: was finished with other settings, by another version of fedsurg, or is damaged; "
                 "delete this folder, or choose another --out"
             )
     return [job for job in jobs if not job.done]
+
+
+def _digest_in(file: Path) -> object:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _record(plan: Plan, options: Options, prepared: Prepared) -> tuple[Plan, Record]:

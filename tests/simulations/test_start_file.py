@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.labels import IGNORE, LabelSpace
@@ -18,6 +19,7 @@ from fedsurg.study import Study
 from fedsurg.study.load import load_study
 from fedsurg.tensor_file import read_tensors
 from simulations.preparation import start_of
+from simulations.start_file import model_card, training_facts
 from simulations.transfer import transfer
 
 MakeStudy = Callable[..., Study]
@@ -62,13 +64,15 @@ def test_a_start_for_other_studies(
     card = out.with_suffix(".md").read_text()
     for text in (
         digest,
-        f"pretrain {tmp_path}/tiny.toml --out {out}",
+        "pretrain tiny.toml --out start.safetensors",
         "Apache-2.0",
         "| north |",
         "| mean |",
         "8 clips",
+        "It has never seen a real frame.",
     ):
         assert text in card
+    assert str(tmp_path) not in card
 
 
 def test_the_same_command_gives_the_same_bytes(command: Command, cache: Path, synthetic: Path, tmp_path: Path) -> None:
@@ -111,6 +115,33 @@ def test_a_study_that_trains_no_start(command: Command, tmp_path: Path) -> None:
     code, said = command("--out", tmp_path / "a.safetensors", "--set", "server.pretrain.steps=0")
     assert code == StudyError.exit_code
     assert "tiny: server.pretrain.steps: this study trains no start" in said
+
+
+def test_what_cannot_be_written_is_told_before_anything_is_trained(command: Command, tmp_path: Path) -> None:
+    for words, text in (
+        (("--out", tmp_path / "a.md"), "a.md: would hold both the start and its card"),
+        (("--out", tmp_path), "is a folder; give the name of a file in it"),
+        (("--out", tmp_path / "tiny.toml" / "a.safetensors"), f"cannot be written, as {tmp_path / 'tiny.toml'} cannot"),
+        (("--out", tmp_path / "a.safetensors", "--data", tmp_path / "none"), "none: holds no site folder"),
+    ):
+        code, said = command(*words, into=tmp_path / "cache")
+        assert code in (RunError.exit_code, DataError.exit_code)
+        assert text in said
+    assert not (tmp_path / "cache").exists()
+
+
+def test_pictures_in_the_training_data_are_named_without_their_place(tiny_study: MakeStudy, tmp_path: Path) -> None:
+    (tmp_path / "tissue").mkdir()
+    Image.new("RGB", (32, 32), (150, 60, 50)).save(tmp_path / "tissue" / "a.png")
+    study = tiny_study(synthetic__backgrounds=str(tmp_path / "tissue"))
+    facts = training_facts(study)
+    assert str(tmp_path) not in str(facts)
+    assert len(facts["synthetic"]["backgrounds_sha256"]) == 64
+    (tmp_path / "a.safetensors").write_bytes(b"")
+    card = model_card(study, tmp_path / "a.safetensors", "0" * 64, "", torch.device("cpu"), None)
+    assert "photographs of tissue" in card
+    assert "No frame of a patient" not in card
+    assert str(tmp_path) not in card
 
 
 def test_transfer_joins_parts_to_whole_instruments(
