@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 from fedsurg.errors import SimulatorError
@@ -13,6 +14,8 @@ from fedsurg.simulator.instruments import CLASPER, SHAFT
 
 SMALLEST_PHOTOGRAPH = 16  # pixels of the shorter side
 TOUCHING = 0.1  # a side is cut if alpha touches it along at least this share of the side that it touches most
+LARGEST_CUTOUT = 1200  # pixels of the longer side that are kept: more than any frame shows, less than memory minds
+OPAQUE = 255
 VISIBLE = 0.02  # opacity from which a pixel is seen
 OPPOSITE = {"left": "right", "top": "bottom"}
 
@@ -58,9 +61,9 @@ def load_cutout(cutout: CutOut) -> OpenCutOut:
             raise SimulatorError(
                 f"{path}: has no alpha channel; save the cut-out as RGBA, transparent around the instrument"
             )
-        pixels = np.array(image.convert("RGBA")) / 255
-    opacity = pixels[..., 3]
-    inside = opacity > 0.5
+        picture = image.convert("RGBA")
+    opacity = np.array(picture.getchannel("A"))
+    inside = opacity > OPAQUE / 2
     if not inside.any() or inside.all():
         what = "transparent" if not inside.any() else "opaque"
         raise SimulatorError(f"{path}: is {what} everywhere; make it transparent around the instrument, and only there")
@@ -72,14 +75,24 @@ def load_cutout(cutout: CutOut) -> OpenCutOut:
                 "everywhere but where its shaft is cut off, and save each instrument in a file of its own"
             )
     parts = np.full(opacity.shape, SHAFT, np.uint8) if cutout.parts is None else _load_parts(cutout.parts, inside)
-    around = _around(opacity)  # the rest of a wide picture would only cost memory
-    return OpenCutOut(pixels[..., :3][around], opacity[around], parts[around], sides)
+    box = _around(opacity > VISIBLE * OPAQUE)
+    picture, marks = picture.crop(box), Image.fromarray(parts).crop(box)
+    if max(picture.size) > LARGEST_CUTOUT:
+        shrink = LARGEST_CUTOUT / max(picture.size)
+        size = (max(round(picture.width * shrink), 1), max(round(picture.height * shrink), 1))
+        picture, marks = picture.resize(size, Image.Resampling.BOX), marks.resize(size, Image.Resampling.NEAREST)
+    pixels = np.array(picture) / OPAQUE
+    return OpenCutOut(pixels[..., :3], pixels[..., 3], np.array(marks), sides)
 
 
-def _around(opacity: Field) -> tuple[slice, slice]:
-    """Where anything is to be seen, and two pixels more; sides that cut the instrument off stay sides."""
-    rows, columns = (np.flatnonzero((opacity > VISIBLE).any(axis=axis)) for axis in (1, 0))
-    return slice(max(rows[0] - 2, 0), rows[-1] + 3), slice(max(columns[0] - 2, 0), columns[-1] + 3)
+def _around(seen: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what is seen, and two pixels more; the rest of a wide picture would only cost
+    memory. Sides that cut the instrument off stay sides.
+    """
+    rows, columns = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
+    height, width = seen.shape
+    left, top = max(int(columns[0]) - 2, 0), max(int(rows[0]) - 2, 0)
+    return left, top, min(int(columns[-1]) + 3, width), min(int(rows[-1]) + 3, height)
 
 
 def _cut_sides(inside: NDArray[np.bool_]) -> tuple[str, ...]:

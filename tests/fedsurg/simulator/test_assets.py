@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from fedsurg.errors import SimulatorError
+from fedsurg.simulator import pictures
 from fedsurg.simulator.assets import RENDERED, check_pictures, read_assets
 from fedsurg.simulator.pictures import load_background, load_cutout
 
@@ -62,6 +63,18 @@ def test_sides_that_cut_an_instrument_off(tmp_path: Path, draw: Draw) -> None:
         assert opened.opacity.shape[0] < 40 and (opened.opacity > 0.5).sum() >= 200  # without the empty rest
     save(draw("nowhere"), tmp_path / "free" / "needle.png")
     assert load_cutout(read_assets(None, tmp_path / "free").cutouts[0]).cut_sides == ()
+
+
+def test_large_cutouts_are_shrunk_to_what_a_frame_can_show(
+    tmp_path: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(draw("left"), tmp_path / "a.png")
+    (cutout,) = read_assets(None, tmp_path).cutouts
+    large = load_cutout(cutout)
+    monkeypatch.setattr(pictures, "LARGEST_CUTOUT", 16)
+    small = load_cutout(cutout)
+    assert large.opacity.shape == (14, 32) and small.opacity.shape == small.parts.shape == (7, 16)
+    assert small.cut_sides == ("left",) and (small.opacity[2:5, 0] > 0.9).all()
 
 
 def test_part_masks_fill_the_instrument(tmp_path: Path, draw: Draw) -> None:
