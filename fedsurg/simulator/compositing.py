@@ -22,6 +22,7 @@ from fedsurg.files import derived_seed
 from fedsurg.simulator.actions import ACTIVITIES
 from fedsurg.simulator.assets import Assets
 from fedsurg.simulator.backdrop import MIDDLE_GREY, Backdrop, draw_backdrop
+from fedsurg.simulator.camera import BLIND
 from fedsurg.simulator.clip import EMPTY_SHARE, Clip, ClipSeeds, Frame, draw_clip, look_of, photographed, taken
 from fedsurg.simulator.colour import Palette, palette_of
 from fedsurg.simulator.cutouts import Pasted, draw_pasted
@@ -57,7 +58,7 @@ class Ground:
             assert self.backdrop is not None
             nothing = np.zeros(self.size, np.uint8)
             return Shot(self.backdrop.at(time), nothing, nothing, np.zeros(self.size))
-        bare = number == 0 and not self.clip.tools
+        bare = not self.clip.tools and (number, time) == (0, 0.0)
         shot = self._bare if bare else self.clip.shot(self._painter, number, time)
         if self.backdrop is not None:
             return replace(shot, light=_over(shot, self._unit, self.backdrop.at(time)))
@@ -100,8 +101,9 @@ class Scene:
 
     def activity(self, time: float) -> str:
         """What is being done at `time` seconds."""
-        if self.ground.clip and self.ground.clip.tools:
-            return self.ground.clip.activity(time)
+        rendered = self.ground.clip
+        if rendered and (rendered.tools or rendered.camera.veil(time) >= BLIND):
+            return rendered.activity(time)
         return BUSY if self.pasted else BARE
 
     def frame(self, number: int, time: float) -> Frame:
