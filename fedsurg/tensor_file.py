@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from fedsurg.errors import CheckpointError
 from fedsurg.files import write_atomic
+
+_LENGTH_BYTES = 8  # of the number, little-endian, that a safetensors file begins with: the length of its header
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -19,8 +21,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; the previous file stays.
     """
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_atomic(path, save(plain, {"facts": json.dumps(dict(facts))}), error=CheckpointError)
+    write_atomic(path, tensor_bytes(tensors, facts), error=CheckpointError)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -36,3 +37,24 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except Exception as problem:
         raise CheckpointError(f"{path}: cannot be read ({problem}); delete it or restore it from a backup") from problem
     return tensors, facts
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
+    """The bytes of the file that `write_tensors` writes."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    content: bytes = save(plain, {"facts": json.dumps(dict(facts))})
+    return content
+
+
+def tensors_of(content: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `tensor_bytes` made; `where` names it in errors.
+
+    Raises:
+        CheckpointError: it is truncated or no safetensors file.
+    """
+    try:
+        end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
+        header = json.loads(content[_LENGTH_BYTES:end])
+        return load(content), json.loads(header.get("__metadata__", {}).get("facts", "{}"))
+    except Exception as problem:
+        raise CheckpointError(f"{where}: cannot be read ({problem}); restore it from a backup") from problem

@@ -30,8 +30,10 @@ from fedsurg.methods.registry import Plan
 from fedsurg.models.network import network_of
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, Update
-from fedsurg.tensor_file import read_tensors, write_tensors
 from site_client.private_state import PrivateState, PrivateStore
+from site_client.site_files import PlainFiles, SiteFiles
+
+PERSONAL, BEST = "personal", "best"  # names of the personalised model, and of the best one so far
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class SiteSetup:
         folder: where private state and the personalised model are kept.
         start: tensors of the pre-trained start by canonical name.
         text_vector: of the site's prompt, for the gate.
+        files: in place of `folder`: the hospital's vault. None: plain files in `folder`.
     """
 
     name: str
@@ -51,6 +54,7 @@ class SiteSetup:
     folder: Path
     start: Mapping[str, Tensor]
     text_vector: Tensor | None = None
+    files: SiteFiles | None = None
 
 
 class SiteEngine:
@@ -73,7 +77,8 @@ class SiteEngine:
             self._own = Learner(copy.deepcopy(self.network), study.local, self.network.tensors())
         self._scored = self._own or self._learner
         self._setup_data(setup.sources)
-        self._store = PrivateStore(setup.folder / "private", digest, setup.name)
+        self._files: SiteFiles = setup.files or PlainFiles(setup.folder, setup.name)
+        self._store = PrivateStore(self._files, digest, setup.name)
         self._fresh = copy.deepcopy(self._state(0))
         self._round = -1  # the round whose private state is in memory; -1: none, look on disk
 
@@ -118,8 +123,7 @@ class SiteEngine:
         Raises:
             CheckpointError: the study has not been finished at this site.
         """
-        tensors, _ = read_tensors(self.folder / "personal.safetensors")
-        return tensors
+        return self._files.read(PERSONAL)[0]
 
     def _setup_data(self, sources: Sequence[SiteData]) -> None:
         study = self._plan.study
@@ -214,18 +218,16 @@ class SiteEngine:
         """With `evaluation.choose = "best"`, remember the personalised model of the best round on validation cases."""
         if self._plan.study.evaluation.choose != "best" or math.isnan(received.iou):
             return
-        path = self.folder / "best.safetensors"
-        best = read_tensors(path)[1]["iou"] if path.exists() and number > 1 else -1.0
+        best = self._files.read(BEST)[1]["iou"] if number > 1 and BEST in self._files.names() else -1.0
         if received.iou > best:
-            write_tensors(path, self._scored.values(), {"iou": received.iou, "round": number})
+            self._files.write(BEST, self._scored.values(), {"iou": received.iou, "round": number})
 
     def _keep_personal_model(self) -> None:
-        best = self.folder / "best.safetensors"
-        if self._plan.study.evaluation.choose == "best" and best.exists():
-            tensors, facts = read_tensors(best)
-            write_tensors(self.folder / "personal.safetensors", tensors, facts | {"study": self._digest})
+        if self._plan.study.evaluation.choose == "best" and BEST in self._files.names():
+            tensors, facts = self._files.read(BEST)
+            self._files.write(PERSONAL, tensors, facts | {"study": self._digest})
         else:
-            write_tensors(self.folder / "personal.safetensors", self._scored.values(), {"study": self._digest})
+            self._files.write(PERSONAL, self._scored.values(), {"study": self._digest})
 
     def _report(
         self,

@@ -2,25 +2,20 @@
 
 A file holds the site-scoped tensors and the optimiser's moments, and both once more for the personal model of a method
 that has one. It is written whole or not at all and never enters a message. Two rounds are kept: when the server lost a
-round, the site goes back with it.
+round, the site goes back with it. Whether a file is in the clear or sealed is up to `SiteFiles`.
 """
 
-import contextlib
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from torch import Tensor
 
 from fedsurg.errors import CheckpointError
-from fedsurg.tensor_file import read_tensors, write_tensors
-
-log = logging.getLogger("fedsurg.site")
+from site_client.site_files import SiteFiles
 
 KEPT_ROUNDS = 2
-_NAME = re.compile(r"round-(\d{6})\.safetensors")
+_NAME = re.compile(r"private/round-(\d{6})")
 
 
 @dataclass(frozen=True)
@@ -44,16 +39,16 @@ class PrivateState:
 
 
 class PrivateStore:
-    """The private states of one site in one study, in a folder that only the site reads.
+    """The private states of one site in one study.
 
     Args:
-        folder: made when the first state is saved.
+        files: where they lie.
         study: digest of the study; states of another one are refused.
         site: name of the site; likewise.
     """
 
-    def __init__(self, folder: Path, study: str, site: str) -> None:
-        self._folder, self._study, self._site = folder, study, site
+    def __init__(self, files: SiteFiles, study: str, site: str) -> None:
+        self._files, self._study, self._site = files, study, site
 
     def save(self, state: PrivateState) -> None:
         """Write a state and drop all but the newest `KEPT_ROUNDS`.
@@ -63,34 +58,32 @@ class PrivateStore:
         """
         tensors = {f"{key}/{name}": value for key, group in state.groups().items() for name, value in group.items()}
         facts = {"study": self._study, "site": self._site, "round": state.round}
-        write_tensors(self._folder / f"round-{state.round:06d}.safetensors", tensors, facts)
-        for number in self._rounds()[:-KEPT_ROUNDS]:
-            with contextlib.suppress(OSError):
-                (self._folder / f"round-{number:06d}.safetensors").unlink()
+        self._files.write(_name(state.round), tensors, facts)
+        self._files.remove([_name(number) for number in self._rounds()[:-KEPT_ROUNDS]])
 
     def before(self, number: int) -> PrivateState | None:
         """The newest state of a round earlier than `number`; none when the site has not worked yet.
 
-        Later states are left over from a round that the server lost; they are removed.
+        Later states are left over from a round that the server lost; they are taken out of use.
 
         Raises:
-            CheckpointError: the file is damaged or belongs to another study or site.
+            CheckpointError: the state is damaged, belongs to another study or site, or is gone where it has to be.
         """
         found = self._rounds()
-        if number > 1 and found and found[0] >= number:
-            log.warning("site %s: no private state is left from before round %s; it begins anew", self._site, number)
-        for late in (late for late in found if late >= number):
-            (self._folder / f"round-{late:06d}.safetensors").unlink()
-        rounds = self._rounds()
-        return self._read(rounds[-1]) if rounds else None
+        earlier = [kept for kept in found if kept < number]
+        if not earlier:
+            self._files.begin_anew(number, found)
+        late = [_name(kept) for kept in found if kept >= number]
+        if late:
+            self._files.set_aside(late, f"the server works in round {number} again")
+        return self._read(earlier[-1]) if earlier else None
 
     def _read(self, number: int) -> PrivateState:
-        path = self._folder / f"round-{number:06d}.safetensors"
-        tensors, facts = read_tensors(path)
+        tensors, facts = self._files.read(_name(number))
         if (facts.get("study"), facts.get("site")) != (self._study, self._site):
             raise CheckpointError(
-                f"{path}: is the private state of site {facts.get('site')!r} in study {str(facts.get('study'))[:12]}, "
-                f"not of {self._site!r} in {self._study[:12]}; use another folder"
+                f"{_name(number)}: is the private state of site {facts.get('site')!r} in study "
+                f"{str(facts.get('study'))[:12]}, not of {self._site!r} in {self._study[:12]}; use another folder"
             )
         split: dict[str, dict[str, Tensor]] = {group: {} for group in PrivateState(number, {}, {}).groups()}
         for key, value in tensors.items():
@@ -99,6 +92,8 @@ class PrivateStore:
         return PrivateState(number, *split.values())
 
     def _rounds(self) -> list[int]:
-        if not self._folder.is_dir():
-            return []
-        return sorted(int(match[1]) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name)))
+        return [int(match[1]) for name in self._files.names() if (match := _NAME.fullmatch(name))]
+
+
+def _name(number: int) -> str:
+    return f"private/round-{number:06d}"

@@ -13,6 +13,7 @@ from fedsurg.sharing.protocol import Request
 from fedsurg.study import Study
 from fedsurg.tensor_file import read_tensors
 from site_client.engine import SiteEngine, SiteSetup
+from site_client.site_files import SiteFiles
 
 MakeEngine = Callable[..., SiteEngine]
 
@@ -28,7 +29,13 @@ def make_engine(tiny_study: Callable[..., Study], data: Path, start: Path, tmp_p
     """The engine of site `north`; keyword arguments change the study."""
     torch.set_num_threads(1)
 
-    def make(method: str = "fedst", folder: str = "north", hospitals: Path = data, **options: Any) -> SiteEngine:
+    def make(
+        method: str = "fedst",
+        folder: str = "north",
+        hospitals: Path = data,
+        files: SiteFiles | None = None,
+        **options: Any,
+    ) -> SiteEngine:
         study = tiny_study(**options)
         setup = SiteSetup(
             "north",
@@ -36,6 +43,7 @@ def make_engine(tiny_study: Callable[..., Study], data: Path, start: Path, tmp_p
             tmp_path / folder,
             read_tensors(start)[0],
             torch.eye(8)[0],
+            files,
         )
         return SiteEngine(plan(study, method), "study", setup, torch.device("cpu"))
 

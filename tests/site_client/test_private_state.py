@@ -10,6 +10,7 @@ import torch
 
 from fedsurg.errors import CheckpointError
 from site_client.private_state import PrivateState, PrivateStore
+from site_client.site_files import PlainFiles
 
 
 def state(number: int) -> PrivateState:
@@ -27,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(folder: Path) -> PrivateStore:
-    return PrivateStore(folder, "study-a", "north")
+    return PrivateStore(PlainFiles(folder.parent, "north"), "study-a", "north")
 
 
 def names(folder: Path) -> list[str]:
@@ -86,7 +87,7 @@ def test_beginning_again_is_nothing_to_warn_of(store: PrivateStore, caplog: pyte
 def test_foreign_state(store: PrivateStore, folder: Path, study: str, site: str) -> None:
     store.save(state(1))
     with pytest.raises(CheckpointError, match=r"is the private state of site 'north' in study study-a, not of"):
-        PrivateStore(folder, study, site).before(2)
+        PrivateStore(PlainFiles(folder.parent, site), study, site).before(2)
     assert names(folder) == ["round-000001.safetensors"]
 
 
