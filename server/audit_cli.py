@@ -3,6 +3,6 @@
 from fedsurg.audit.cli import audit_group
 
 DIRECTORY = "coordinator"
-CERTIFICATE = "server.crt"
+CERTIFICATE = "private/gateway.pem"
 
 audit = audit_group("server", DIRECTORY, CERTIFICATE)

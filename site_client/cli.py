@@ -5,6 +5,12 @@ import click
 from fedsurg.cli.main import LazyGroup
 
 COMMANDS = {
+    "review": ("site_client.study_cli:review", "Say in plain words what a study trains, what leaves and what stays."),
+    "approve": ("site_client.study_cli:approve", "Approve a study, within limits."),
+    "approvals": ("site_client.study_cli:approvals", "List what was approved here."),
+    "revoke": ("site_client.study_cli:revoke", "Close a study at once."),
+    "export": ("site_client.study_cli:export", "Write the personalised model and its card."),
+    "vault": ("site_client.vault_cli:vault", "Make and check the vault, change its key, forget a study."),
     "audit": ("site_client.study_cli:audit", "Verify and show the log of all that came, left and was decided."),
 }
 

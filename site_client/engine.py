@@ -30,6 +30,7 @@ from fedsurg.methods.registry import Plan
 from fedsurg.models.network import network_of
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, Update
+from site_client.policy import Cohort
 from site_client.private_state import PrivateState, PrivateStore
 from site_client.site_files import PlainFiles, SiteFiles
 
@@ -116,6 +117,10 @@ class SiteEngine:
         return give_shared(self.network, self.contract), self._report(
             received, after, trained, validate_s, data_s, started
         )
+
+    def cohort(self) -> Cohort:
+        """How many cases this site trains on and scores."""
+        return Cohort(*(sum(len(site.cases(split)) for site in self.sources) for split in ("train", "val")))
 
     def personal_model(self) -> dict[str, Tensor]:
         """The personalised model that `finish` kept, all tensors by canonical name.

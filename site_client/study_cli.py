@@ -1,8 +1,230 @@
 """`fedsurg site`: what a hospital decides about studies, and what it keeps of them."""
 
-from fedsurg.audit.cli import audit_group
+import getpass
+import json
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fedsurg.audit.cli import FOLDER, audit_group
+
+if TYPE_CHECKING:
+    from fedsurg.audit.log import AuditLog
+    from fedsurg.study.config import Study
 
 DIRECTORY = "site"  # of the hospital's own files, below the working directory
-CERTIFICATE = "site.crt"
+CERTIFICATE = "private/identity.pem"
+VAULT, VAULT_KEY = "vault", "private/vault.key"
 
 audit = audit_group("site", DIRECTORY, CERTIFICATE)
+
+in_folder = click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=DIRECTORY,
+    show_default=True,
+    help="The directory of this site.",
+)
+_study_file = click.argument("study_file", metavar="STUDY.toml", type=click.Path(path_type=Path))
+_method = click.option("--method", help="Method to review or approve; default: the study's first one.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command(epilog="Example: fedsurg site review study.toml --tensors")
+@_study_file
+@in_folder
+@_method
+@click.option("--tensors", is_flag=True, help="List every tensor that leaves, by name and shape.")
+@_json
+def review(study_file: Path, folder: Path, method: str | None, tensors: bool, as_json: bool) -> None:
+    """Say in plain words what a study trains, what leaves the hospital, and what stays.
+
+    Exit code 0; 2: the study has a mistake; 5: policy.toml has one.
+    """
+    from site_client.policy import read_policy
+    from site_client.review import review_facts, review_text
+
+    study, name, found, contract = _described(study_file, method)
+    facts = review_facts(study, found["digest"], name, contract, read_policy(folder))
+    click.echo(json.dumps(facts, indent=2) if as_json else review_text(facts, tensors=tensors))
+
+
+@click.command(epilog='Example: fedsurg site approve study.toml --expires 2026-12-31 --second-approver "B. Keller"')
+@_study_file
+@in_folder
+@_method
+@click.option("--max-rounds", type=int, help="Rounds that may train here; default: all of the study.")
+@click.option("--expires", help="Last day, like 2026-12-31 (UTC); default: in 180 days.")
+@click.option("--approver", help="Who approves; default: the name this machine knows you by.")
+@click.option(
+    "--second-approver",
+    default="",
+    help="Another person who approves too; at once, or by the same command later.",
+)
+def approve(
+    study_file: Path,
+    folder: Path,
+    method: str | None,
+    max_rounds: int | None,
+    expires: str | None,
+    approver: str | None,
+    second_approver: str,
+) -> None:
+    """Approve a study: from now on this site answers its requests, within the limits given.
+
+    Exit code 0; 2: the study has a mistake; 5: the approval makes no sense.
+    """
+    from fedsurg.audit.log import Event
+    from site_client.approvals import Approvals
+    from site_client.policy import read_policy
+
+    study, name, _, contract = _described(study_file, method)
+    approvals, config = Approvals(folder), read_policy(folder)
+    approval = approvals.approve(
+        study,
+        name,
+        contract.digest,
+        approver or getpass.getuser(),
+        second=second_approver,
+        max_rounds=max_rounds,
+        expires=_day(expires),
+    )
+    state = approval.state(today=approvals.today, two_approvers=config.two_approvers)
+    facts = approval.model_dump(mode="json", exclude={"study", "revoked", "revoked_by"})
+    site_log(folder).append(Event("study approved", study=approval.study, why=state, facts=facts), who=_user())
+    click.echo(f"{study.name} ({approval.study[:12]}), method {name}: {state}")
+    click.echo(f"{approval.max_rounds} of {approval.rounds} rounds, until {approval.expires}, by {_people(approval)}")
+    click.echo(f"to close it again: fedsurg site revoke {approval.study[:12]}")
+
+
+@click.command(epilog="Example: fedsurg site approvals --json")
+@in_folder
+@_json
+def approvals(folder: Path, as_json: bool) -> None:
+    """List what was approved here, and whether it is open.
+
+    Exit code 0; 5: a file of an approval is damaged.
+    """
+    from site_client.approvals import Approvals
+    from site_client.policy import read_policy
+
+    known, config = Approvals(folder), read_policy(folder)
+    rows = [
+        one.model_dump(mode="json") | {"state": one.state(today=known.today, two_approvers=config.two_approvers)}
+        for one in known.all()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(
+            f"{row['study'][:12]}  {row['name']:<20} {row['method']:<14} {row['max_rounds']:>4} rounds  until "
+            f"{row['expires']}  {row['state']}"
+        )
+    if not rows:
+        click.echo("no study is approved here; every request is refused")
+
+
+@click.command(epilog="Example: fedsurg site revoke 3f9a01c2")
+@click.argument("study", metavar="STUDY")
+@in_folder
+def revoke(study: str, folder: Path) -> None:
+    """Close a study at once: STUDY is its digest, or its first 8 characters or more.
+
+    Exit code 0; 5: no such study was approved here.
+    """
+    from fedsurg.audit.log import Event
+    from site_client.approvals import Approvals
+
+    known = Approvals(folder)
+    approval = known.revoke(known.find(study), _user())
+    site_log(folder).append(Event("study revoked", study=approval.study, why="a person asked for it"), who=_user())
+    click.echo(f"{approval.name} ({approval.study[:12]}): revoked; nothing more of it is done here, and nothing leaves")
+
+
+@click.command(epilog="Example: fedsurg site export --study 3f9a01c2 --out model/")
+@click.option("--study", "digest", required=True, help="Digest of the study, or its first 8 characters or more.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the model and its card.")
+@in_folder
+@click.option("--key-file", type=click.Path(path_type=Path), help="Of the vault; default: the one it was made with.")
+@click.option("--passphrase-file", type=click.Path(path_type=Path), help="Of the vault, where it has a passphrase.")
+def export(digest: str, out: Path, folder: Path, key_file: Path | None, passphrase_file: Path | None) -> None:
+    """Write the personalised model of a finished study as safetensors, with a model card.
+
+    Outside the vault the model is in the clear. Exit code 0; 1: the vault does not open or has no model; 5: the study
+    is not known here.
+    """
+    from fedsurg.audit.log import Event
+    from site_client.approvals import Approvals
+    from site_client.engine import PERSONAL
+    from site_client.model_card import export_model
+    from site_client.vault import open_vault
+    from site_client.vault_cli import secret_of
+
+    known, log = Approvals(folder), site_log(folder)
+    found = known.find(digest)
+    approval, study = known.read(found), known.study(found)
+    vault = open_vault(folder / VAULT, log, secret_of(key_file, passphrase_file))
+    name = site_name(folder)
+    tensors, facts = vault.files(found, name).read(PERSONAL)
+    sha256, size = export_model(out, name, study, found, approval.method, tensors, facts)
+    log.append(Event("model exported", found, 0, sha256, size, facts={"to": str(out)}), who=_user())
+    click.echo(f"{out}: model.safetensors ({size:,} bytes, sha256 {sha256[:12]}) and README.md, in the clear")
+
+
+def site_name(folder: Path) -> str:
+    """The site's name, as it was enrolled.
+
+    Raises:
+        PolicyError: the folder is no site's.
+    """
+    from fedsurg.errors import PolicyError
+
+    path = folder / "federation.toml"
+    try:
+        return str(tomllib.loads(path.read_text(encoding="utf-8"))["site"])
+    except (OSError, ValueError, KeyError) as problem:
+        raise PolicyError(
+            f"{path}: does not say which site this is; enrol first, or give the folder: --dir"
+        ) from problem
+
+
+def site_log(folder: Path) -> "AuditLog":
+    """The site's audit log."""
+    from fedsurg.audit.log import AuditLog
+
+    return AuditLog(folder / FOLDER, "site")
+
+
+def _described(study_file: Path, method: str | None) -> tuple["Study", str, dict[str, Any], Any]:
+    """The study, the method, and the facts and contract of the two."""
+    from fedsurg.errors import StudyError
+    from fedsurg.study.cli import describe
+    from fedsurg.study.load import load_study
+
+    study = load_study(study_file)
+    name = method or study.methods[0]
+    if name not in study.methods:
+        raise StudyError(f"--method {name!r} is not in this study; it has {', '.join(study.methods)}")
+    facts, contract = describe(study, name)
+    return study, name, facts, contract
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise click.UsageError(f"--expires {text!r} is no day; write it like 2026-12-31") from None
+
+
+def _people(approval: Any) -> str:
+    return " and ".join(filter(None, (approval.approver, approval.second_approver)))
+
+
+def _user() -> str:
+    """Who is at the machine: what the system says, whatever name was typed."""
+    return f"user {getpass.getuser()}"

@@ -141,7 +141,7 @@ def read_heads(path: Path) -> list["SignedHead"]:
 
 
 def load_certificates(path: Path) -> Iterable["Certificate"]:
-    """The certificates of a PEM file.
+    """The first certificate of a PEM file: an end's own, before that of the authority, which signs no heads.
 
     Raises:
         AuditError: it cannot be read, or holds none.
@@ -151,7 +151,7 @@ def load_certificates(path: Path) -> Iterable["Certificate"]:
     from fedsurg.errors import AuditError
 
     try:
-        return load_pem_x509_certificates(path.read_bytes())
+        return load_pem_x509_certificates(path.read_bytes())[:1]
     except (OSError, ValueError) as problem:
         raise AuditError(f"{path}: holds no certificate ({problem}); give the PEM file with --certificate") from problem
 

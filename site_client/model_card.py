@@ -1,0 +1,105 @@
+"""A personalised model outside the vault: safetensors and a card that says what it is."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import fedsurg
+from fedsurg.errors import CheckpointError
+from fedsurg.files import write_atomic
+from fedsurg.study.config import Study
+from fedsurg.tensor_file import tensor_bytes
+
+MODEL, CARD = "model.safetensors", "README.md"
+
+_CARD = """\
+# Personalised model of {site}
+
+Surgical instrument segmentation, made in the federated study `{name}` and fitted to this hospital.
+
+| | |
+|---|---|
+{rows}
+
+## What it does
+
+For each pixel of a frame of {height} x {width} pixels it gives a score for {classes}. The part that the hospitals
+learned together and this hospital's private part are both in the file: it works here best, and it has learned from this
+hospital's frames. Treat the file like the frames it was trained on: handing it on is a decision, not a copy.
+
+## How it was made
+
+Network `{encoder}`, method `{method}`, {rounds} rounds of {steps} local steps. The private part was trained at this
+hospital alone and has left it in no message. {chosen}
+
+## Limits
+
+* Not a medical device: not for diagnosis, for guidance or for any decision about a patient.
+* Fitted to the procedures, cameras and instruments of this hospital; check it on your own cases before any use.
+* It says nothing about how sure it is, and its errors are not random: whole cases can fail.
+* Like any trained network it can show something of its training frames to someone who probes it.
+"""
+
+
+def export_model(
+    out: Path,
+    site: str,
+    study: Study,
+    digest: str,
+    method: str,
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+) -> tuple[str, int]:
+    """Write the model and its card to the folder `out`; returns the model's SHA-256 and bytes.
+
+    Raises:
+        CheckpointError: the folder has a model already, or cannot be written.
+    """
+    if (out / MODEL).exists():
+        raise CheckpointError(f"{out / MODEL}: exists; choose another --out")
+    content = tensor_bytes(tensors, {"study": digest, "site": site, "method": method})
+    sha256 = hashlib.sha256(content).hexdigest()
+    write_atomic(out / CARD, model_card(site, study, digest, method, tensors, facts, sha256), error=CheckpointError)
+    write_atomic(out / MODEL, content, error=CheckpointError)
+    return sha256, len(content)
+
+
+def model_card(
+    site: str,
+    study: Study,
+    digest: str,
+    method: str,
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+    sha256: str,
+) -> str:
+    """The card in Markdown; `facts` are those of the sealed model: round and score, where the best round was chosen."""
+    rows = {
+        "study": f"`{study.name}`, digest `{digest}`",
+        "file": f"`{MODEL}`, {sum(value.numel() for value in tensors.values()):,} parameters in {len(tensors)} tensors",
+        "SHA-256": f"`{sha256}`",
+        "version": f"fedsurg {fedsurg.__version__}",
+    }
+    chosen = "It is the model of the last round."
+    if "iou" in facts:
+        chosen = (
+            f"It is the model of round {facts.get('round')}, the best on this hospital's validation cases (mean IoU "
+            f"{100 * facts['iou']:.1f} %, on the cases it was chosen by)."
+        )
+    height, width = study.task.image_size
+    return _CARD.format(
+        site=site,
+        name=study.name,
+        rows="\n".join(f"| {key} | {value} |" for key, value in rows.items()),
+        height=height,
+        width=width,
+        classes=", ".join(study.task.classes),
+        encoder=study.network.encoder,
+        method=method,
+        rounds=study.federation.rounds,
+        steps=study.local.steps,
+        chosen=chosen,
+    )

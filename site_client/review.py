@@ -1,0 +1,118 @@
+"""A study in plain words, for the person in a hospital who decides on it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedsurg.sharing.contract import Contract, Entry
+from fedsurg.study.config import Study
+from site_client.policy import METRICS, PolicyConfig
+
+_PARTS: Mapping[str, str] = {
+    "encoder": "picture features",
+    "query": "query projections: what the network looks for",
+    "temporal": "attention to earlier frames",
+    "gate": "text gate: hospital and procedure",
+    "adapters": "low-rank site adapters",
+    "decoder": "decoder: from features to a mask",
+    "head": "last layer: from features to classes",
+}
+
+
+def grouped(entries: Mapping[str, Entry]) -> list[dict[str, Any]]:
+    """Tensors by the module they are in: one row per part and first two words of the name."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for name, entry in entries.items():
+        words = name.split(".")
+        stem = ".".join(words[:2]) + (".*" if len(words) > 2 else "")
+        row = rows.setdefault((entry.part, stem), {"part": entry.part, "names": stem, "tensors": 0, "bytes": 0})
+        row["tensors"] += 1
+        row["bytes"] += entry.bytes
+    return list(rows.values())
+
+
+def review_facts(study: Study, digest: str, method: str, contract: Contract, policy: PolicyConfig) -> dict[str, Any]:
+    """All that a review says, as plain values."""
+    return {
+        "name": study.name,
+        "digest": digest,
+        "contract": contract.digest,
+        "method": method,
+        "classes": list(study.task.classes),
+        "image_size": list(study.task.image_size),
+        "rounds": study.federation.rounds,
+        "steps": study.local.steps,
+        "deadline_s": study.federation.deadline_s,
+        "sites": [{"name": site.name, "procedure": site.procedure, "role": site.role} for site in study.sites],
+        "leaves": {
+            "bytes_per_round": contract.bytes_per_message,
+            "bytes_total": contract.bytes_per_message * study.federation.rounds,
+            "tensors": [{"name": e.name, "shape": list(e.shape), "bytes": e.bytes} for e in contract.shared.values()],
+            "groups": grouped(contract.shared),
+            "metrics": [name for name in METRICS if name not in policy.withhold],
+        },
+        "stays": {"groups": grouped(contract.site), "bytes": sum(e.bytes for e in contract.site.values())},
+    }
+
+
+def review_text(facts: Mapping[str, Any], *, tensors: bool = False) -> str:
+    """The review for a person.
+
+    Args:
+        facts: of `review_facts`.
+        tensors: list every tensor by name instead of groups.
+    """
+    leaves, stays = facts["leaves"], facts["stays"]
+    rounds, hours = facts["rounds"], facts["rounds"] * facts["deadline_s"] / 3600
+    height, width = facts["image_size"]
+    lines = [
+        f"Study {facts['name']}, method {facts['method']}",
+        "",
+        "What is trained",
+        f"  A network that marks {', '.join(facts['classes'])} in pictures of {height} x {width} pixels. It is trained",
+        f"  on this hospital's own frames, on this hospital's machine: {rounds} rounds of {facts['steps']} steps.",
+        f"  Taking part: {', '.join(site['name'] for site in facts['sites'])}.",
+        "",
+        "How long",
+        f"  {rounds} rounds. A round ends when all sites have answered, after {facts['deadline_s'] / 60:g} minutes at",
+        f"  the latest: {hours:.1f} hours at most.",
+        "",
+        f"What leaves, each round: {len(leaves['tensors'])} tensors of model weights, "
+        f"{_size(leaves['bytes_per_round'])} ({_size(leaves['bytes_total'])} in all)",
+        *(_tensor_lines(leaves["tensors"]) if tensors else _group_lines(leaves["groups"])),
+        "  and these numbers, once per round:",
+        "  the number of training samples, " + ", ".join(leaves["metrics"]) + ", seconds of work;",
+        "  the hospital's name in the study.",
+        "",
+        f"What stays: frames, masks, file and case names, and {_size(stays['bytes'])} of private weights",
+        *(_group_lines(stays["groups"]) or ["  This method has no private weights."]),
+        "  The trainer's own state stays too.",
+        "",
+        "Weights are not frames, but they are learned from frames: see docs/privacy.md for what that can mean.",
+        "",
+        f"Digest of the study     {facts['digest']}",
+        f"Digest of the tensors   {facts['contract']}",
+        "Compare the first with the coordinator's by telephone. Then: fedsurg site approve STUDY.toml",
+    ]
+    return "\n".join(lines)
+
+
+def _group_lines(groups: list[dict[str, Any]]) -> list[str]:
+    lines, part = [], ""
+    for row in groups:
+        if row["part"] != part:
+            part = row["part"]
+            lines.append(f"  {_PARTS.get(part, part)}")
+        count = "1 tensor" if row["tensors"] == 1 else f"{row['tensors']} tensors"
+        lines.append(f"    {row['names']:<40} {count:>12} {_size(row['bytes']):>10}")
+    return lines
+
+
+def _tensor_lines(tensors: list[dict[str, Any]]) -> list[str]:
+    return [f"    {row['name']:<60} {'x'.join(map(str, row['shape'])):>16} {row['bytes']:>12,} B" for row in tensors]
+
+
+def _size(count: int) -> str:
+    """Bytes for a person."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"

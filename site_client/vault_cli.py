@@ -1,0 +1,165 @@
+"""`fedsurg site vault`: make the vault, check it, change its key, forget a study."""
+
+import getpass
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from site_client.study_cli import VAULT, VAULT_KEY, in_folder, site_log
+
+if TYPE_CHECKING:
+    from site_client.vault_key import Secret
+
+PASSPHRASE = "FEDSURG_VAULT_PASSPHRASE_FILE"  # for programs that nobody types to
+
+_key_file = click.option(
+    "--key-file", type=click.Path(path_type=Path), help="The vault's key; default: the file it was made with."
+)
+_passphrase_file = click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path),
+    help=f"File (mode 600) with the vault's passphrase; default: the one that {PASSPHRASE} names.",
+)
+
+
+@click.group()
+def vault() -> None:
+    """The vault: private state and models, encrypted on this machine."""
+
+
+@vault.command(epilog="Example: fedsurg site vault init --key-file /media/key/vault.key")
+@in_folder
+@click.option(
+    "--key-file", type=click.Path(path_type=Path), help=f"Key, made if missing. [default: {VAULT_KEY} in --dir]"
+)
+@click.option("--passphrase", is_flag=True, help="Take a passphrase instead, typed or from --passphrase-file.")
+@_passphrase_file
+def init(folder: Path, key_file: Path | None, passphrase: bool, passphrase_file: Path | None) -> None:
+    """Make the vault.
+
+    Keep a copy of the key elsewhere: without it nobody can open the vault. Exit code 0; 1: there is one already.
+    """
+    from site_client.vault import make_vault
+    from site_client.vault_key import Secret
+
+    if passphrase or passphrase_file:
+        secret = secret_of(None, passphrase_file) or Secret(passphrase=_typed("passphrase of the vault", twice=True))
+    else:
+        secret = Secret(key_file or folder / VAULT_KEY)
+    make_vault(folder / VAULT, secret, site_log(folder))
+    kept = f"key {secret.key_file}: keep a copy elsewhere" if secret.key_file else "passphrase: keep it elsewhere"
+    click.echo(f"{folder / VAULT}: made; {kept}")
+
+
+@vault.command(epilog="Example: fedsurg site vault check")
+@in_folder
+@_key_file
+@_passphrase_file
+def check(folder: Path, key_file: Path | None, passphrase_file: Path | None) -> int:
+    """Open every file in the vault.
+
+    Exit code 0: all open. 1: the vault or a file does not; each is named.
+    """
+    from site_client.vault import open_vault
+
+    opened = open_vault(folder / VAULT, site_log(folder), secret_of(key_file, passphrase_file))
+    wrong = opened.check()
+    for line in wrong:
+        click.echo(line, err=True)
+    for study in opened.studies():
+        click.echo(study)
+    click.echo(f"{len(wrong)} files do not open" if wrong else "ok: every file opens")
+    return int(bool(wrong))
+
+
+@vault.command(epilog="Example: fedsurg site vault rekey --new-key-file /media/key/new.key")
+@in_folder
+@_key_file
+@_passphrase_file
+@click.option("--new-key-file", type=click.Path(path_type=Path), help="The new key; made if missing.")
+@click.option("--new-passphrase", is_flag=True, help="A new passphrase, typed.")
+@click.option(
+    "--new-passphrase-file", type=click.Path(path_type=Path), help="A new passphrase, from a file of mode 600."
+)
+def rekey(
+    folder: Path,
+    key_file: Path | None,
+    passphrase_file: Path | None,
+    new_key_file: Path | None,
+    new_passphrase: bool,
+    new_passphrase_file: Path | None,
+) -> None:
+    """Seal everything under a new key. Stop the site first; after a crash give the same command again.
+
+    The disk may still hold old bytes under the old key: keep that key safe, or destroy it. Exit code 0; 1: a key is
+    wrong or a file does not open; 2: no new key was given.
+    """
+    from site_client import vault as vaults
+    from site_client.vault_key import Secret
+
+    if sum(map(bool, (new_key_file, new_passphrase, new_passphrase_file))) != 1:
+        raise click.UsageError("give one of --new-key-file, --new-passphrase and --new-passphrase-file")
+    old = secret_of(key_file, passphrase_file)
+    if new_key_file:
+        new = Secret(new_key_file)
+    elif new_passphrase_file:
+        new = Secret(passphrase=_passphrase_in(new_passphrase_file))
+    else:
+        new = Secret(passphrase=_typed("new passphrase", twice=True))
+    count = vaults.rekey(folder / VAULT, old, new, site_log(folder))
+    click.echo(f"{folder / VAULT}: {count} files are sealed under the new key")
+
+
+@vault.command(epilog="Example: fedsurg site vault forget 3f9a01c2 --yes")
+@click.argument("study")
+@in_folder
+@_key_file
+@_passphrase_file
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(study: str, folder: Path, key_file: Path | None, passphrase_file: Path | None, yes: bool) -> None:
+    """Let this site begin a study anew: its private state is set aside, not deleted.
+
+    STUDY is the digest, or its beginning. Exit code 0; 1: the vault does not open or has nothing of it.
+    """
+    from fedsurg.errors import VaultError
+    from site_client.vault import open_vault
+
+    opened = open_vault(folder / VAULT, site_log(folder), secret_of(key_file, passphrase_file))
+    found = [digest for digest in opened.studies() if digest.startswith(study)]
+    if len(found) != 1:
+        raise VaultError(f"{study!r} names {len(found)} studies in the vault; fedsurg site vault check lists them")
+    if not yes:
+        click.confirm(f"Set aside all private state of study {found[0][:12]}?", abort=True)
+    click.echo(f"{opened.forget(found[0])} files are set aside; the next round begins the study anew at this site")
+
+
+def secret_of(key_file: Path | None, passphrase_file: Path | None) -> "Secret | None":
+    """What the options say; without them what the environment says; None: what the vault itself remembers."""
+    from site_client.vault_key import Secret
+
+    if key_file:
+        return Secret(key_file)
+    given = passphrase_file or (Path(os.environ[PASSPHRASE]) if os.environ.get(PASSPHRASE) else None)
+    return Secret(passphrase=_passphrase_in(given)) if given else None
+
+
+def _passphrase_in(path: Path) -> str:
+    from fedsurg.errors import VaultError
+    from site_client.sealing import OTHERS
+
+    try:
+        if path.stat().st_mode & OTHERS:
+            raise VaultError(f"{path}: others than its owner may read the passphrase; chmod 600 {path}")
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as problem:
+        raise VaultError(f"{path}: the passphrase cannot be read ({problem}); give its file") from problem
+
+
+def _typed(what: str, *, twice: bool) -> str:
+    """A passphrase from the terminal, not shown."""
+    first = getpass.getpass(f"{what}: ")
+    if twice and getpass.getpass(f"{what}, again: ") != first:
+        raise click.UsageError("the two passphrases differ")
+    return first
