@@ -3,6 +3,6 @@
 from fedsurg.audit.cli import audit_group
 
 DIRECTORY = "coordinator"
-CERTIFICATE = "private/gateway.pem"
+CERTIFICATE = "server.crt"
 
 audit = audit_group("server", DIRECTORY, CERTIFICATE)

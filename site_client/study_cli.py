@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fedsurg.study.config import Study
 
 DIRECTORY = "site"  # of the hospital's own files, below the working directory
-CERTIFICATE = "private/identity.pem"
+CERTIFICATE = "site.crt"  # every certificate the site has had
 VAULT, VAULT_KEY = "vault", "private/vault.key"
 
 audit = audit_group("site", DIRECTORY, CERTIFICATE)

@@ -23,7 +23,7 @@ def audit_group(end: str, directory: str, certificate: str) -> click.Group:
     Args:
         end: `site` or `server`, as on the command line.
         directory: of that end, by default.
-        certificate: its own certificate's file in that directory.
+        certificate: file in that directory with every certificate the end has had.
     """
     where = click.option(
         "--dir",
@@ -141,7 +141,7 @@ def read_heads(path: Path) -> list["SignedHead"]:
 
 
 def load_certificates(path: Path) -> Iterable["Certificate"]:
-    """The first certificate of a PEM file: an end's own, before that of the authority, which signs no heads.
+    """All certificates of a PEM file: those an end has had.
 
     Raises:
         AuditError: it cannot be read, or holds none.
@@ -151,7 +151,7 @@ def load_certificates(path: Path) -> Iterable["Certificate"]:
     from fedsurg.errors import AuditError
 
     try:
-        return load_pem_x509_certificates(path.read_bytes())[:1]
+        return load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as problem:
         raise AuditError(f"{path}: holds no certificate ({problem}); give the PEM file with --certificate") from problem
 
