@@ -13,7 +13,7 @@ import tomllib
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -182,7 +182,8 @@ class Policy:
         withheld = set(self.config.withhold)
         if cohort.scored < self.config.minimum_scored_cases:
             withheld |= set(SCORES)
-        return replace(report, **dict.fromkeys(sorted(withheld), math.nan))
+        unsaid: dict[str, Any] = dict.fromkeys(sorted(withheld), math.nan)
+        return replace(report, **unsaid)
 
     def _times(self, request: Request) -> int:
         """How often a round was answered, over restarts of this process too."""
