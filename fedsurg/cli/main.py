@@ -77,6 +77,12 @@ def main(arguments: list[str] | None = None) -> None:
         code: Any = fedsurg.main(words, prog_name="fedsurg", standalone_mode=False)
     except click.exceptions.Abort:
         _fail("stopped", 130)
+    except click.exceptions.NoArgsIsHelpError as problem:
+        problem.show()
+        sys.exit(problem.exit_code)
+    except click.UsageError as problem:
+        where = problem.ctx.command_path if problem.ctx else "fedsurg"
+        _fail(f"{problem.format_message().rstrip('.')}; see {where} --help", problem.exit_code)
     except click.ClickException as problem:
         problem.show()
         sys.exit(problem.exit_code)

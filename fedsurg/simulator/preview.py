@@ -1,6 +1,7 @@
 """A contact sheet of the simulator: one row per profile, masks outlined; real frames below to compare with."""
 
 import io
+import os
 import tempfile
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def contact_sheet(
         SimulatorError: see `render`; or `out` cannot be written.
         DataError: `beside` holds no site data, or one of its frames cannot be read.
     """
+    _check_place(out)
     whole = assets.without_parts is not None
     request = RenderRequest(profiles, len(profiles) * columns, 1, seed, *size, whole_instruments=whole, assets=assets)
     below = [] if beside is None else [np.concatenate(_frames_of(beside, columns, seed, size), axis=1)]
@@ -51,6 +53,18 @@ def contact_sheet(
     rows = [np.concatenate(tiles[row::count], axis=1) for row in range(count)]
     _write_png(np.concatenate(rows + below), out)
     return out
+
+
+def _check_place(out: Path) -> None:
+    """Before anything is rendered: the sheet can be written, and is what its name says.
+
+    Raises:
+        SimulatorError: it cannot.
+    """
+    if out.suffix.lower() != ".png":
+        raise SimulatorError(f"{out}: a contact sheet is a PNG; give a name that ends in .png")
+    if out.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
+        raise SimulatorError(f"{out}: cannot be written there; give a file name in a folder that exists and is yours")
 
 
 def _frames_of(folder: Path, count: int, seed: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:

@@ -48,7 +48,9 @@ def test_every_command_is_there_and_says_what_it_does(name: str, capsys: pytest.
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "simulat")
     assert code == 2
-    assert "No such command 'simulat'" in err
+    assert err.startswith("fedsurg: No such command 'simulat'")
+    assert err.endswith("; see fedsurg --help\n")
+    assert err.count("\n") == 1
     group = LazyGroup(table=COMMANDS)
     assert group.get_command(click.Context(group), "simulat") is None
 
