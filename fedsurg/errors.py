@@ -12,6 +12,15 @@
     ├── FederationError     a round or run that cannot go on (quorum missed, guard tripped)
     ├── SimulatorError      rendering
     ├── RunError            the output directory of a run
+    ├── JoiningError        joining a federation: a name, a file, a folder that does not fit
+    │   ├── UnreadableError     not a file of this kind or version
+    │   ├── AlteredError        a signature or a proof does not fit what the file says
+    │   ├── ForeignError        made for another federation, another site or another request
+    │   ├── ExpiredError        too late: an invitation or a certificate has ended
+    │   ├── ReplayedError       used before
+    │   ├── RevokedError        of a site or a certificate that was revoked
+    │   ├── ClockError          from the future: one of two clocks is wrong
+    │   └── ExposedError        a private folder or key that others may read
     └── InterruptedRunError the person stopped the run; state is on disk
 
 The command line prints the message and exits with `exit_code`; the traceback appears with `--debug` only.
@@ -81,6 +90,44 @@ class SimulatorError(FedsurgError):
 
 class RunError(FedsurgError):
     """An output directory that is taken, foreign or cannot be written."""
+
+
+class JoiningError(FedsurgError):
+    """Joining a federation failed; nothing was changed."""
+
+    exit_code = 4
+
+
+class UnreadableError(JoiningError):
+    """A file that is not of the kind or version it should be."""
+
+
+class AlteredError(JoiningError):
+    """A signature or a proof does not fit what the file says."""
+
+
+class ForeignError(JoiningError):
+    """A file made for another federation, another site or another request."""
+
+
+class ExpiredError(JoiningError):
+    """An invitation or a certificate that has ended."""
+
+
+class ReplayedError(JoiningError):
+    """A file that did its work before."""
+
+
+class RevokedError(JoiningError):
+    """A site or a certificate that was revoked."""
+
+
+class ClockError(JoiningError):
+    """A date in the future: one of two clocks is wrong."""
+
+
+class ExposedError(JoiningError):
+    """A private folder or key that others may read."""
 
 
 class InterruptedRunError(FedsurgError):

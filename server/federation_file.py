@@ -1,0 +1,97 @@
+"""The coordinator's folder and its `federation.toml`: where the federation is, and how long things are valid."""
+
+import contextlib
+import json
+import tomllib
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from fedsurg.errors import UnreadableError
+from fedsurg.joining.envelope import Strict, parse_model
+from fedsurg.joining.folders import locked
+from fedsurg.joining.names import Host, Port, at
+
+FEDERATION_FILE = "federation.toml"
+AUTHORITY = "ca.pem"  # public: the authority's certificate
+AUTHORITY_KEY = "private/ca.key"
+GATEWAY = "private/gateway.pem"  # private key, certificate and authority in one file, replaced as one
+GATEWAY_CERTIFICATES = "server.crt"  # public: every certificate that the gateway has had, newest first
+REVOKED = "crl.pem"
+SITES = "sites"
+
+DEFAULT_PORT = 9443  # free of privileges, and not one of Flower's
+
+Days = Annotated[int, Field(ge=1, le=7300)]
+
+
+class Validity(Strict):
+    """How long things are valid, in days."""
+
+    invitation: Days = 14  # long enough for a hospital's IT, short for a lost mail
+    site: Days = 365
+    gateway: Days = 365
+    renew_before: Days = 60  # a site is told to renew this long before its certificate ends
+
+    def of(self, name: str) -> timedelta:
+        """The days of one key."""
+        days: int = getattr(self, name)
+        return timedelta(days=days)
+
+
+class FederationFile(Strict):
+    """The keys of `federation.toml`; an unknown one is an error."""
+
+    host: Host
+    port: Port = DEFAULT_PORT
+    validity: Validity = Validity()
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return at(self.host, self.port)
+
+    def text(self) -> str:
+        """The file as `server init` writes it."""
+        return (
+            "# Where hospitals find the gateway. After a change: fedsurg server renew, and new admissions carry it.\n"
+            f"host = {json.dumps(self.host)}\n"
+            f"port = {self.port}\n"
+            "\n"
+            "# In days, for what is made from now on. A site is told to renew `renew_before` days before its end.\n"
+            "[validity]\n"
+        ) + "".join(f"{key} = {days}\n" for key, days in self.validity.model_dump().items())
+
+
+def read_federation_file(folder: Path) -> FederationFile:
+    """Read and validate `folder`/federation.toml.
+
+    Raises:
+        UnreadableError: no such file, not TOML, or a key that is missing, unknown or not allowed.
+    """
+    path = folder / FEDERATION_FILE
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UnreadableError(
+            f"{path}: no such file; make the federation with fedsurg server init, or give its folder with --dir"
+        ) from None
+    except (OSError, ValueError) as problem:
+        raise UnreadableError(f"{path}: cannot be read: {problem}; correct it by hand") from problem
+    return parse_model(json.dumps(content, default=str), FederationFile, path, "correct it by hand")
+
+
+@contextlib.contextmanager
+def changing(folder: Path) -> Iterator[FederationFile]:
+    """The settings of a federation whose folder no other command changes meanwhile.
+
+    Raises:
+        UnreadableError: not a coordinator's folder.
+        ExposedError: others may enter it.
+    """
+    settings = read_federation_file(folder)
+    with locked(folder):
+        yield settings

@@ -1,0 +1,116 @@
+"""A hospital's folder: who the site is, where its federation is, and its keys, which never leave it."""
+
+import json
+import tomllib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from fedsurg.errors import AlteredError, JoiningError, UnreadableError
+from fedsurg.files import write_atomic
+from fedsurg.joining.certificates import public_key, read_certificate, verify_site_certificate
+from fedsurg.joining.clock import Moment
+from fedsurg.joining.envelope import Strict, parse_model
+from fedsurg.joining.folders import require_owner_only
+from fedsurg.joining.invitation import Hex64
+from fedsurg.joining.keys import public_bytes, read_private_key
+from fedsurg.joining.names import Host, Port, SiteName, at
+
+FEDERATION_FILE = "federation.toml"
+AUTHORITY = "ca.pem"  # public: the certificate of the federation's authority
+IDENTITY = "private/identity.pem"  # private key, certificate and authority in one file, replaced as one
+CERTIFICATES = "site.crt"  # public: every certificate that the site has had, newest first; old signatures need old ones
+NODE_KEY = "private/node.key"  # for flower-supernode --auth-supernode-private-key
+PENDING_KEY = "private/pending.key"  # of the certificate that was asked for
+PENDING = "pending.request"  # the request that waits for its admission
+
+
+class Membership(Strict):
+    """The keys of the site's `federation.toml`."""
+
+    site: SiteName
+    data: str  # folder of the site's data
+    host: Host  # of the gateway
+    port: Port
+    authority: Hex64  # fingerprint that was compared
+    renew_from: Moment | None = None  # known once the site has joined
+
+    @property
+    def address(self) -> str:
+        """Host and port of the gateway."""
+        return at(self.host, self.port)
+
+    def text(self) -> str:
+        """The file."""
+        facts = self.model_dump(mode="json", exclude_none=True)
+        return "# Written by fedsurg site enrol and join. `data` may be changed by hand.\n" + "".join(
+            f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in facts.items()
+        )
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a site is known by: certificate, its private key, and the authority that signed it."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+    authority: x509.Certificate
+
+
+def read_membership(folder: Path) -> Membership:
+    """Read and validate `folder`/federation.toml.
+
+    Raises:
+        UnreadableError: no such file, not TOML, or a key that is missing, unknown or not allowed.
+        ExposedError: others may enter the folder.
+    """
+    path = folder / FEDERATION_FILE
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UnreadableError(
+            f"{path}: no such file; enrol with fedsurg site enrol, or give the site's folder with --dir"
+        ) from None
+    except (OSError, ValueError) as problem:
+        raise UnreadableError(f"{path}: cannot be read: {problem}; correct it by hand") from problem
+    require_owner_only(folder)
+    return parse_model(json.dumps(content, default=str), Membership, path, "correct it by hand")
+
+
+def write_membership(folder: Path, membership: Membership) -> None:
+    """Replace the file.
+
+    Raises:
+        JoiningError: it cannot be written; the old one is there.
+    """
+    write_atomic(folder / FEDERATION_FILE, membership.text(), error=JoiningError)
+
+
+def is_joined(folder: Path) -> bool:
+    """The site has a certificate, whatever its dates."""
+    return (folder / IDENTITY).exists()
+
+
+def read_identity(folder: Path, site: str, now: datetime) -> Identity:
+    """The site's certificate and key, fit for use now.
+
+    Raises:
+        JoiningError: the site has not joined, or the file is damaged.
+        ClockError, ExpiredError: the certificate is not good now.
+        ExposedError: others may read the key.
+    """
+    path = folder / IDENTITY
+    if not is_joined(folder):
+        raise JoiningError(
+            f"{folder}: {site} has not joined yet; run fedsurg site join with the coordinator's admission"
+        )
+    key = read_private_key(path)
+    certificate = read_certificate(path.read_text("utf-8"), str(path))
+    if public_bytes(public_key(certificate)) != public_bytes(key.public_key()):
+        raise AlteredError(f"{path}: key and certificate do not belong together; restore it from a backup")
+    authority = read_certificate((folder / AUTHORITY).read_text("utf-8"), str(folder / AUTHORITY))
+    verify_site_certificate(certificate, authority, site, now, str(path))
+    return Identity(certificate, key, authority)

@@ -1,0 +1,141 @@
+"""What people type, from the first command to the last, and one line for every refusal."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from fedsurg.cli import main
+from fedsurg.cli.main import fedsurg
+
+HEAVY = ("torch", "flwr", "ray", "pandas", "numpy", "mitsuba")
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+
+
+def run(capsys: pytest.CaptureFixture[str], line: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as caught:
+        main(line.split())
+    captured = capsys.readouterr()
+    assert isinstance(caught.value.code, int)
+    return caught.value.code, captured.out, captured.err
+
+
+def done(capsys: pytest.CaptureFixture[str], line: str) -> str:
+    code, out, err = run(capsys, line)
+    assert (code, err) == (0, ""), line
+    return out
+
+
+def fingerprints(text: str) -> list[str]:
+    """The fingerprints that a command showed, without their spaces."""
+    return ["".join(found.split()) for found in re.findall(r"(?<![0-9a-f])((?:[0-9a-f]{4}\s+){16})", text)]
+
+
+def test_from_the_first_command_to_the_last(capsys: pytest.CaptureFixture[str]) -> None:
+    (authority,) = fingerprints(done(capsys, "server init --host fl.example.org"))
+    assert fingerprints(done(capsys, "server invite hospital-a")) == [authority]
+    shown, request = fingerprints(done(capsys, f"site enrol hospital-a.invite --data data --fingerprint {authority}"))
+    assert shown == authority
+    assert fingerprints(done(capsys, f"server admit hospital-a.request --fingerprint {request}")) == [request]
+    joined = done(capsys, "site join hospital-a.admission")
+    assert "hospital-a joined the federation at fl.example.org:9443" in joined
+    listed = done(capsys, "server sites")
+    assert "hospital-a: admitted" in listed
+    assert fingerprints(listed) == fingerprints(joined)
+
+    Path("hospital-a.request").unlink()
+    (renewed,) = fingerprints(done(capsys, "site renew"))
+    answer = done(capsys, "server admit hospital-a.request --out again.admission")
+    assert "hospital-a renewed" in answer
+    assert fingerprints(answer) == [renewed]
+    done(capsys, "site join again.admission")
+
+    done(capsys, "server invite hospital-b --expires 3")
+    assert "hospital-a revoked: 2 certificates on the list" in done(capsys, "server revoke hospital-a --reason lost")
+    facts = json.loads(done(capsys, "server sites --json"))
+    assert (facts["address"], facts["authority"]) == ("fl.example.org:9443", authority)
+    first, second = facts["sites"]
+    assert (first["site"], first["state"], first["revoked"]["reason"]) == ("hospital-a", "revoked", "lost")
+    assert [one["state"] for one in first["certificates"]] == ["revoked", "revoked"]
+    assert (second["site"], second["state"], second["certificates"]) == ("hospital-b", "invited", [])
+    assert "token" not in json.dumps(facts)
+    assert "revoked at 20" in done(capsys, "server sites")
+    assert "gateway's certificate renewed" in done(capsys, "server renew")
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        (
+            "server init --host fl.example.org",
+            4,
+            "coordinator: exists already and is left as it is; choose another --dir",
+        ),
+        ("server init --host https://x --dir new", 4, "host 'https://x': not a name or address"),
+        ("server init", 2, "Missing option '--host'"),
+        ("server invite Hospital", 4, "site name 'Hospital': allowed are 1 to 64 small letters"),
+        ("server invite hospital-a", 4, "hospital-a: invited already; to invite it anew"),
+        ("server invite b --expires 0", 2, "0 is not in the range 1<=x<=365"),
+        ("server invite b --dir none", 4, "none/federation.toml: no such file; make the federation with"),
+        ("server admit none.request", 4, "none.request: cannot be read (No such file or directory); check the path"),
+        (
+            "server admit hospital-a.invite",
+            4,
+            "this is the invitation, not the request; give the file whose name ends in",
+        ),
+        ("server revoke nobody", 4, "nobody: no such site in coordinator"),
+        ("server sites --dir none", 4, "none/federation.toml: no such file"),
+        ("site enrol hospital-a.invite", 2, "Missing option '--data'"),
+        ("site enrol hospital-a.invite --data none", 4, "--data none: no such folder"),
+        ("site enrol hospital-a.invite --data data --fingerprint 12", 4, "has 64 of 0-9 and a-f, found 2 characters"),
+        ("site join hospital-a.invite", 4, "site/federation.toml: no such file; enrol with fedsurg site enrol"),
+        ("site renew", 4, "site/federation.toml: no such file; enrol with fedsurg site enrol"),
+    ],
+)
+def test_refusals_are_one_line(capsys: pytest.CaptureFixture[str], line: str, code: int, message: str) -> None:
+    done(capsys, "server init --host fl.example.org")
+    done(capsys, "server invite hospital-a")
+    found, out, err = run(capsys, line)
+    assert (found, out) == (code, "")
+    assert message in err
+    assert code == 2 or err.count("\n") == 1
+    assert {path.name for path in Path().iterdir()} == {"coordinator", "data", "hospital-a.invite"}
+
+
+def test_an_empty_federation_says_what_is_next(capsys: pytest.CaptureFixture[str]) -> None:
+    done(capsys, "server init --host 127.0.0.1 --dir fl")
+    assert done(capsys, "server sites --dir fl") == "no sites yet; run fedsurg server invite NAME\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("server", ["init", "invite", "admit", "sites", "revoke", "renew"]), ("site", ["enrol", "join", "renew"])],
+)
+def test_every_command_has_help_with_an_example_and_its_exit_codes(name: str, ours: list[str]) -> None:
+    group = fedsurg.get_command(click.Context(fedsurg), name)
+    assert isinstance(group, click.Group)
+    for inner in ours:
+        command = group.get_command(click.Context(group), inner)
+        assert command
+        text = command.get_help(click.Context(command, info_name=inner))
+        assert f"Example: fedsurg {name} {inner}" in " ".join(text.split())
+        assert "Exit code 0:" in text
+
+
+def test_joining_needs_neither_torch_nor_flower() -> None:
+    words = ["server", "init", "--host", "fl.example.org"]
+    code = (
+        "import sys\nfrom fedsurg.cli import main\ntry:\n    main(sys.argv[1:])\n"
+        f"except SystemExit as end:\n    print(end.code, [name for name in {HEAVY} if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "0 []"
