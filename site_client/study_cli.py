@@ -2,7 +2,6 @@
 
 import getpass
 import json
-import tomllib
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,17 +179,11 @@ def site_name(folder: Path) -> str:
     """The site's name, as it was enrolled.
 
     Raises:
-        PolicyError: the folder is no site's.
+        JoiningError: the folder is no site's, or others may enter it.
     """
-    from fedsurg.errors import PolicyError
+    from site_client.site_folder import read_membership
 
-    path = folder / "federation.toml"
-    try:
-        return str(tomllib.loads(path.read_text(encoding="utf-8"))["site"])
-    except (OSError, ValueError, KeyError) as problem:
-        raise PolicyError(
-            f"{path}: does not say which site this is; enrol first, or give the folder: --dir"
-        ) from problem
+    return read_membership(folder).site
 
 
 def site_log(folder: Path) -> "AuditLog":

@@ -363,13 +363,17 @@ def test_export(tmp_path: Path, study: Study, approve, log: AuditLog) -> None:
 
     from fedsurg.tensor_file import read_tensors
     from site_client.cli import site
+    from site_client.site_folder import Membership, write_membership
     from site_client.vault import open_vault
 
     def run(*words: str) -> Any:
         return CliRunner().invoke(site, [*words, "--dir", str(tmp_path)], catch_exceptions=False)
 
     digest = approve().study
-    (tmp_path / "federation.toml").write_text('site = "north"\n')
+    tmp_path.chmod(0o700)
+    write_membership(
+        tmp_path, Membership(site="north", data="/data", host="fl.example.org", port=9443, authority="ab" * 32)
+    )
     assert "keep a copy elsewhere" in run("vault", "init").stdout
     files = open_vault(tmp_path / "vault", log).files(digest, "north")
     files.write("personal", {"head.weight": torch.ones(2, 3)}, {"study": digest, "iou": 0.61, "round": 2})
