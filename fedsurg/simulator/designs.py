@@ -7,7 +7,7 @@ from fedsurg.simulator import eye_tools
 from fedsurg.simulator.carriers import Holder, robotic, rod, straight
 from fedsurg.simulator.fields import Rng
 from fedsurg.simulator.finishes import draw_finish
-from fedsurg.simulator.instruments import Instrument, Piece
+from fedsurg.simulator.instruments import Instrument, merged
 from fedsurg.simulator.jaws import ENDS, End
 from fedsurg.simulator.meshes import translation
 from fedsurg.simulator.profiles import Style
@@ -44,11 +44,9 @@ def _assembled(kind: str, holder: Holder, end_for: Callable[[float], End]) -> In
     end = end_for(holder.radius)
     shift = translation((0.0, 0.0, holder.hinge))  # the wrist's frame is at its own joint, not at the jaws'
     held = [replace(p, mesh=p.mesh.moved(shift)) if p.joint == "wrist" else p for p in end.pieces]
-    return Instrument(
-        kind, [*holder.pieces, *held], holder.radius, holder.hinge, holder.hinge + end.length, holder.bend, end.gape
-    )
+    pieces = merged([*holder.pieces, *held])
+    return Instrument(kind, pieces, holder.radius, holder.hinge, holder.hinge + end.length, holder.bend, end.gape)
 
 
 def _with_one_fixed_jaw(tool: Instrument) -> Instrument:
-    fixed: list[Piece] = [replace(p, joint="wrist") if p.joint == "jaw_b" else p for p in tool.pieces]
-    return replace(tool, pieces=fixed)
+    return replace(tool, pieces=[replace(p, joint="wrist") if p.joint == "jaw_b" else p for p in tool.pieces])

@@ -5,7 +5,7 @@ wrist turns about x, the jaws about y at the wrist's far end.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fedsurg.simulator.materials import Body, Material
@@ -45,6 +45,14 @@ class Instrument:
     tip: float
     bend: float
     gape: tuple[float, float]
+
+
+def merged(pieces: Sequence[Piece]) -> list[Piece]:
+    """The pieces with those joined that move, look and are labelled alike: less to move in every frame."""
+    groups: dict[tuple[int, int, str], list[Piece]] = {}
+    for piece in pieces:
+        groups.setdefault((piece.part, id(piece.material), piece.joint), []).append(piece)
+    return [replace(group[0], mesh=joined([piece.mesh for piece in group])) for group in groups.values()]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,16 @@
 """Every style of instrument: parts, reach, jaws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fedsurg.simulator.designs import draw_instrument
-from fedsurg.simulator.instruments import BACKGROUND, CLASPER, SHAFT, WRIST, Instrument, Posture, posed
+from fedsurg.simulator.instruments import BACKGROUND, CLASPER, SHAFT, WRIST, Instrument, Piece, Posture, merged, posed
+from fedsurg.simulator.materials import Material
+from fedsurg.simulator.meshes import joined
 from fedsurg.simulator.profiles import PROFILES, Style
+from fedsurg.simulator.solids import block
 
 STYLES = sorted({style for profile in PROFILES.values() for style, _ in profile.instruments})
 
@@ -51,3 +56,11 @@ def test_the_maker_decides_materials_and_the_case_proportions() -> None:
     other = drawn(Style("scissors", "straight"), 0, 8)
     assert one.tip != two.tip and one.tip == other.tip
     assert one.pieces[0].material.colour == two.pieces[0].material.colour != other.pieces[0].material.colour
+
+
+def test_merging_pieces_changes_no_surface() -> None:
+    material = Material("metal", (0.5, 0.5, 0.5), 0.3)
+    parts = [Piece(block((0, 0, z), (1, 1, 1)), material, SHAFT, "shaft") for z in (0.0, 5.0)]
+    (one,) = merged(parts)
+    assert np.array_equal(one.mesh.vertices, joined([piece.mesh for piece in parts]).vertices)
+    assert len(merged([*parts, replace(parts[0], joint="wrist"), replace(parts[0], part=WRIST)])) == 3
