@@ -119,9 +119,9 @@ def test_a_moving_average_of_features(make_step: MakeStep) -> None:
     assert len(kept["weights"]) > 100
     assert states["features"]["ema/prototypes"].shape == (2, 32)
     assert torch.isfinite(states["features"]["ema/prototypes"]).all()
-    # in the first step the copy of the weights is the pre-trained network itself: there is nothing to explain but noise
-    moved = {kind: state["descriptor/vector"].abs().mean() for kind, state in states.items()}
-    assert moved["features"] > 10 * moved["weights"]
+    # held to something else, the descriptor goes elsewhere; how far says nothing, as AdamW's step has one length
+    descriptors = [state["descriptor/vector"] for state in states.values()]
+    assert not torch.allclose(*descriptors, rtol=0.1, atol=0)
 
 
 def test_one_round_moves_everything_that_it_should(make_step: MakeStep) -> None:
