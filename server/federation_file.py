@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fedsurg.errors import UnreadableError
-from fedsurg.joining.envelope import Strict, parse_model
+from fedsurg.joining.envelope import Strict, read_settings
 from fedsurg.joining.folders import locked
 from fedsurg.joining.names import Host, Port, at
 
@@ -72,16 +70,8 @@ def read_federation_file(folder: Path) -> FederationFile:
     Raises:
         UnreadableError: no such file, not TOML, or a key that is missing, unknown or not allowed.
     """
-    path = folder / FEDERATION_FILE
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UnreadableError(
-            f"{path}: no such file; make the federation with fedsurg server init, or give its folder with --dir"
-        ) from None
-    except (OSError, ValueError) as problem:
-        raise UnreadableError(f"{path}: cannot be read: {problem}; correct it by hand") from problem
-    return parse_model(json.dumps(content, default=str), FederationFile, path, "correct it by hand")
+    missing = "make the federation with fedsurg server init, or give its folder with --dir"
+    return read_settings(folder / FEDERATION_FILE, FederationFile, missing)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fedsurg.cli.options import folder_option
 from fedsurg.joining.wording import echo_fingerprint
 from server.audit_cli import DIRECTORY
 
@@ -14,14 +15,7 @@ if TYPE_CHECKING:
     from server.members import Member
     from server.revocation import RevocationList
 
-in_folder = click.option(
-    "--dir",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=DIRECTORY,
-    show_default=True,
-    help="The coordinator's folder.",
-)
+in_folder = folder_option(DIRECTORY, "The coordinator's folder.")
 
 
 @click.command(epilog="Example: fedsurg server init --host fl.example.org --dir coordinator")

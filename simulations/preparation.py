@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedsurg.data.check import check_pixels
 from fedsurg.data.folds import case_folds
@@ -12,7 +12,7 @@ from fedsurg.data.site import SiteData, load_site
 from fedsurg.errors import DataError
 from fedsurg.methods.registry import plan
 from fedsurg.simulator import RenderRequest, cached
-from fedsurg.study.config import SiteConfig, Study
+from fedsurg.study.config import SimulatedSite, SiteConfig, Study, SyntheticConfig
 from fedsurg.study.pictures import pictures_of
 
 if TYPE_CHECKING:
@@ -88,25 +88,27 @@ def synthetic_video(study: Study, cache: Path, progress: Progress) -> Path:
 def synthetic_request(study: Study) -> RenderRequest:
     """What the server's simulator draws."""
     config = study.synthetic
-    height, width = config.size or study.task.image_size
-    return RenderRequest(
-        config.profiles,
-        config.clips,
-        config.frames,
-        config.seed,
-        height,
-        width,
-        plain=config.plain,
-        worn=config.worn,
-        whole_instruments=config.whole_instruments,
-        assets=pictures_of(config),
-    )
+    return _request(study, config, plain=config.plain, assets=pictures_of(config))
 
 
 def site_request(site: SiteConfig, study: Study) -> RenderRequest:
     """What a simulated hospital looks like: its own seed fixes its camera and instrument maker."""
     assert site.simulate is not None
     config = site.simulate
+    return _request(
+        study,
+        config,
+        site=site.name,
+        procedure=site.procedure,
+        cases=config.cases,
+        val_cases=config.val_cases,
+        test_cases=config.test_cases,
+        look_seed=config.seed,
+    )
+
+
+def _request(study: Study, config: SyntheticConfig | SimulatedSite, **more: Any) -> RenderRequest:
+    """What the server's video and a simulated hospital have in common, at the study's size."""
     height, width = study.synthetic.size or study.task.image_size
     return RenderRequest(
         config.profiles,
@@ -115,14 +117,9 @@ def site_request(site: SiteConfig, study: Study) -> RenderRequest:
         config.seed,
         height,
         width,
-        site=site.name,
-        procedure=site.procedure,
-        cases=config.cases,
-        val_cases=config.val_cases,
-        test_cases=config.test_cases,
         worn=config.worn,
         whole_instruments=config.whole_instruments,
-        look_seed=config.seed,
+        **more,
     )
 
 

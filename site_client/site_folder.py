@@ -1,7 +1,6 @@
 """A hospital's folder: who the site is, where its federation is, and its keys, which never leave it."""
 
 import json
-import tomllib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,11 +8,11 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fedsurg.errors import AlteredError, JoiningError, UnreadableError
+from fedsurg.errors import AlteredError, JoiningError
 from fedsurg.files import write_atomic
 from fedsurg.joining.certificates import public_key, read_certificate, verify_site_certificate
 from fedsurg.joining.clock import Moment
-from fedsurg.joining.envelope import Strict, parse_model
+from fedsurg.joining.envelope import Strict, read_settings
 from fedsurg.joining.folders import require_owner_only
 from fedsurg.joining.invitation import Hex64
 from fedsurg.joining.keys import public_bytes, read_private_key
@@ -67,17 +66,10 @@ def read_membership(folder: Path) -> Membership:
         UnreadableError: no such file, not TOML, or a key that is missing, unknown or not allowed.
         ExposedError: others may enter the folder.
     """
-    path = folder / FEDERATION_FILE
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UnreadableError(
-            f"{path}: no such file; enrol with fedsurg site enrol, or give the site's folder with --dir"
-        ) from None
-    except (OSError, ValueError) as problem:
-        raise UnreadableError(f"{path}: cannot be read: {problem}; correct it by hand") from problem
+    missing = "enrol with fedsurg site enrol, or give the site's folder with --dir"
+    membership = read_settings(folder / FEDERATION_FILE, Membership, missing)
     require_owner_only(folder)
-    return parse_model(json.dumps(content, default=str), Membership, path, "correct it by hand")
+    return membership
 
 
 def write_membership(folder: Path, membership: Membership) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fedsurg.audit.cli import FOLDER, audit_group
+from fedsurg.cli.options import folder_option
 
 if TYPE_CHECKING:
     from fedsurg.audit.log import AuditLog
@@ -20,14 +21,7 @@ VAULT, VAULT_KEY = "vault", "private/vault.key"
 
 audit = audit_group("site", DIRECTORY, CERTIFICATE)
 
-in_folder = click.option(
-    "--dir",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=DIRECTORY,
-    show_default=True,
-    help="The directory of this site.",
-)
+in_folder = folder_option(DIRECTORY, "The directory of this site.")
 _study_file = click.argument("study_file", metavar="STUDY.toml", type=click.Path(path_type=Path))
 _method = click.option("--method", help="Method to review or approve; default: the study's first one.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -6,6 +6,7 @@ What is signed is the kind, the version and the body in canonical JSON, so a pro
 """
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
@@ -63,6 +64,24 @@ def open_envelope(path: Path, kind: str, body: type[Body]) -> tuple[Body, dict[s
     if set(content) != {"fedsurg", "version", "body", "proofs"} or not _are_proofs(given):
         raise UnreadableError(f"{path}: not a whole {kind}; ask for the file again")
     return parse_model(json.dumps(content["body"]), body, path), given
+
+
+def read_settings(path: Path, model: type[Body], where_from: str) -> Body:
+    """A model from the TOML file `path`, which people may edit.
+
+    Args:
+        where_from: what to do when there is no such file.
+
+    Raises:
+        UnreadableError: no such file, not TOML, or a key that is missing, unknown or not allowed.
+    """
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UnreadableError(f"{path}: no such file; {where_from}") from None
+    except (OSError, ValueError) as problem:
+        raise UnreadableError(f"{path}: cannot be read: {problem}; correct it by hand") from problem
+    return parse_model(json.dumps(content, default=str), model, path, "correct it by hand")
 
 
 def parse_model(text: str, model: type[Body], path: Path, advice: str = "ask for it again") -> Body:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from fedsurg.simulator.colour import display_of
 from fedsurg.simulator.fields import Field, Rng, fractal
 from fedsurg.simulator.looks import Look
 
@@ -70,8 +71,7 @@ def _smoke(picture: Field, look: Look, rng: Rng) -> Field:
 def _tone(picture: Field, look: Look) -> Field:
     grey = picture.mean(axis=2, keepdims=True)
     picture = grey + look.saturation * (picture - grey)
-    picture = np.clip(picture * look.white + look.shadow, 0, 1)
-    display = np.where(picture <= 0.0031308, 12.92 * picture, 1.055 * picture ** (1 / 2.4) - 0.055) ** look.gamma
+    display = display_of(picture * look.white + look.shadow) ** look.gamma
     curved: Field = display + look.contrast * (display * display * (3 - 2 * display) - display)
     return curved
 
