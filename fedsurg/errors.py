@@ -12,6 +12,7 @@
     ├── FederationError     a round or run that cannot go on (quorum missed, guard tripped)
     ├── SimulatorError      rendering
     ├── RunError            the output directory of a run
+    ├── SupervisionError    processes that run already, do not run, or cannot be started
     ├── JoiningError        joining a federation: a name, a file, a folder that does not fit
     │   ├── UnreadableError     not a file of this kind or version
     │   ├── AlteredError        a signature or a proof does not fit what the file says
@@ -90,6 +91,12 @@ class SimulatorError(FedsurgError):
 
 class RunError(FedsurgError):
     """An output directory that is taken, foreign or cannot be written."""
+
+
+class SupervisionError(FedsurgError):
+    """Processes that run already, do not run, or cannot be started."""
+
+    exit_code = 6
 
 
 class JoiningError(FedsurgError):

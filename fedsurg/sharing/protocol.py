@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields
 
 from fedsurg.errors import ContractError
 
-# Names of the records in a message; UPDATE holds the one array VECTOR, LAYOUT its tensors' names and shapes. HEAD is the
-# sender's signed audit head, between a coordinator and hospitals; a simulation has none.
+# Names of the records in a message; UPDATE holds the one array VECTOR, LAYOUT its tensors' names and shapes. HEAD is
+# the sender's signed audit head, between a coordinator and hospitals; a simulation has none.
 UPDATE, LAYOUT, REQUEST, REPORT, ORIGIN, HEAD = "update", "layout", "request", "report", "origin", "head"
 VECTOR = "vector"
 
