@@ -25,6 +25,9 @@ CERTIFICATES = "site.crt"  # public: every certificate that the site has had, ne
 NODE_KEY = "private/node.key"  # for flower-supernode --auth-supernode-private-key
 PENDING_KEY = "private/pending.key"  # of the certificate that was asked for
 PENDING = "pending.request"  # the request that waits for its admission
+RUN = "run"  # what runs: lock, states, logs, sockets; nothing in it is worth a backup
+WORKER_SOCKET = "run/worker.sock"
+PROGRESS = "run/worker.json"  # what the worker does just now
 
 
 class Membership(Strict):
