@@ -13,6 +13,9 @@ COMMANDS = {
     "approve": ("site_client.study_cli:approve", "Approve a study, within limits."),
     "approvals": ("site_client.study_cli:approvals", "List what was approved here."),
     "revoke": ("site_client.study_cli:revoke", "Close a study at once."),
+    "start": ("site_client.run_cli:start", "Take part: keep the site's processes running until it is stopped."),
+    "status": ("site_client.run_cli:status", "Processes, studies, the round in hand, bytes that left."),
+    "stop": ("site_client.run_cli:stop", "Stop what start runs."),
     "export": ("site_client.study_cli:export", "Write the personalised model and its card."),
     "vault": ("site_client.vault_cli:vault", "Make and check the vault, change its key, forget a study."),
     "audit": ("site_client.study_cli:audit", "Verify and show the log of all that came, left and was decided."),
@@ -21,4 +24,4 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, table=COMMANDS)
 def site() -> None:
-    """For a hospital: join a federation, approve studies, keep the audit log."""
+    """For a hospital: join a federation, approve studies, take part, keep the audit log."""

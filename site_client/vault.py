@@ -17,14 +17,11 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from fedsurg.audit.log import AuditLog, Event
 from fedsurg.errors import VaultError
 from fedsurg.files import sync_folder, write_atomic
-from fedsurg.tensor_file import tensor_bytes, tensors_of
 from site_client.ledger import (
     SUFFIX,
     Entry,
@@ -36,8 +33,12 @@ from site_client.ledger import (
     write_ledger,
 )
 from site_client.sealing import key_id, make_key_file, read_header, seal, unseal
-from site_client.site_files import Content
 from site_client.vault_key import Secret, VaultFile, facts_of, key_for, read_vault_file, write_vault_file
+
+if TYPE_CHECKING:  # torch is loaded where tensors are written or read: to open a vault takes no half gigabyte
+    from torch import Tensor
+
+    from site_client.site_files import Content
 
 PRIVATE = "private/"  # names of states begin so: they say whether a study has begun here
 _STUDY = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
@@ -144,8 +145,10 @@ class SealedFiles:
         self._vault, self._study, self._site = vault, study, site
         self._folder = vault.folder / study
 
-    def write(self, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    def write(self, name: str, tensors: Mapping[str, "Tensor"], facts: Mapping[str, Any]) -> None:
         """Seal it, name it in the ledger, drop what it replaces: after a crash the old file counts, or the new one."""
+        from fedsurg.tensor_file import tensor_bytes
+
         content, number = tensor_bytes(tensors, facts), int(facts.get("round", 0))
         digest = hashlib.sha256(content).hexdigest()
         with self._vault.locked() as ledger:
@@ -164,12 +167,14 @@ class SealedFiles:
         what = "private state sealed" if name.startswith(PRIVATE) else "model sealed"
         self._note(what, number, sha256=digest, bytes=len(content), facts={"name": name})
 
-    def read(self, name: str) -> Content:
+    def read(self, name: str) -> "Content":
         """Open it.
 
         Raises:
             VaultError: wrong key, one changed bit, an older copy, a missing file, or no such name.
         """
+        from fedsurg.tensor_file import tensors_of
+
         with self._vault.locked() as ledger:
             entry = ledger.get(self._study, StudyEntry()).files.get(name)
             if not entry:

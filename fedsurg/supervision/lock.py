@@ -68,6 +68,14 @@ def supervisor_of(folder: Path) -> int | None:
     return None
 
 
+def left_behind(folder: Path) -> bool:
+    """Children of a supervisor that was killed still run in `folder`."""
+    path = folder / NAME
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return not _try(file.fileno()) and not _alive(_written(path))
+    return False
+
+
 def stop(folder: Path, timeout_s: float = 60.0) -> bool:
     """End the supervisor of `folder` with all its children; false when none runs.
 

@@ -19,6 +19,7 @@ Check = Callable[[Site], str]
 CHECKS: Mapping[str, Check] = {
     "versions": machine.versions,
     "folder": folder.modes,
+    "leftovers": folder.leftovers,
     "socket": folder.socket,
     "disk": machine.disk,
     "memory": machine.memory,

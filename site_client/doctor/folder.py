@@ -9,7 +9,7 @@ from fedsurg.errors import ExposedError
 from fedsurg.joining.clock import day
 from fedsurg.joining.folders import require_owner_only
 from site_client.doctor.finding import Site, ToDoError
-from site_client.site_folder import PENDING, WORKER_SOCKET, read_identity
+from site_client.site_folder import PENDING, RUN, WORKER_SOCKET, read_identity
 
 MAX_SOCKET_PATH = 107  # bytes: what Linux takes as the path of a Unix socket
 
@@ -78,6 +78,22 @@ def socket(site: Site) -> str:
             "folder to a shorter one, such as /srv/fedsurg/site"
         )
     return f"path of {len(path)} bytes, {MAX_SOCKET_PATH} are allowed"
+
+
+def leftovers(site: Site) -> str:
+    """No process is left of a start that was killed."""
+    from fedsurg.supervision import left_behind, supervisor_of
+
+    run = site.folder / RUN
+    running = supervisor_of(run)
+    if running:
+        return f"none; the site runs, process {running}"
+    if left_behind(run):
+        raise ToDoError(
+            f"{run}: processes of a start that was killed still run; they end within 30 seconds, and fuser "
+            f"{run / 'supervisor.lock'} names those that do not"
+        )
+    return "none; the site does not run"
 
 
 def _private(folder: Path) -> Iterator[Path]:

@@ -1,0 +1,134 @@
+"""What runs at a hospital: four processes, each with its own log, started again when they end.
+
+worker      fedsurg site worker: data, model, private state and policy; a Unix socket
+connection  fedsurg site connection: mutual TLS to the gateway; listens on 127.0.0.1
+node        flower-supernode: asks for messages, through the connection; listens on 127.0.0.1
+executor    flower-superexec: starts a short process for each message, which calls the worker
+"""
+
+import contextlib
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedsurg.errors import SupervisionError
+from fedsurg.files import write_atomic
+from fedsurg.supervision import Child, port_open
+from site_client.loopback import HOST, make_loopback
+from site_client.site_folder import NODE_KEY, RUN, WORKER_SOCKET
+
+SECRET = "superexec.secret"  # between node and executor: others on this machine cannot ask for messages
+SECRET_BYTES = 32
+
+# A node whose process was killed is taken for alive for a minute, and a second one is sent away so long.
+NODE_PAUSE_S, NODE_LONGEST_PAUSE_S = 10.0, 30.0
+LOOK_S = 0.5
+
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy")
+HERE = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Of 127.0.0.1, free ones at each start: nobody has to choose or open them."""
+
+    connection: int
+    node: int
+
+
+def free_ports() -> Ports:
+    """Ports that nobody uses just now."""
+    with contextlib.ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(2)]
+        return Ports(*(one.getsockname()[1] for one in taken))
+
+
+def children_of(folder: Path, ports: Ports) -> list[Child]:
+    """The processes in the order of their start; what they need for each other is made in `run`.
+
+    Raises:
+        SupervisionError: Flower's commands are not installed beside this Python.
+        FedsurgError: `run` cannot be written.
+    """
+    folder = folder.absolute()
+    run = folder / RUN
+    loopback = make_loopback(run)
+    write_atomic(run / SECRET, secrets.token_bytes(SECRET_BYTES), error=SupervisionError)
+    flower, local = _flower_environment(run), dict.fromkeys(PROXIES, "") | HERE
+    secret = ("--superexec-auth-secret-file", str(run / SECRET))
+    return [
+        Child(
+            "worker",
+            (*_fedsurg("worker", folder),),
+            env=local,
+            ready=socket_open(folder / WORKER_SOCKET),
+            ready_s=120.0,
+        ),
+        Child(
+            "connection",
+            (*_fedsurg("connection", folder), "--port", str(ports.connection)),
+            ready=port_open(ports.connection),
+        ),
+        Child(
+            "node",
+            (
+                *(_program("flower-supernode"), "--superlink", f"{HOST}:{ports.connection}"),
+                *("--root-certificates", str(loopback.root)),
+                *("--auth-supernode-private-key", str(folder / NODE_KEY)),
+                *("--isolation", "process", *secret, "--host", HOST, "--port", str(ports.node)),
+            ),
+            env=flower | local,
+            ready=port_open(ports.node),
+            first_pause_s=NODE_PAUSE_S,
+            longest_pause_s=NODE_LONGEST_PAUSE_S,
+        ),
+        Child(
+            "executor",
+            (_program("flower-superexec"), "--insecure", "--runtime-api-address", f"{HOST}:{ports.node}", *secret),
+            env=flower | local,
+        ),
+    ]
+
+
+def socket_open(path: Path) -> Callable[[], bool]:
+    """Someone listens on the Unix socket; a file that a killed process left does not count."""
+
+    def ready() -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(LOOK_S)
+            try:
+                probe.connect(str(path))
+            except OSError:
+                return False
+            return True
+
+    return ready
+
+
+def _fedsurg(command: str, folder: Path) -> tuple[str, ...]:
+    return (sys.executable, "-m", "fedsurg", "site", command, "--dir", str(folder))
+
+
+def _program(name: str) -> str:
+    """A command of Flower, as installed beside this Python: never another one that happens to be on the path."""
+    path = Path(sys.executable).with_name(name)
+    if not path.exists():
+        raise SupervisionError(f"{path}: no such program; install fedsurg again with pip, with all that it needs")
+    return str(path)
+
+
+def _flower_environment(run: Path) -> dict[str, str]:
+    """Flower reports nothing home, looks for no update, and keeps its files in the site's folder."""
+    here = str(Path(sys.executable).parent)  # Flower starts its own commands by name
+    return {
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_HOME": str(run / "flwr"),
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.25",  # seconds; one by default
+        "FEDSURG_WORKER_SOCKET": str(run.parent / WORKER_SOCKET),
+        "PATH": os.pathsep.join(filter(None, (here, os.environ.get("PATH")))),
+    }

@@ -1,0 +1,63 @@
+"""The status of a site in words."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Facts = Mapping[str, Any]
+
+
+def status_lines(facts: Facts) -> Iterator[str]:
+    """What `site_status` found, for a person."""
+    yield f"{facts['site']}, federation at {facts['gateway']}"
+    yield f"running, process {facts['supervisor']}" if facts["supervisor"] else "not running; fedsurg site start"
+    for name, process in facts["processes"].items():
+        yield f"    {name:<11} {_process(process)}"
+    if facts["supervisor"]:
+        yield f"working on   {_work(facts['worker'])}"
+    for study in facts["studies"]:
+        yield f"study        {_study(study)}"
+    if not facts["studies"]:
+        yield "study        none was approved here"
+    yield f"sent         {size(facts['bytes_out'])} since this audit log began"
+    last = facts["last_event"]
+    yield f"last event   {_event(last)}" if last else "last event   none"
+
+
+def size(count: int) -> str:
+    """Bytes as people read them."""
+    return f"{count} bytes" if count < 1000 else f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+
+
+def _process(process: Facts) -> str:
+    said = f"{process['state']} since {process['since']}"
+    if process["pid"]:
+        said += f", process {process['pid']}"
+    if process["restarts"]:
+        said += f", {process['restarts']} restarts, the last one after exit code {process['last_exit']}"
+    return said
+
+
+def _work(worker: Facts | None) -> str:
+    """From the worker's own words; it may not have said any yet."""
+    if not worker:
+        return "nothing said yet"
+    return ", ".join(f"{key} {value}" for key, value in worker.items() if value not in ("", None))
+
+
+def _study(study: Facts) -> str:
+    line = f"{study['name']} ({study['study'][:12]}), {study['method']}: {study['state']} until {study['expires']}"
+    if not study["replies"]:
+        return f"{line}; no reply yet"
+    return (
+        f"{line}; round {study['last_round']} of {study['max_rounds']} answered last, {study['replies']} replies, "
+        f"{size(study['bytes_out'])}"
+    )
+
+
+def _event(line: Facts) -> str:
+    said = f"{line['sequence']}, {line['time'][:19]}Z: {line['what']}"
+    if line["study"]:
+        said += f", study {line['study'][:12]}"
+    if line["round"]:
+        said += f", round {line['round']}"
+    return said + (f": {line['why']}" if line["why"] else "")

@@ -1,0 +1,66 @@
+"""What the status says, from files alone."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedsurg.audit.log import Event
+from site_client.approvals import Approvals
+from site_client.policy import LEFT
+from site_client.site_folder import RUN
+from site_client.status import open_approvals, runs, site_status
+from site_client.status_text import size, status_lines
+from site_client.study_cli import site_log
+
+
+@pytest.fixture
+def study(folder: Path, tiny_study: Callable[..., Any]) -> str:
+    """The digest of a study that is approved and was answered twice, 1,500 bytes each time."""
+    approval = Approvals(folder).approve(tiny_study(), "fedst", "0" * 64, "A. Keller", max_rounds=2)
+    for number in (1, 2):
+        site_log(folder).append(Event(LEFT, approval.study, number, "0" * 64, 1500))
+    return approval.study
+
+
+def test_a_site_that_never_ran(folder: Path) -> None:
+    facts = site_status(folder)
+    assert not runs(facts)
+    assert (facts["supervisor"], facts["processes"], facts["worker"], facts["studies"]) == (None, {}, None, [])
+    lines = list(status_lines(facts))
+    assert lines[1] == "not running; fedsurg site start"
+    assert "study        none was approved here" in lines
+    assert lines[-1].startswith("last event   1, ")
+    assert lines[-1].endswith(": vault made")
+
+
+def test_what_left_is_counted_by_study(folder: Path, study: str) -> None:
+    facts = site_status(folder)
+    assert json.loads(json.dumps(facts)) == facts
+    (found,) = facts["studies"]
+    assert (found["study"], found["state"], found["last_round"], found["replies"]) == (study, "approved", 2, 2)
+    assert (found["bytes_out"], facts["bytes_out"]) == (3000, 3000)
+    assert any("round 2 of 2 answered last, 2 replies, 3.0 kB" in line for line in status_lines(facts))
+    assert [one.study for one in open_approvals(folder)] == [study]
+
+
+def test_what_a_worker_said_before_it_was_stopped_does_not_count(folder: Path) -> None:
+    (folder / RUN).mkdir()
+    (folder / RUN / "worker.json").write_text('{"phase": "train"}')
+    assert site_status(folder)["worker"] is None
+
+
+def test_restarts_are_shown(folder: Path) -> None:
+    process = {"pid": 7, "state": "running", "since": "2026-03-01T09:30:00+00:00", "restarts": 2, "last_exit": 137}
+    facts = site_status(folder) | {"supervisor": 6, "processes": {"worker": process}, "worker": {"phase": "train"}}
+    assert runs(facts)
+    lines = list(status_lines(facts))
+    assert lines[2].endswith("process 7, 2 restarts, the last one after exit code 137")
+    assert "working on   phase train" in lines
+    assert not runs(facts | {"processes": {"worker": process | {"state": "pausing"}}})
+
+
+def test_sizes() -> None:
+    assert [size(count) for count in (0, 999, 1500, 28_000_000)] == ["0 bytes", "999 bytes", "1.5 kB", "28.0 MB"]
