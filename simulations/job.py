@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,19 @@ import torch
 from flwr.app import Context
 from torch import Tensor
 
-from fedsurg.data.clips import ClipDataset
 from fedsurg.data.folds import case_folds, with_fold
 from fedsurg.data.site import SiteData, load_site
-from fedsurg.errors import FedsurgError
 from fedsurg.files import canonical_json, write_atomic
 from fedsurg.learning.device import choose_device
-from fedsurg.learning.serq import ServerStep, server_step
-from fedsurg.methods.registry import Plan, plan
-from fedsurg.models.network import network_of
-from fedsurg.models.text import site_vectors
-from fedsurg.sharing.contract import Contract
-from fedsurg.sharing.update import Update
+from fedsurg.methods.registry import plan
 from fedsurg.study.config import SiteConfig, Study
 from fedsurg.study.holdout import Holdout
 from fedsurg.study.load import study_digest
 from fedsurg.tensor_file import read_tensors, write_tensors
-from server.checkpoint import CheckpointStore, ServerState
+from server.checkpoint import CheckpointStore
 from server.federation import Federation
 from server.server_app import make_server_app
+from server.setup import ServerSetup
 from simulations.adaptation import adapt_unseen, adapted_models
 from simulations.inline import run_inline
 from simulations.scoring import ScoredModel, score_site, with_mean_of
@@ -94,25 +87,13 @@ class Job:
         return (self.folder / "done.json").exists()
 
 
-class Bench:
+class Bench(ServerSetup):
     """What a job's server and sites are built from; each process builds what it needs, once."""
 
     def __init__(self, job: Job) -> None:
-        self.job, self.study = job, job.study
-        self.plan: Plan = plan(job.study, job.method)
-        self.digest = job_digest(job)
-        self.device = choose_device(job.device)
+        super().__init__(plan(job.study, job.method), job.start, job.synthetic, choose_device(job.device))
+        self.job, self.digest = job, job_digest(job)
         self._engines: dict[int, SiteEngine] = {}
-
-    @cached_property
-    def start(self) -> dict[str, Tensor]:
-        """Tensors of the common start."""
-        return read_tensors(self.job.start)[0]
-
-    @cached_property
-    def vectors(self) -> dict[str, Tensor]:
-        """Text vector of each site."""
-        return site_vectors(self.study.network.gate, [(site.name, site.procedure) for site in self.study.sites])
 
     @property
     def nodes(self) -> int:
@@ -133,12 +114,6 @@ class Bench:
             return found
         return with_fold(found, case_folds(found, self.study.evaluation.folds)[self.job.fold])
 
-    def contract(self) -> Contract:
-        """The sharing contract of the sites' networks."""
-        vector = next(iter(self.vectors.values())) if self.plan.has_gate else None
-        network = network_of(self.study, text_vector=vector, adapters=self.plan.has_adapters)
-        return self.plan.contract(network)
-
     def engine(self, index: int) -> SiteEngine:
         """The `index`-th site's engine."""
         if index not in self._engines:
@@ -150,27 +125,6 @@ class Bench:
             setup = SiteSetup(name, sources, self.job.folder / "sites" / name, self.start, vector)
             self._engines[index] = SiteEngine(self.plan, self.digest, setup, self.device)
         return self._engines[index]
-
-    def server(self, contract: Contract) -> ServerStep:
-        """The method's server step on the synthetic video."""
-        synthetic = None
-        if self.plan.method.server != "none":
-            assert self.job.synthetic  # prepared wherever a method's server learns
-            site = load_site(self.job.synthetic, self.study.task)
-            history = self.study.network.temporal.frames if self.study.network.temporal.enabled else 0
-            synthetic = ClipDataset(site, site.split("train"), self.study.task.image_size, history)
-        return server_step(self.plan, contract, self.start, synthetic, self.device)
-
-    def first(self, contract: Contract) -> ServerState:
-        """The server's state before round 1: the start's shared tensors."""
-        return ServerState(0, Update.of({name: self._initial(name).numpy() for name in contract.shared}))
-
-    def _initial(self, name: str) -> Tensor:
-        if name not in self.start:
-            raise FedsurgError(
-                f"{name} is shared, but the start does not have it; only parts of the start can be shared"
-            )
-        return self.start[name].float().contiguous()
 
 
 def job_digest(job: Job) -> str:

@@ -1,24 +1,21 @@
 """What all jobs of a run share, made once and cached by digest: site data, synthetic video, the start."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fedsurg.data.check import check_pixels
 from fedsurg.data.folds import case_folds
 from fedsurg.data.site import SiteData, load_site
 from fedsurg.errors import DataError
 from fedsurg.methods.registry import plan
-from fedsurg.simulator import RenderRequest, cached
-from fedsurg.study.config import SimulatedSite, SiteConfig, Study, SyntheticConfig
-from fedsurg.study.pictures import pictures_of
+from fedsurg.simulator import cached
+from fedsurg.simulator.of_study import Progress, site_request, synthetic_request, synthetic_video
+from fedsurg.study.config import SiteConfig, Study
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Progress = Callable[[str, int, int], None]  # what, done, total
 
 
 @dataclass(frozen=True)
@@ -74,53 +71,6 @@ def start_of(study: Study, cache: Path, device: str, progress: Progress) -> Path
         progress=lambda done, total: progress("start on synthetic video", done, total),
     )
     return start_file(cache / "starts", start.digest)
-
-
-def synthetic_video(study: Study, cache: Path, progress: Progress) -> Path:
-    """Site folder of the server's video, rendered if it is not in the cache."""
-    return cached(
-        synthetic_request(study),
-        cache / "synthetic",
-        progress=lambda done, total: progress("synthetic video", done, total),
-    )
-
-
-def synthetic_request(study: Study) -> RenderRequest:
-    """What the server's simulator draws."""
-    config = study.synthetic
-    return _request(study, config, plain=config.plain, assets=pictures_of(config))
-
-
-def site_request(site: SiteConfig, study: Study) -> RenderRequest:
-    """What a simulated hospital looks like: its own seed fixes its camera and instrument maker."""
-    assert site.simulate is not None
-    config = site.simulate
-    return _request(
-        study,
-        config,
-        site=site.name,
-        procedure=site.procedure,
-        cases=config.cases,
-        val_cases=config.val_cases,
-        test_cases=config.test_cases,
-        look_seed=config.seed,
-    )
-
-
-def _request(study: Study, config: SyntheticConfig | SimulatedSite, **more: Any) -> RenderRequest:
-    """What the server's video and a simulated hospital have in common, at the study's size."""
-    height, width = study.synthetic.size or study.task.image_size
-    return RenderRequest(
-        config.profiles,
-        config.clips,
-        config.frames,
-        config.seed,
-        height,
-        width,
-        worn=config.worn,
-        whole_instruments=config.whole_instruments,
-        **more,
-    )
 
 
 def check_networks(study: Study) -> None:

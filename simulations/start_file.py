@@ -14,13 +14,14 @@ from fedsurg.learning.device import choose_device
 from fedsurg.learning.pretrain import start_digest
 from fedsurg.models.network import count_parameters, network_of
 from fedsurg.models.start_file import read_start, write_start
+from fedsurg.simulator.of_study import synthetic_request
 from fedsurg.simulator.request import SIMULATOR_VERSION
 from fedsurg.study.config import Study
 from fedsurg.study.load import study_digest
 from fedsurg.study.pictures import KEYS
 from fedsurg.study.start import KEY, with_start_digest
 from fedsurg.tensor_file import read_tensors
-from simulations.preparation import start_of, synthetic_request
+from simulations.preparation import start_of
 from simulations.progress import Progress
 from simulations.transfer import site_folders, transfer
 

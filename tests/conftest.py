@@ -107,7 +107,7 @@ def tiny_study(tiny_text: str) -> Callable[..., "Study"]:
 def cache(tmp_path_factory: pytest.TempPathFactory, tiny_study: Callable[..., "Study"]) -> Path:
     """A cache folder that holds the tiny study's synthetic video: the one rendering of the session."""
     from fedsurg.simulator import cached
-    from simulations.preparation import synthetic_request
+    from fedsurg.simulator.of_study import synthetic_request
 
     folder = tmp_path_factory.mktemp("cache")
     cached(synthetic_request(tiny_study()), folder / "synthetic", workers=2)

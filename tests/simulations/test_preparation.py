@@ -8,9 +8,10 @@ import pytest
 
 from fedsurg.errors import DataError, NetworkError
 from fedsurg.models.start_file import write_start
+from fedsurg.simulator.of_study import site_request, synthetic_request
 from fedsurg.study import Study
 from fedsurg.tensor_file import read_tensors
-from simulations.preparation import Prepared, prepare, site_request, synthetic_request
+from simulations.preparation import Prepared, prepare
 
 MakeStudy = Callable[..., Study]
 

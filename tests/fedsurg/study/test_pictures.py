@@ -68,7 +68,7 @@ def test_a_changed_study_looks_again_only_at_other_folders(folder: Path) -> None
 
 
 def test_the_request_carries_the_pictures(folder: Path) -> None:
-    from simulations.preparation import synthetic_request
+    from fedsurg.simulator.of_study import synthetic_request
 
     study = parse(backgrounds=str(folder), whole_instruments=True)
     request = synthetic_request(study)
