@@ -10,15 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("fedsurg", "site_client", "server", "simulations", "studies")
+PACKAGES = ("fedsurg", "fedsurg_round", "site_client", "server", "simulations", "studies")
 
 FORBIDDEN = {
-    "fedsurg": {"flwr", "grpc", "ray", "server", "site_client", "simulations"},
+    "fedsurg": {"flwr", "grpc", "ray", "fedsurg_round", "server", "site_client", "simulations"},
+    "fedsurg_round": {"torch", "numpy", "ray", "site_client", "simulations"},
     "site_client": {"ray", "server", "simulations"},
     "server": {"ray", "site_client", "simulations"},
 }
 
 MEETS_FLOWER = {
+    "fedsurg_round/client_app.py",
+    "fedsurg_round/records.py",
+    "fedsurg_round/server_app.py",
     "server/federation.py",
     "server/records.py",
     "server/server_app.py",
@@ -57,6 +61,10 @@ def test_layers_point_one_way(package: str) -> None:
         if (found := imported(file) & FORBIDDEN[package])
     }
     assert not wrong
+
+
+def test_the_bundle_reaches_the_server_through_its_server_app_alone() -> None:
+    assert [file.name for file in sources("fedsurg_round") if "server" in imported(file)] == ["server_app.py"]
 
 
 def test_imports_are_absolute() -> None:

@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fedsurg.files import digest_of
-from fedsurg.study.config import Part, Scope
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # this package is light: a hospital loads it anew for every message
     from fedsurg.models.network import SegmentationNetwork
+    from fedsurg.study.config import Part, Scope
 
 BYTES_PER_VALUE = 4  # everything on the wire is float32
 
@@ -23,8 +23,8 @@ class Entry:
     """One tensor of the contract; `shape` in the tensor's own units, `dtype` as on the wire."""
 
     name: str
-    part: Part
-    scope: Scope
+    part: "Part"
+    scope: "Scope"
     shape: tuple[int, ...]
     dtype: str = "float32"
 
@@ -47,7 +47,7 @@ class Contract:
 
     @classmethod
     def of(
-        cls, network: "SegmentationNetwork", scopes: Mapping[Part, Scope], *, private_norms: bool = False
+        cls, network: "SegmentationNetwork", scopes: Mapping["Part", "Scope"], *, private_norms: bool = False
     ) -> "Contract":
         """The contract of `network` under a method's `scopes`; see `Plan.contract`.
 
@@ -56,7 +56,7 @@ class Contract:
         parts = network.parts()
         private = network.normalisation() if private_norms else frozenset()
 
-        def scope(name: str) -> Scope:
+        def scope(name: str) -> "Scope":
             found = scopes[parts[name]]
             return "site" if found == "shared" and name in private else found
 
@@ -98,5 +98,5 @@ class Contract:
         """Plain rows for tables and reports."""
         return [asdict(entry) | {"bytes": entry.bytes} for entry in self.entries]
 
-    def _of(self, scope: Scope) -> dict[str, Entry]:
+    def _of(self, scope: "Scope") -> dict[str, Entry]:
         return {entry.name: entry for entry in self.entries if entry.scope == scope}

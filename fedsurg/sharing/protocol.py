@@ -14,6 +14,7 @@ from fedsurg.errors import ContractError
 # the sender's signed audit head, between a coordinator and hospitals; a simulation has none.
 UPDATE, LAYOUT, REQUEST, REPORT, ORIGIN, HEAD = "update", "layout", "request", "report", "origin", "head"
 VECTOR = "vector"
+CERTIFICATE = "certificate"  # one more field of a request's HEAD: PEM, of the key that signed it
 
 Scalar = str | int | float | bool
 

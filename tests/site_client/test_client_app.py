@@ -11,9 +11,10 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from fedsurg.errors import DEBUG, ContractError, DataError
 from fedsurg.sharing.protocol import LAYOUT, REQUEST, UPDATE, VECTOR, Report, Request
 from fedsurg.sharing.update import Packed, Update
+from fedsurg_round.records import asked_of
 from server.records import Outgoing, read_reply
 from simulations.inline import InlineGrid
-from site_client.client_app import answer, make_client_app
+from site_client.client_app import make_client_app
 
 SECRET = "/srv/hospital/PATIENT-7.png"
 FIRST = Update.of({"a": np.ones((2, 2), np.float32)})
@@ -76,7 +77,7 @@ def test_a_message_without_a_record(record: str, caplog: pytest.LogCaptureFixtur
     content = Outgoing(Request("s", "c", 1), FIRST, 5.0)._content
     del content[record]
     with pytest.raises(ContractError, match=r"the message (lacks the records|does not say which tensors)"):
-        answer(Engine(), content)  # type: ignore[arg-type]
+        asked_of(content)
     reply = exchange(lambda context: Engine(), content)
     assert reply.error.reason == "ContractError"
 
@@ -86,11 +87,11 @@ def test_a_message_with_another_array() -> None:
     array = content.array_records[UPDATE].pop(VECTOR)
     content.array_records[UPDATE]["other"] = array
     with pytest.raises(ContractError, match="the message lacks the records"):
-        answer(Engine(), content)  # type: ignore[arg-type]
+        asked_of(content)
 
 
 def test_a_message_with_an_extra_wish() -> None:
     content = Outgoing(Request("s", "c", 1), FIRST, 5.0)._content
     content[REQUEST] = ConfigRecord({**Request("s", "c", 1).facts(), "send": "everything"})
     with pytest.raises(ContractError, match=r"request lacks \[\] and has unlisted \['send'\]"):
-        answer(Engine(), content)  # type: ignore[arg-type]
+        asked_of(content)
