@@ -7,7 +7,7 @@ each site and comes back per round; every reply is checked; one bad site costs o
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -21,14 +21,17 @@ from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import RunningMean
 from fedsurg.study.config import Study
 from server.checkpoint import CheckpointStore, ServerState
+from server.observer import Observer, Record
 from server.records import Outgoing, message_bytes, read_reply
+from server.roster import AnyNode, Roster
 from server.validation import Accepted, check_reply
 
 log = logging.getLogger("fedsurg.server")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.001, 1.0  # between two looks for replies
-
-Record = dict[str, Any]
+LOOK_S = 0.2  # between two looks for nodes
+JOIN_S = 300.0  # at most, that the first round waits for all sites: people start them at about the same time
+RETURN_S = 90.0  # at most, that a round waits for a lost site: Flower lets a restarted node in again after a minute
 
 
 class Federation:
@@ -45,6 +48,8 @@ class Federation:
         on_round: called with each finished round's record.
         stopped: asked between replies; true ends the run, which can be resumed.
         turns: how many sites answer one after the other where they share a machine; each has the whole deadline.
+        roster: which nodes take part and who they are.
+        observer: hears of everything.
     """
 
     def __init__(
@@ -59,15 +64,20 @@ class Federation:
         on_round: Callable[[Record], None] = lambda record: None,
         stopped: Callable[[], bool] = lambda: False,
         turns: int = 1,
+        roster: Roster | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._study, self._digest, self._contract, self._sites = study, digest, contract, sites
         self._quorum = min(study.quorum, sites)
         self._deadline_s = study.federation.deadline_s * turns
         self._step, self._store, self._first = step, store, first
         self._on_round, self._stopped = on_round, stopped
+        self._roster: Roster = roster or AnyNode()
+        self._observer = observer or Observer()
+        self._began = False
 
     def run(self, grid: Grid) -> ServerState:
-        """Run or resume all rounds, then deliver the last average.
+        """Run or resume all rounds, then deliver the last average. A state that is not `finished`: it was paused.
 
         Raises:
             FederationError: too few sites appeared, or a round missed its quorum; the last checkpoint stays good.
@@ -75,22 +85,21 @@ class Federation:
         """
         state = self._store.load() or self._first
         self._step.load_tensors(state.step) if state.step else None
-        nodes = self._wait_for_nodes(grid)
-        for number in range(state.round + 1, self._study.federation.rounds + 1):
-            state = self._round(grid, nodes, state, number)
-            self._on_round(state.history[-1])
-        if not state.finished:
-            state = self._finish(grid, nodes, state)
+        while not state.finished and not self._observer.pauses():
+            nodes = self._gather(grid, state)
+            last = state.round == self._study.federation.rounds
+            state = self._finish(grid, nodes, state) if last else self._round(grid, nodes, state)
+            self._observer.finished(state.history[-1], state.shared)
             self._on_round(state.history[-1])
         return state
 
-    def _round(self, grid: Grid, nodes: list[int], state: ServerState, number: int) -> ServerState:
+    def _round(self, grid: Grid, nodes: Mapping[int, str], state: ServerState) -> ServerState:
         """Ask, check and average as replies come in, let the server step learn, save."""
-        started = time.perf_counter()
+        started, number = time.perf_counter(), state.round + 1
         mean, record = RunningMean(), self._new_record(number, "train")
         request = Request(self._digest, self._contract.digest, number)
         for node, reply in self._exchange(grid, nodes, request, state, record):
-            self._take(node, reply, state, mean, record)
+            self._take(node, reply, request, state, mean, record)
         self._require_quorum(record)
         asked = time.perf_counter()
         average = mean.mean()
@@ -110,32 +119,32 @@ class Federation:
         record["seconds"]["checkpoint"] = time.perf_counter() - stepped
         return state
 
-    def _finish(self, grid: Grid, nodes: list[int], state: ServerState) -> ServerState:
+    def _finish(self, grid: Grid, nodes: Mapping[int, str], state: ServerState) -> ServerState:
         """Deliver the last average: sites score it and keep their personalised model; their replies hold no tensors."""
         record = self._new_record(self._study.federation.rounds + 1, "finish")
         request = Request(self._digest, self._contract.digest, record["round"], "finish")
         for node, reply in self._exchange(grid, nodes, request, state, record):
-            try:
-                site, packed, report = read_reply(reply)
-                if packed.data or site in record["sites"]:
-                    raise ContractError("answered twice, or sent tensors that nobody asked for")
-                self._note(record, site, report)
-            except ContractError as problem:
-                record["refused"][f"node {node}"] = str(problem)
+            self._take(node, reply, request, state, None, record)
         self._require_quorum(record)
         state = replace(state, history=(*state.history, record), finished=True)
         self._store.save(state)
         return state
 
     def _exchange(
-        self, grid: Grid, nodes: list[int], request: Request, state: ServerState, record: Record
-    ) -> Iterator[tuple[int, Message]]:
-        """Send the request to all nodes and yield each reply as it comes, until the deadline."""
+        self, grid: Grid, nodes: Mapping[int, str], request: Request, state: ServerState, record: Record
+    ) -> Iterator[tuple[tuple[int, str], Message]]:
+        """Send the request to all nodes and yield each reply with its node as it comes, until the deadline."""
         limit = self._deadline_s
-        outgoing = Outgoing(request, state.shared, limit)
+        head = self._observer.asks(request, state.shared, list(nodes.values()))
+        outgoing = Outgoing(request, state.shared, limit, head)
         messages = [outgoing.to(node) for node in nodes]
         record["bytes_out"] = message_bytes(messages[0])
-        waiting = dict(zip(grid.push_messages(messages), nodes, strict=True))
+        waiting: dict[Any, tuple[int, str]] = {}
+        for identity, node in zip(grid.push_messages(messages), nodes.items(), strict=True):
+            if identity:
+                waiting[identity] = node
+            else:
+                self._refuse(request, record, node, "the request could not be sent")
         deadline, wait = time.monotonic() + limit, FIRST_WAIT_S
         while waiting and time.monotonic() < deadline:
             if self._stopped():
@@ -144,34 +153,59 @@ class Federation:
                 )
             replies = list(grid.pull_messages(list(waiting)))
             for reply in replies:
-                node = waiting.pop(reply.metadata.reply_to_message_id, None)
-                if node is not None:
-                    yield node, reply
+                found = waiting.pop(reply.metadata.reply_to_message_id, None)
+                if found is not None:
+                    yield found, reply
             if replies:
                 wait = FIRST_WAIT_S
             elif waiting:
                 time.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT_S)
         for node in waiting.values():
-            record["refused"][f"node {node}"] = f"no answer within {limit:g} s"
+            self._refuse(request, record, node, f"no answer within {limit:g} s")
 
-    def _take(self, node: int, reply: Message, state: ServerState, mean: RunningMean, record: Record) -> None:
-        """Check one reply and add it to the average, or note why not."""
-        name = f"node {node}"
+    def _take(
+        self,
+        node: tuple[int, str],
+        message: Message,
+        request: Request,
+        state: ServerState,
+        mean: RunningMean | None,
+        record: Record,
+    ) -> None:
+        """Check one reply and add it to the average (none: it must hold no tensors), or note why not."""
+        name = ""
         try:
-            name, packed, report = read_reply(reply)
+            reply = read_reply(message)
+            self._roster.require(node[0], reply.site)
+            name = reply.site
             if name in record["sites"]:
                 raise ContractError("answered twice in one round, or two nodes use this site name")
-            accepted = check_reply(
-                name, packed, report, sent=state.shared, contract=self._contract, limits=self._study.federation
-            )
+            self._observer.answered(request, name, reply.packed, reply.head)
+            if mean is not None:
+                accepted = check_reply(
+                    name,
+                    reply.packed,
+                    reply.report,
+                    sent=state.shared,
+                    contract=self._contract,
+                    limits=self._study.federation,
+                )
+                mean.add(accepted.update, self._weight(accepted))
+            elif reply.packed.data:
+                raise ContractError("sent tensors that nobody asked for")
         except ContractError as problem:
-            record["refused"][name] = str(problem)
-            log.warning("round %s: %s refused: %s", record["round"], name, problem)
+            self._refuse(request, record, (node[0], node[1] or name), str(problem))
             return
-        record["bytes_in"] = record["bytes_in"] or message_bytes(reply)
-        mean.add(accepted.update, self._weight(accepted))
-        self._note(record, accepted.site, accepted.report)
+        record["bytes_in"] = record["bytes_in"] or message_bytes(message)
+        self._note(record, name, reply.report)
+        self._observer.accepted(request, name)
+
+    def _refuse(self, request: Request, record: Record, node: tuple[int, str], why: str) -> None:
+        who = node[1] or f"node {node[0]}"
+        record["refused"][who] = why
+        log.warning("round %s: %s refused: %s", record["round"], who, why)
+        self._observer.refused(request, who, why)
 
     def _weight(self, accepted: Accepted) -> float:
         return float(accepted.report.samples) if self._study.federation.weights == "samples" else 1.0
@@ -195,23 +229,31 @@ class Federation:
                 f"{self._quorum} ({reasons}); the last round is saved, resume when the cause is mended"
             )
 
-    def _wait_for_nodes(self, grid: Grid) -> list[int]:
-        """Node ids in a fixed order; Flower alone would wait for ever."""
-        deadline = time.monotonic() + self._study.federation.deadline_s
+    def _gather(self, grid: Grid, state: ServerState) -> dict[int, str]:
+        """Who takes part in the next round: all sites, or after a bounded wait those that are there.
+
+        Late sites take part from the next round on. One that was lost is waited for, one that stays away is not; and
+        without a quorum the deadline is waited for the sites that lack. Flower alone would wait for ever.
+        """
+        began, limit = time.monotonic(), self._study.federation.deadline_s
+        patience = min(limit, RETURN_S if self._began or state.round else JOIN_S)
+        expected = set(state.history[-1]["sites"]) if self._began and state.history else None
+        self._began = True
         while True:
-            nodes = sorted(grid.get_node_ids())
-            if len(nodes) >= self._sites:
-                return nodes[: self._sites]
+            nodes = dict(list(self._roster.present(grid).items())[: self._sites])
+            waited = time.monotonic() - began
+            lost = expected is None or any(self._roster.awaits(site) for site in expected - set(nodes.values()))
+            enough = len(nodes) >= self._quorum and (waited > patience or not lost)
+            if len(nodes) == self._sites or enough:
+                return nodes
             if self._stopped():
                 raise InterruptedRunError("stopped while waiting for sites; resume with --resume")
-            if time.monotonic() > deadline:
-                if len(nodes) >= self._quorum:
-                    return nodes
+            if waited > limit:
                 raise FederationError(
-                    f"{len(nodes)} of {self._sites} sites connected within {self._study.federation.deadline_s:g} s, "
+                    f"{len(nodes)} of {self._sites} sites connected within {limit:g} s, "
                     f"the quorum is {self._quorum}; start the missing sites and resume"
                 )
-            time.sleep(0.2)
+            time.sleep(LOOK_S)
 
     def _new_record(self, number: int, work: str) -> Record:
         return {

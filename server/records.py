@@ -1,21 +1,31 @@
 """Requests and replies as Flower messages: the only place in this package that knows how they look on the wire."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.common.serde import message_to_proto
 
 from fedsurg.errors import ContractError
-from fedsurg.sharing.protocol import LAYOUT, ORIGIN, REPORT, REQUEST, UPDATE, VECTOR, Report, Request
+from fedsurg.sharing.protocol import HEAD, LAYOUT, ORIGIN, REPORT, REQUEST, UPDATE, VECTOR, Report, Request, Scalar
 from fedsurg.sharing.update import Packed, Update
 
 Fields = Mapping[str, object]
 
 
 class Outgoing:
-    """One request to many sites: the tensors are copied once, all messages share them."""
+    """One request to many sites: the tensors are copied once, all messages share them.
 
-    def __init__(self, request: Request, update: Update, deadline_s: float) -> None:
+    Args:
+        request: what is asked.
+        update: the shared tensors.
+        deadline_s: after which the message is void.
+        head: the record HEAD; empty: none.
+    """
+
+    def __init__(
+        self, request: Request, update: Update, deadline_s: float, head: Mapping[str, Scalar] | None = None
+    ) -> None:
         packed = update.pack()
         vector = Array(packed.dtype, (update.layout.size,), "raw", packed.data)
         self._content = RecordDict(
@@ -25,6 +35,8 @@ class Outgoing:
                 REQUEST: ConfigRecord({**request.facts()}),
             }
         )
+        if head:
+            self._content[HEAD] = ConfigRecord({**head})
         self._round, self._ttl = request.round, deadline_s
 
     def to(self, node: int) -> Message:
@@ -38,8 +50,18 @@ class Outgoing:
         )
 
 
-def read_reply(message: Message) -> tuple[str, Packed, Report]:
-    """A site's name, its update as it came, and its report.
+@dataclass(frozen=True)
+class Reply:
+    """What came from a site, taken apart and not yet checked; `head` is its record HEAD, empty if there is none."""
+
+    site: str
+    packed: Packed
+    report: Report
+    head: Fields
+
+
+def read_reply(message: Message) -> Reply:
+    """A site's name, its update as it came, its report and its audit head.
 
     Raises:
         ContractError: the reply is an error, or lacks or adds a record or field.
@@ -48,7 +70,7 @@ def read_reply(message: Message) -> tuple[str, Packed, Report]:
         raise ContractError(f"the site failed: {str(message.error.reason)[:200]}; its own log says why")
     content = message.content
     expected = {UPDATE, LAYOUT, REPORT, ORIGIN}
-    if set(content) != expected or list(content.array_records.get(UPDATE, {})) != [VECTOR]:
+    if set(content) - {HEAD} != expected or list(content.array_records.get(UPDATE, {})) != [VECTOR]:
         raise ContractError(f"the reply has the records {sorted(content)}, expected {sorted(expected)}")
     origin: Fields = content.config_records.get(ORIGIN, {})
     layout: Fields = content.config_records.get(LAYOUT, {})
@@ -60,7 +82,8 @@ def read_reply(message: Message) -> tuple[str, Packed, Report]:
         raise ContractError("the reply does not say which tensors it holds")
     vector = content.array_records[UPDATE][VECTOR]
     packed = Packed(tuple(map(str, names)), tuple(map(str, shapes)), vector.data, vector.dtype)
-    return name, packed, Report.from_facts(content.metric_records.get(REPORT, {}))
+    report = Report.from_facts(content.metric_records.get(REPORT, {}))
+    return Reply(name, packed, report, content.config_records.get(HEAD, {}))
 
 
 def message_bytes(message: Message) -> int:

@@ -25,6 +25,7 @@ MEETS_FLOWER = {
     "fedsurg_round/server_app.py",
     "server/federation.py",
     "server/records.py",
+    "server/roster.py",
     "server/server_app.py",
     "site_client/client_app.py",
     "simulations/inline.py",
