@@ -20,6 +20,9 @@ GATEWAY = "private/gateway.pem"  # private key, certificate and authority in one
 GATEWAY_CERTIFICATES = "server.crt"  # public: every certificate that the gateway has had, newest first
 REVOKED = "crl.pem"
 SITES = "sites"
+RUN = "run"  # of the running processes: mode 700
+RUNS = "runs"  # one folder per study
+CACHE = "cache"  # rendered video
 
 DEFAULT_PORT = 9443  # free of privileges, and not one of Flower's
 
@@ -40,12 +43,20 @@ class Validity(Strict):
         return timedelta(days=days)
 
 
+class Ports(Strict):
+    """Ports for this machine alone: nobody else reaches them."""
+
+    superlink: Port = 9444
+    metrics: Port = 9445
+
+
 class FederationFile(Strict):
     """The keys of `federation.toml`; an unknown one is an error."""
 
     host: Host
     port: Port = DEFAULT_PORT
     validity: Validity = Validity()
+    ports: Ports = Ports()
 
     @property
     def address(self) -> str:
@@ -61,7 +72,16 @@ class FederationFile(Strict):
             "\n"
             "# In days, for what is made from now on. A site is told to renew `renew_before` days before its end.\n"
             "[validity]\n"
-        ) + "".join(f"{key} = {days}\n" for key, days in self.validity.model_dump().items())
+            f"{_lines(self.validity)}"
+            "\n"
+            "# Of this machine alone (127.0.0.1): Flower's SuperLink, and figures for Prometheus.\n"
+            "[ports]\n"
+            f"{_lines(self.ports)}"
+        )
+
+
+def _lines(table: Strict) -> str:
+    return "".join(f"{key} = {value}\n" for key, value in table.model_dump().items())
 
 
 def read_federation_file(folder: Path) -> FederationFile:
