@@ -28,6 +28,7 @@ PENDING = "pending.request"  # the request that waits for its admission
 RUN = "run"  # what runs: lock, states, logs, sockets; nothing in it is worth a backup
 WORKER_SOCKET = "run/worker.sock"
 PROGRESS = "run/worker.json"  # what the worker does just now
+CONNECTION = "run/connection.json"  # how the connection does
 
 
 class Membership(Strict):

@@ -13,7 +13,7 @@ from fedsurg.audit.log import read_events
 from fedsurg.supervision import read_processes, supervisor_of
 from site_client.approvals import Approval, Approvals
 from site_client.policy import LEFT, read_policy
-from site_client.site_folder import PROGRESS, RUN, read_membership
+from site_client.site_folder import CONNECTION, PROGRESS, RUN, read_membership
 
 
 def site_status(folder: Path) -> dict[str, Any]:
@@ -41,7 +41,8 @@ def site_status(folder: Path) -> dict[str, Any]:
         "gateway": membership.address,
         "supervisor": supervisor,
         "processes": {name: asdict(process) for name, process in processes.items()},
-        "worker": _progress(folder) if supervisor else None,
+        "connection": _said(folder / CONNECTION) if supervisor else None,
+        "worker": _said(folder / PROGRESS) if supervisor else None,
         "studies": [
             {
                 "name": approval.name,
@@ -82,9 +83,9 @@ def _with_states(folder: Path) -> Iterator[tuple[Approval, str]]:
         yield approval, approval.state(today=known.today, two_approvers=config.two_approvers)
 
 
-def _progress(folder: Path) -> dict[str, Any] | None:
-    """What the worker says it does; nothing if it has not said anything yet."""
+def _said(path: Path) -> dict[str, Any] | None:
+    """What a process says of itself; nothing if it has not said anything yet."""
     with suppress(OSError, ValueError):
-        found = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else None
     return None

@@ -13,6 +13,7 @@ def status_lines(facts: Facts) -> Iterator[str]:
     for name, process in facts["processes"].items():
         yield f"    {name:<11} {_process(process)}"
     if facts["supervisor"]:
+        yield f"connection   {_connection(facts['connection'])}"
         yield f"working on   {_work(facts['worker'])}"
     for study in facts["studies"]:
         yield f"study        {_study(study)}"
@@ -37,11 +38,26 @@ def _process(process: Facts) -> str:
     return said
 
 
+def _connection(connection: Facts | None) -> str:
+    if not connection:
+        return "nothing said yet"
+    known = {"ok": "connected", "waiting": "waits for its first request"}
+    said = known.get(connection["state"], str(connection["state"]))
+    why = f": {connection['why']}" if connection["why"] else ""
+    return f"{said}{why}, since {connection['since']}"
+
+
 def _work(worker: Facts | None) -> str:
-    """From the worker's own words; it may not have said any yet."""
     if not worker:
         return "nothing said yet"
-    return ", ".join(f"{key} {value}" for key, value in worker.items() if value not in ("", None))
+    if "study" not in worker:
+        return f"nothing, {worker['state']}" + (f"; the request before: {worker['last']}" if worker["last"] else "")
+    said = f"{worker['work']} in round {worker['round']} of study {worker['study'][:12]}"
+    if "phase" in worker:
+        said += f": {worker['phase']}"
+        said += f", step {worker['step']} of {worker['steps']}" if worker["steps"] else ""
+        said += f", {worker['seconds']:.0f} s since it came"
+    return said
 
 
 def _study(study: Facts) -> str:

@@ -15,6 +15,8 @@ from site_client.status import open_approvals, runs, site_status
 from site_client.status_text import size, status_lines
 from site_client.study_cli import site_log
 
+WORK = {"state": "working", "study": "3f9a01c2" * 8, "round": 3, "work": "train", "last": ""}
+
 
 @pytest.fixture
 def study(folder: Path, tiny_study: Callable[..., Any]) -> str:
@@ -54,12 +56,39 @@ def test_what_a_worker_said_before_it_was_stopped_does_not_count(folder: Path) -
 
 def test_restarts_are_shown(folder: Path) -> None:
     process = {"pid": 7, "state": "running", "since": "2026-03-01T09:30:00+00:00", "restarts": 2, "last_exit": 137}
-    facts = site_status(folder) | {"supervisor": 6, "processes": {"worker": process}, "worker": {"phase": "train"}}
+    facts = site_status(folder) | {"supervisor": 6, "processes": {"worker": process}}
     assert runs(facts)
     lines = list(status_lines(facts))
     assert lines[2].endswith("process 7, 2 restarts, the last one after exit code 137")
-    assert "working on   phase train" in lines
+    assert "working on   nothing said yet" in lines
     assert not runs(facts | {"processes": {"worker": process | {"state": "pausing"}}})
+
+
+@pytest.mark.parametrize(
+    ("worker", "said"),
+    [
+        ({"state": "idle", "last": ""}, "nothing, idle"),
+        ({"state": "idle", "last": "answered"}, "nothing, idle; the request before: answered"),
+        (WORK, "train in round 3 of study 3f9a01c23f9a"),
+        (WORK | {"phase": "loading", "step": 0, "steps": 0, "seconds": 1.6}, ": loading, 2 s since it came"),
+        (
+            WORK | {"phase": "train", "step": 7, "steps": 40, "seconds": 31.2},
+            ": train, step 7 of 40, 31 s since it came",
+        ),
+    ],
+)
+def test_what_the_worker_does(folder: Path, worker: dict[str, Any], said: str) -> None:
+    facts = site_status(folder) | {"supervisor": 6, "worker": worker}
+    (line,) = (line for line in status_lines(facts) if line.startswith("working on   "))
+    assert line.endswith(said)
+
+
+def test_how_the_connection_does(folder: Path) -> None:
+    refused = {"state": "refused", "why": "nobody listens there", "since": "2026-03-01T09:30:00Z"}
+    facts = site_status(folder) | {"supervisor": 6, "connection": refused}
+    assert "connection   refused: nobody listens there, since 2026-03-01T09:30:00Z" in list(status_lines(facts))
+    fine = facts | {"connection": {"state": "ok", "why": "", "since": "2026-03-01T09:30:00Z"}}
+    assert "connection   connected, since 2026-03-01T09:30:00Z" in list(status_lines(fine))
 
 
 def test_sizes() -> None:
