@@ -29,7 +29,7 @@ from server.validation import Accepted, check_reply
 log = logging.getLogger("fedsurg.server")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.001, 1.0  # between two looks for replies
-LOOK_S = 0.2  # between two looks for nodes
+FIRST_LOOK_S, LONGEST_LOOK_S = 0.2, 2.0  # between two looks for nodes
 JOIN_S = 300.0  # at most, that the first round waits for all sites: people start them at about the same time
 RETURN_S = 90.0  # at most, that a round waits for a lost site: Flower lets a restarted node in again after a minute
 
@@ -253,7 +253,7 @@ class Federation:
                     f"{len(nodes)} of {self._sites} sites connected within {limit:g} s, "
                     f"the quorum is {self._quorum}; start the missing sites and resume"
                 )
-            time.sleep(LOOK_S)
+            time.sleep(min(LONGEST_LOOK_S, max(FIRST_LOOK_S, waited / 4)))
 
     def _new_record(self, number: int, work: str) -> Record:
         return {

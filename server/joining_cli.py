@@ -125,15 +125,34 @@ def sites(as_json: bool, folder: Path) -> None:
 def revoke(name: str, reason: str, folder: Path) -> None:
     """Shut hospital NAME out, at once: its certificates and its invitation are void. No other site is touched.
 
+    A running federation goes on without it from this moment; a reply of it that is under way is not used.
+
     Exit code 0: revoked. 4: no such site, or nothing left to revoke.
     """
     from fedsurg.joining.clock import now
+    from fedsurg.supervision import supervisor_of
+    from server.federation_file import RUN
     from server.joining import revoke as shut_out
 
     member = shut_out(folder, name, reason, now())
+    if supervisor_of(folder / RUN) is not None:
+        _shut_out_node(folder)
     count = len(member.certificates)
     click.echo(f"{name} revoked: {count} certificate{'s' * (count != 1)} on the list, no open invitation")
     click.echo(f"to take it back with new keys: fedsurg server invite {name}")
+
+
+def _shut_out_node(folder: Path) -> None:
+    """Its node, too, at the SuperLink. If that does not answer, the run keeper does it; nobody gets in meanwhile."""
+    from server.control import Control, ControlError
+    from server.federation_file import read_federation_file
+    from server.keeper import keep_nodes
+
+    try:
+        with Control(read_federation_file(folder).ports.superlink) as control:
+            keep_nodes(folder, control, control.nodes())
+    except ControlError as problem:
+        click.echo(f"note: {problem}", err=True)
 
 
 @click.command(epilog="Example: fedsurg server renew --dir coordinator")

@@ -1,5 +1,6 @@
 """What a study's server is built from: the same in a simulation and in a deployed federation."""
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from fedsurg.models.network import network_of
 from fedsurg.models.text import site_vectors
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.update import Update
-from fedsurg.tensor_file import read_tensors
 from server.checkpoint import ServerState
 
 
@@ -24,19 +24,21 @@ class ServerSetup:
 
     Args:
         plan: of the study under its method.
-        start: file of the pre-trained start.
+        start: reads the tensors of the pre-trained start.
         synthetic: site folder of the server's synthetic video; none where no server learns on it.
         device: that the server learns on.
     """
 
-    def __init__(self, plan: Plan, start: Path, synthetic: Path | None, device: torch.device) -> None:
+    def __init__(
+        self, plan: Plan, start: Callable[[], dict[str, Tensor]], synthetic: Path | None, device: torch.device
+    ) -> None:
         self.plan, self.study, self.device = plan, plan.study, device
         self._start, self._synthetic = start, synthetic
 
     @cached_property
     def start(self) -> dict[str, Tensor]:
         """Tensors of the common start."""
-        return read_tensors(self._start)[0]
+        return self._start()
 
     @cached_property
     def vectors(self) -> dict[str, Tensor]:

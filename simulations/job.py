@@ -91,7 +91,12 @@ class Bench(ServerSetup):
     """What a job's server and sites are built from; each process builds what it needs, once."""
 
     def __init__(self, job: Job) -> None:
-        super().__init__(plan(job.study, job.method), job.start, job.synthetic, choose_device(job.device))
+        super().__init__(
+            plan(job.study, job.method),
+            lambda: read_tensors(job.start)[0],
+            job.synthetic,
+            choose_device(job.device),
+        )
         self.job, self.digest = job, job_digest(job)
         self._engines: dict[int, SiteEngine] = {}
 

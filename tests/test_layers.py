@@ -23,6 +23,8 @@ MEETS_FLOWER = {
     "fedsurg_round/client_app.py",
     "fedsurg_round/records.py",
     "fedsurg_round/server_app.py",
+    "server/control.py",
+    "server/deployed.py",
     "server/federation.py",
     "server/records.py",
     "server/roster.py",

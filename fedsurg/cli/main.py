@@ -24,7 +24,7 @@ COMMANDS = {
     "data": ("fedsurg.data.cli:data", "Check a site's data folder."),
     "simulator": ("fedsurg.simulator.cli:simulator", "Render labelled synthetic video."),
     "report": ("fedsurg.report.cli:report", "Write the report of a run."),
-    "server": ("server.cli:server", "For the coordinator: make a federation, invite and admit hospitals."),
+    "server": ("server.cli:server", "For the coordinator: make a federation, admit hospitals, run studies with them."),
     "site": ("site_client.cli:site", "For a hospital: join a federation, approve studies, keep the audit log."),
 }
 

@@ -1,0 +1,136 @@
+"""`fedsurg server run`: from a study file to a run that goes on until it is finished."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fedsurg.errors import JoiningError, RunError, StudyError, SupervisionError
+from fedsurg.files import write_atomic
+from fedsurg.joining.clock import now
+from fedsurg.learning.device import choose_device
+from fedsurg.methods.registry import plan
+from fedsurg.models.start_file import read_start
+from fedsurg.simulator.of_study import Progress, synthetic_video
+from fedsurg.study.config import Study
+from fedsurg.study.deployed import require_deployable
+from fedsurg.study.load import load_study, study_digest
+from fedsurg.study.pictures import KEYS
+from fedsurg.study.start import start_path
+from fedsurg.supervision import supervisor_of
+from server.federation_file import CACHE, RUN
+from server.members import Members
+from server.runs import RunFolder, Status, Wanted
+
+
+def launch(
+    folder: Path,
+    file: Path,
+    method: str | None,
+    device: str,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> RunFolder:
+    """Check the study, make what the server needs, and set the run going. A run that is going or finished stays so.
+
+    1. The study can be run between hospitals.
+    2. All its sites are admitted.
+    3. The coordinator's processes run.
+    4. A folder that is there is of the same method.
+    5. Its start fits its network; the server's video is rendered.
+
+    Args:
+        folder: of the coordinator.
+        file: of the study.
+        method: of the study's; none: its first.
+        device: that the server learns on.
+        progress: hears how far the video is.
+        say: takes a line for the person.
+
+    Raises:
+        StudyError, JoiningError, SupervisionError, RunError: by step; nothing was begun.
+    """
+    # 1.
+    study = load_study(file)
+    name = _method_of(study, method, str(file))
+    # 2.
+    _require_admitted(folder, study)
+    # 3.
+    if supervisor_of(folder / RUN) is None:
+        raise SupervisionError(f"{folder}: not started; run fedsurg server start in another terminal, or as a service")
+    digest = study_digest(study)
+    run = RunFolder.of(folder, digest, study.name)
+    begun = (run.path / "status.json").exists()
+    # 4.
+    if begun and run.wanted().method != name:
+        raise RunError(f"{run.path}: was begun with method {run.wanted().method}; give --method {run.wanted().method}")
+    if begun and _stays(run, say):
+        return run
+    # 5.
+    read_start(study)
+    choose_device(device)
+    learns = plan(study, name).method.server != "none"
+    video = str(synthetic_video(study, (folder / CACHE).absolute(), progress)) if learns else ""
+    write_atomic(run.path / "study.toml", file.read_bytes())
+    run.want(Wanted(digest, study.name, name, _settings(study), video, device))
+    run.want_pause(False)
+    run.forget_flower()
+    first = Status(digest, study.name, "waiting", 0, study.federation.rounds, quorum=study.quorum)
+    before = run.status() if begun else first
+    run.update(replace(before, state="waiting", why=""))
+    say(f"{study.name} ({digest[:12]}), method {name}: {'goes on' if begun else 'begins'}; its folder is {run.path}")
+    return run
+
+
+def _stays(run: RunFolder, say: Callable[[str], None]) -> bool:
+    """A run that is finished or going on is left as it is."""
+    status = run.status()
+    if status.state in ("waiting", "running"):
+        run.want_pause(False)
+        say(f"{status.name} ({status.study[:12]}): is {status.state} already, round {status.round} of {status.rounds}")
+        return True
+    if status.state == "finished":
+        say(f"{status.name} ({status.study[:12]}): is finished; the shared model is {run.path / 'global.safetensors'}")
+        return True
+    return False
+
+
+def _method_of(study: Study, method: str | None, source: str) -> str:
+    name = method or study.methods[0]
+    if name not in study.methods:
+        raise StudyError(f"--method {name!r} is not in {source}; it has {', '.join(study.methods)}")
+    require_deployable(study, name, source)
+    for key in ("folds", "leave_one_site_out"):
+        if getattr(study.evaluation, key):
+            raise StudyError(
+                f"{source}: evaluation.{key}: is {getattr(study.evaluation, key)}, but a federation trains one model; "
+                f"set it to {'0' if key == 'folds' else 'false'}, or use fedsurg simulate"
+            )
+    return name
+
+
+def _require_admitted(folder: Path, study: Study) -> None:
+    """Every site that trains is a member in good standing."""
+    members, lacking = Members(folder), []
+    for site in study.federated:
+        member = members.find(site.name)
+        state = member.state(now()) if member else "never invited"
+        if state != "admitted":
+            lacking.append(f"{site.name} ({state})")
+    if lacking:
+        raise JoiningError(
+            f"study {study.name!r}: not admitted: {', '.join(lacking)}; admit them (fedsurg server invite NAME, then "
+            "admit), or take them out of the study"
+        )
+
+
+def _settings(study: Study) -> dict[str, Any]:
+    """The resolved study, its paths good from every folder."""
+    values = study.resolved()
+    pretrain = values["server"]["pretrain"]
+    if pretrain["start"] != "shipped":
+        pretrain["start"] = str(start_path(pretrain["start"]).absolute())
+    for key in KEYS:
+        if values["synthetic"][key]:
+            values["synthetic"][key] = str(Path(values["synthetic"][key]).expanduser().absolute())
+    return values
