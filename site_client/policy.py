@@ -45,9 +45,7 @@ class PolicyConfig(Section):
 class Worker(Protocol):
     """What the policy has to know of a site engine."""
 
-    @property
-    def contract(self) -> Contract:
-        """What leaves with an update."""
+    contract: Contract
 
     def cohort(self) -> "Cohort":
         """How many cases it works on."""
@@ -74,7 +72,7 @@ class Policy:
     """
 
     def __init__(self, folder: Path, audit: AuditLog, approvals: Approvals | None = None) -> None:
-        self.folder, self.config = folder, read_policy(folder)
+        self.config = read_policy(folder)
         self.approvals = approvals or Approvals(folder)
         self._audit = audit
         self._answered: Counter[tuple[str, int, str]] | None = None  # read from the log once
@@ -91,12 +89,10 @@ class Policy:
 
         Raises:
             PolicyError: naming the rule; it is in the log.
-            FedsurgError: the worker is made now, and cannot be; likewise.
         """
         try:
-            self.config = read_policy(self.folder)  # each time, like the approvals: a change acts at once
             approval = self._check(request, packed, worker)
-        except FedsurgError as problem:
+        except PolicyError as problem:
             self._note(REFUSED, request, packed, why=str(problem))
             raise
         self._note(CAME, request, packed, why=f"approved by {approval.approver}")

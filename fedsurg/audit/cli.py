@@ -1,5 +1,6 @@
 """`fedsurg site audit` and `fedsurg server audit`: the same commands on the log of either end."""
 
+import getpass
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -115,6 +116,26 @@ def audit_group(end: str, directory: str, certificate: str) -> click.Group:
         if out:
             write_atomic(out, "\n".join(lines) + "\n", error=AuditError)
         click.echo(f"{out}: {len(lines)} heads" if out else "\n".join(lines))
+
+    other = "coordinator" if end == "site" else "hospital-a"
+
+    @audit.command(epilog=f"Example: fedsurg {end} audit accept {other} --reason 'disk lost, restored from a backup'")
+    @where
+    @click.argument("name")
+    @click.option("--reason", required=True, help="Kept in the log.")
+    def accept(folder: Path, name: str, reason: str) -> None:
+        """Accept that the other end's log NAME begins anew, or goes on from an older copy, after a loss there.
+
+        Until then nothing of an end is taken whose log went back. Ask by phone before: a log that was rewritten looks
+        the same. The heads kept so far stay in this log.
+
+        Exit code 0; 1: no head of such a log was kept, or the log cannot be written.
+        """
+        from fedsurg.audit.heads import accept_new_log
+        from fedsurg.audit.log import AuditLog
+
+        count = accept_new_log(AuditLog(folder / FOLDER, end), name, reason, f"user {getpass.getuser()}")
+        click.echo(f"{name}: its log may begin anew; the {count} heads kept so far stay in this log")
 
     return audit
 

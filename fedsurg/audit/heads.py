@@ -7,7 +7,7 @@ the proof. A signature is ECDSA over the head's canonical JSON with the key that
 import base64
 import binascii
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PURPOSE = b"fedsurg audit head 1\n"  # so that no signature for another purpose passes as one of a head
 KEPT = "head of the other end"
+ACCEPTED = "new log of the other end accepted"  # on a person's word: after a loss, or a restore from a backup
 
 _newest: dict[tuple[Path, str], "SignedHead"] = {}  # of each log that a log here keeps heads of: saves reading it again
 _guard = threading.Lock()
@@ -113,7 +114,8 @@ def keep_head(log: AuditLog, head: SignedHead, name: str, certificates: Sequence
 
     1. It is the head of the log `name`: of the end that the connection says is there.
     2. It is signed by that end's key.
-    3. It is not behind the newest one kept of that log, and not another line of the same number.
+    3. It is not behind the newest one kept of that log, and not another line of the same number; unless a person
+       accepted meanwhile that the log begins anew.
 
     Raises:
         AuditError: naming the rule; a head that goes back or contradicts is logged as such first.
@@ -126,26 +128,62 @@ def keep_head(log: AuditLog, head: SignedHead, name: str, certificates: Sequence
     # 3.
     with _guard:
         place = (log.folder.resolve(), name)
-        newest = _newest.get(place) or next(iter(reversed([*kept_heads(log.folder, name)])), None)
-        wrong = _contradiction(newest, head) if newest else ""
+        wrong = _contradiction(_newest.get(place) or _last(log, name), head)
+        if wrong and place in _newest:  # what is remembered may be older than a person's word in the log
+            wrong = _contradiction(_last(log, name), head)
         log.append(Event("head of the other end REFUSED" if wrong else KEPT, why=wrong, facts=head.facts()))
         if wrong:
             raise AuditError(wrong)
         _newest[place] = head
 
 
-def kept_heads(folder: Path, name: str) -> Iterator[SignedHead]:
-    """All heads of the log `name` that the log in `folder` has kept, oldest first."""
+def kept_heads(folder: Path, name: str) -> list[SignedHead]:
+    """The heads of the log `name` that the log in `folder` has kept, oldest first; since it began anew, if it did."""
+    found: list[SignedHead] = []
     for line in read_events(folder):
-        if line["what"] == KEPT and isinstance(line["facts"], dict) and line["facts"].get("log") == name:
-            yield SignedHead.from_facts(line["facts"])
+        if isinstance(line["facts"], dict) and line["facts"].get("log") == name:
+            if line["what"] == KEPT:
+                found.append(SignedHead.from_facts(line["facts"]))
+            elif line["what"] == ACCEPTED:
+                found = []
+    return found
 
 
-def _contradiction(newest: SignedHead, head: SignedHead) -> str:
+def accept_new_log(log: AuditLog, name: str, why: str, who: str) -> int:
+    """Take a person's word that the log `name` begins anew or goes on from an older copy.
+
+    The heads kept so far stay in this log as they are; what comes is no longer held against them.
+
+    Returns:
+        How many heads that were.
+
+    Raises:
+        AuditError: none was kept of such a log.
+    """
+    before = kept_heads(log.folder, name)
+    if not before:
+        raise AuditError(f"{log.folder}: has no head of a log {name!r}; names stand in audit show")
+    facts = {"log": name, "line": before[-1].sequence}
+    log.append(Event(ACCEPTED, why=why, facts=facts), who=who)
+    return len(before)
+
+
+def _last(log: AuditLog, name: str) -> SignedHead | None:
+    return next(reversed(kept_heads(log.folder, name)), None)
+
+
+def _contradiction(newest: SignedHead | None, head: SignedHead) -> str:
+    if newest is None:
+        return ""
     if head.sequence < newest.sequence:
-        return f"the log {head.log!r} had {newest.sequence} lines and now shows {head.sequence}: it was cut or replaced"
+        return (
+            f"the log {head.log!r} had {newest.sequence} lines and now shows {head.sequence}: it was cut or replaced; "
+            "call that end, then see audit accept"
+        )
     if head.sequence == newest.sequence and head.sha256 != newest.sha256:
-        return f"line {head.sequence} of the log {head.log!r} is another one than before: it was rewritten"
+        return (
+            f"line {head.sequence} of the log {head.log!r} is another one than before: it was rewritten; call that end"
+        )
     return ""
 
 

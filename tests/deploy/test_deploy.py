@@ -21,7 +21,7 @@ from site_client.processes import Ports, children_of
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
-FOLDERS = {"fedsurg-site": "/srv/fedsurg/site"}
+FOLDERS = {"fedsurg-site": "/srv/fedsurg/site", "fedsurg-coordinator": "/srv/fedsurg/coordinator"}
 
 
 def service(unit: Path) -> dict[str, str]:

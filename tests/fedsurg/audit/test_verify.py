@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from fedsurg.audit import AuditLog, Event, SignedHead, keep_head, kept_heads, sign_head, verify_head, verify_log
+from fedsurg.audit import (
+    AuditLog,
+    Event,
+    SignedHead,
+    accept_new_log,
+    keep_head,
+    kept_heads,
+    sign_head,
+    verify_head,
+    verify_log,
+)
 from fedsurg.audit.log import encoded, log_files, own_digest, read_events
 from fedsurg.errors import AuditError
 
@@ -167,6 +177,26 @@ def test_what_was_kept_is_known_after_a_restart(
         keep_head(server, first, "hospital-a", [hospital.certificate])
 
 
+def test_a_person_accepts_that_a_log_begins_anew(log: AuditLog, make_log: MakeLog, hospital) -> None:
+    server, anew = make_log("server"), make_log("anew")
+    keep_head(server, sign_head(log, "hospital-a", hospital.key), "hospital-a", [hospital.certificate])
+    anew.append(Event("vault made"))
+    first = sign_head(anew, "hospital-a", hospital.key)
+    with pytest.raises(AuditError, match="had 3 lines and now shows 1"):
+        keep_head(server, first, "hospital-a", [hospital.certificate])
+    with pytest.raises(AuditError, match="has no head of a log 'hospital-b'"):
+        accept_new_log(server, "hospital-b", "disk lost", "user keller")
+    assert accept_new_log(server, "hospital-a", "disk lost", "user keller") == 1
+    keep_head(server, first, "hospital-a", [hospital.certificate])
+    assert [head.sequence for head in kept_heads(server.folder, "hospital-a")] == [1]
+    (line,) = (line for line in read_events(server.folder) if line["what"] == "new log of the other end accepted")
+    assert (line["who"], line["why"], line["facts"]) == ("user keller", "disk lost", {"log": "hospital-a", "line": 3})
+    with pytest.raises(AuditError, match="had 1 lines and now shows 0"):
+        keep_head(
+            server, sign_head(make_log("empty"), "hospital-a", hospital.key), "hospital-a", [hospital.certificate]
+        )
+
+
 def test_commands(log: AuditLog, make_log: MakeLog, hospital, tmp_path: Path) -> None:
     from click.testing import CliRunner
     from cryptography.hazmat.primitives.serialization import Encoding
@@ -185,6 +215,8 @@ def test_commands(log: AuditLog, make_log: MakeLog, hospital, tmp_path: Path) ->
         "ok: 3 lines in 1 file, 1 signed heads fit",
         f"head: line 3, {log.head().sha256}",
     ]
+    accepted = run(audit, ["accept", "hospital-a", "--dir", str(tmp_path / "server"), "--reason", "disk lost"])
+    assert accepted.stdout == "hospital-a: its log may begin anew; the 1 heads kept so far stay in this log\n"
     assert json.loads(run(audit, ["verify", "--json"]).stdout)["lines"] == 3
     shown = run(audit, ["show", "--since", "2026-03-01T12:00"])
     assert shown.stdout.splitlines()[1] == (

@@ -1,11 +1,16 @@
-"""What the guides say that commands say is what the code says."""
+"""What the guides quote and list is what the code says and has."""
 
 import ast
+import json
 import re
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from fedsurg import errors
+from site_client.policy import PolicyConfig
+from site_client.processes import Ports, children_of
 
 ROOT = Path(__file__).parent.parent.parent
 GUIDES = [ROOT / "docs" / name for name in ("hospital.md", "coordinator.md")]
@@ -45,3 +50,28 @@ def test_messages_are_those_of_the_code(page: Path) -> None:
 
 def test_a_message_that_nobody_says_would_be_found() -> None:
     assert "this sentence stands in no module, only in a test of the documents" not in texts()
+
+
+def rows_below(page: Path, heading: str) -> list[list[str]]:
+    """The cells of the first table whose header line begins so, without header and rule."""
+    text = page.read_text(encoding="utf-8")
+    table = text[text.index(f"\n| {heading} |") :].partition("\n\n")[0].strip().splitlines()
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table[2:]]
+
+
+def test_the_hospitals_guide_names_every_rule_of_the_policy_with_its_default() -> None:
+    defaults = PolicyConfig().model_dump(mode="json")
+    named = {cells[0].strip("`"): cells[1].strip("`") for cells in rows_below(ROOT / "docs" / "hospital.md", "key")}
+    assert {key: json.loads(value) for key, value in named.items()} == defaults
+
+
+def test_the_hospitals_guide_names_every_process_that_is_started(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    started = [child.name for child in children_of(tmp_path, Ports(1, 2))]
+    assert [cells[0] for cells in rows_below(ROOT / "docs" / "hospital.md", "process")] == started
+
+
+def test_the_hospitals_guide_lists_every_exit_code() -> None:
+    codes = {error.exit_code for error in vars(errors).values() if isinstance(error, type)}
+    listed = {int(cells[0]) for cells in rows_below(ROOT / "docs" / "hospital.md", "code")}
+    assert listed == codes | {0}
