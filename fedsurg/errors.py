@@ -9,6 +9,8 @@
     │   └── VaultError      sealed private state: wrong key, changed bytes, a state that is gone
     ├── PolicyError         what the hospital's policy does not allow
     ├── AuditError          an audit log that is damaged, was rewritten or cannot be written
+    ├── StoppedError        a site's work that was cancelled, or that nobody waits for any more
+    ├── BusyError           a site that works already, with more waiting
     ├── FederationError     a round or run that cannot go on (quorum missed, guard tripped)
     ├── SimulatorError      rendering
     ├── RunError            the output directory of a run
@@ -79,6 +81,14 @@ class PolicyError(FedsurgError):
 
 class AuditError(FedsurgError):
     """An audit log that is damaged, contradicts a signed head, or cannot be written."""
+
+
+class StoppedError(FedsurgError):
+    """A site's work that was cancelled, or whose asker has gone; the state saved last is as it was."""
+
+
+class BusyError(FedsurgError):
+    """A site works on one request at a time, and enough others wait."""
 
 
 class FederationError(FedsurgError):

@@ -20,7 +20,7 @@ CHUNK = 1 << 20  # bytes; gRPC's own limit for one message is 4 MiB
 def parts_of(asked: Asked) -> Iterator[pb.WorkPart]:
     """A request as a stream."""
     header = pb.RequestHeader(
-        request=pb.Request(**_plain(asked.request.facts())),
+        request=pb.Request(**plain(asked.request.facts())),
         layout=_layout_of(asked.packed),
         head=_head_of(asked.head),
         certificate=asked.certificate,
@@ -55,7 +55,7 @@ def events_of(answered: Answered) -> Iterator[pb.WorkEvent]:
     """An answer as a stream."""
     header = pb.ReplyHeader(
         site=answered.site,
-        report=pb.Report(**_plain(answered.report.facts())),
+        report=pb.Report(**plain(answered.report.facts())),
         layout=_layout_of(answered.packed),
         head=_head_of(answered.head),
     )
@@ -89,7 +89,7 @@ def _layout_of(packed: Packed) -> pb.Layout:
 
 
 def _head_of(head: SignedHead | None) -> pb.SignedHead | None:
-    return pb.SignedHead(**_plain(head.facts())) if head else None
+    return pb.SignedHead(**plain(head.facts())) if head else None
 
 
 def _packed(layout: pb.Layout, chunks: Iterator[bytes], limit: int) -> Packed:
@@ -109,7 +109,7 @@ def _chunks(data: bytes) -> Iterator[bytes]:
     return (data[start : start + CHUNK] for start in range(0, len(data), CHUNK))
 
 
-def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+def plain(facts: Mapping[str, Any]) -> dict[str, Any]:
     """For a message, whose fields have the types that the table has checked."""
     return dict(facts)
 

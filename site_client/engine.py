@@ -5,9 +5,10 @@ in and out are the plain objects of `fedsurg.sharing`.
 """
 
 import copy
+import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +36,12 @@ from site_client.private_state import PrivateState, PrivateStore
 from site_client.site_files import PlainFiles, SiteFiles
 
 PERSONAL, BEST = "personal", "best"  # names of the personalised model, and of the best one so far
+
+Watch = Callable[[str, int, int], None]  # is told phase, step and steps (0: no number of them) of the work
+
+
+def unwatched(phase: str, step: int, steps: int) -> None:
+    """For work that nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +90,10 @@ class SiteEngine:
         self._fresh = copy.deepcopy(self._state(0))
         self._round = -1  # the round whose private state is in memory; -1: none, look on disk
 
-    def work(self, request: Request, packed: Packed) -> tuple[Update | None, Report]:
+    def work(self, request: Request, packed: Packed, watch: Watch = unwatched) -> tuple[Update | None, Report]:
         """Answer one request.
+
+        What `watch` raises ends the work there; on disk everything is then as before it.
 
         1. Refuse a request of another study or contract, and tensors that break the contract.
         2. Take up the private state from before this round, and the shared tensors.
@@ -102,16 +111,17 @@ class SiteEngine:
         take_shared(self.network, Update.unpack(packed, self.contract))
         self._restore(request.round)
         scored = time.perf_counter()
-        received = self._validate(request)
+        received = self._validate(request, watch)
         validate_s = time.perf_counter() - scored
         self._keep_best(request.round, received)
         if request.work == "finish":
             self._keep_personal_model()
             return None, self._report(received, Quick(), None, validate_s, 0.0, started)
-        trained = self._train(request.round)
+        trained = self._train(request.round, watch)
         scored = time.perf_counter()
-        after = self._validate(request)
+        after = self._validate(request, watch)
         validate_s += time.perf_counter() - scored
+        watch("saving", 0, 0)
         self._save(request.round)
         data_s = self._loader.waited_s - waited
         return give_shared(self.network, self.contract), self._report(
@@ -164,9 +174,10 @@ class SiteEngine:
             self._own.take_up(state.own, state.own_optimiser)
         self._round = state.round
 
-    def _train(self, number: int) -> Trained:
+    def _train(self, number: int, watch: Watch) -> Trained:
         study = self._plan.study
         steps = study.local.steps * len(self.sources)
+        done, in_all = itertools.count(), steps * (2 if self._own else 1)
         self._round = -1  # from here on memory is ahead of the disk
         if not study.local.keep_optimiser:
             for learner in filter(None, (self._learner, self._own)):
@@ -179,6 +190,7 @@ class SiteEngine:
             Schedule.of(study.local, steps, number, study.federation.rounds),
             study.local,
             self._device,
+            lambda: watch("train", next(done), in_all),
         )
         trained = learn(self._plan.method.objective, work, self._learner, self.contract, self._own)
         if trained.skipped == steps:
@@ -200,7 +212,8 @@ class SiteEngine:
         own_optimiser = self._own.optimiser.tensors() if self._own else {}
         return replace(state, optimiser=self._learner.optimiser.tensors(), own_optimiser=own_optimiser)
 
-    def _validate(self, request: Request) -> Quick:
+    def _validate(self, request: Request, watch: Watch) -> Quick:
+        watch("validate", 0, 0)
         config = self._plan.study.evaluation
         last = request.work == "finish"
         if not last and request.round % config.every:
@@ -214,6 +227,7 @@ class SiteEngine:
                 device=self._device,
                 max_frames=0 if last else config.max_frames,
                 mode=self._plan.study.local.mixed_precision,
+                after_batch=lambda: watch("validate", 0, 0),
             )
             for dataset in self._validation
         ]

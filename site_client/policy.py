@@ -45,7 +45,9 @@ class PolicyConfig(Section):
 class Worker(Protocol):
     """What the policy has to know of a site engine."""
 
-    contract: Contract
+    @property
+    def contract(self) -> Contract:
+        """What leaves with an update."""
 
     def cohort(self) -> "Cohort":
         """How many cases it works on."""
@@ -72,7 +74,7 @@ class Policy:
     """
 
     def __init__(self, folder: Path, audit: AuditLog, approvals: Approvals | None = None) -> None:
-        self.config = read_policy(folder)
+        self.folder, self.config = folder, read_policy(folder)
         self.approvals = approvals or Approvals(folder)
         self._audit = audit
         self._answered: Counter[tuple[str, int, str]] | None = None  # read from the log once
@@ -89,10 +91,12 @@ class Policy:
 
         Raises:
             PolicyError: naming the rule; it is in the log.
+            FedsurgError: the worker is made now, and cannot be; likewise.
         """
         try:
+            self.config = read_policy(self.folder)  # each time, like the approvals: a change acts at once
             approval = self._check(request, packed, worker)
-        except PolicyError as problem:
+        except FedsurgError as problem:
             self._note(REFUSED, request, packed, why=str(problem))
             raise
         self._note(CAME, request, packed, why=f"approved by {approval.approver}")

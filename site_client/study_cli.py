@@ -36,12 +36,13 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def review(study_file: Path, folder: Path, method: str | None, tensors: bool, as_json: bool) -> None:
     """Say in plain words what a study trains, what leaves the hospital, and what stays.
 
-    Exit code 0; 2: the study has a mistake; 5: policy.toml has one.
+    Exit code 0; 2: the study has a mistake, has no start file or does not name this site; 4: --dir is no site's folder;
+    5: policy.toml has a mistake.
     """
     from site_client.policy import read_policy
     from site_client.review import review_facts, review_text
 
-    study, name, found, contract = _described(study_file, method)
+    study, name, found, contract = _described(study_file, folder, method)
     facts = review_facts(study, found["digest"], name, contract, read_policy(folder))
     click.echo(json.dumps(facts, indent=2) if as_json else review_text(facts, tensors=tensors))
 
@@ -69,13 +70,14 @@ def approve(
 ) -> None:
     """Approve a study: from now on this site answers its requests, within the limits given.
 
-    Exit code 0; 2: the study has a mistake; 5: the approval makes no sense.
+    Exit code 0; 2: the study has a mistake, has no start file or does not name this site; 4: --dir is no site's folder;
+    5: the approval makes no sense.
     """
     from fedsurg.audit.log import Event
     from site_client.approvals import Approvals
     from site_client.policy import read_policy
 
-    study, name, _, contract = _described(study_file, method)
+    study, name, _, contract = _described(study_file, folder, method)
     approvals, config = Approvals(folder), read_policy(folder)
     approval = approvals.approve(
         study,
@@ -187,16 +189,24 @@ def site_log(folder: Path) -> "AuditLog":
     return AuditLog(folder / FOLDER, "site")
 
 
-def _described(study_file: Path, method: str | None) -> tuple["Study", str, dict[str, Any], Any]:
-    """The study, the method, and the facts and contract of the two."""
+def _described(study_file: Path, folder: Path, method: str | None) -> tuple["Study", str, dict[str, Any], Any]:
+    """The study as it is run here, the method, and the facts and contract of the two.
+
+    Raises:
+        StudyError: the study has a mistake, cannot run between hospitals, or does not name this site.
+    """
     from fedsurg.errors import StudyError
     from fedsurg.study.cli import describe
+    from fedsurg.study.deployed import federated_site, require_deployable
     from fedsurg.study.load import load_study
+    from fedsurg.study.start import with_absolute_start
 
-    study = load_study(study_file)
+    study = with_absolute_start(load_study(study_file))
     name = method or study.methods[0]
     if name not in study.methods:
         raise StudyError(f"--method {name!r} is not in this study; it has {', '.join(study.methods)}")
+    require_deployable(study, name, str(study_file))
+    federated_site(study, site_name(folder), str(study_file))
     facts, contract = describe(study, name)
     return study, name, facts, contract
 

@@ -1,7 +1,7 @@
 """Scores of a network on held-out clips: quick ones in every round, all of them at the end."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,8 +55,12 @@ def quick_validation(
     device: torch.device,
     max_frames: int = 0,
     mode: str = "auto",
+    after_batch: Callable[[], None] = lambda: None,
 ) -> Quick:
-    """Scores at the task's image size, over all frames or an evenly spread subset."""
+    """Scores at the task's image size, over all frames or an evenly spread subset.
+
+    What `after_batch` raises ends the work there.
+    """
     loss = SegmentationLoss(labels, weights).to(device)
     losses, dices, ious = [], [], []
     for _, logits, target in _forward(network, dataset, device, max_frames, mode):
@@ -64,6 +68,7 @@ def quick_validation(
         dice, iou = quick_scores(predicted_labels(logits, labels), target, len(labels.names))
         dices.append(dice)
         ious.append(iou)
+        after_batch()
     if not losses:
         return Quick()
     frames = sum(len(dice) for dice in dices)

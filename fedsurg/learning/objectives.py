@@ -9,7 +9,7 @@
 All take the study's number of steps on the same batches; `personal` takes them once for each of its two models.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -61,7 +61,10 @@ class Learner:
 
 @dataclass(frozen=True)
 class Work:
-    """A round's batches and how they are learned from: the same for every model that `train` is called on."""
+    """A round's batches and how they are learned from: the same for every model that `train` is called on.
+
+    `before_step` is called before each step of each model; what it raises ends the work there.
+    """
 
     loader: PooledLoader
     losses: Sequence[SegmentationLoss]
@@ -70,11 +73,12 @@ class Work:
     schedule: Schedule
     config: LocalConfig
     device: torch.device
+    before_step: Callable[[], None] = lambda: None
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
         """The round's batches, from the first one; also seeds torch."""
         seed_everything(self.seed)
-        return self.loader.batches(self.steps, self.seed)
+        return map(self._announced, self.loader.batches(self.steps, self.seed))
 
     def train(self, learner: Learner, penalty: Penalty | None = None) -> Trained:
         """All steps on all tensors."""
@@ -98,6 +102,10 @@ class Work:
             self.device,
             penalty=penalty,
         )
+
+    def _announced(self, batch: tuple[int, Batch]) -> tuple[int, Batch]:
+        self.before_step()
+        return batch
 
 
 def learn(objective: Objective, work: Work, learner: Learner, contract: Contract, own: Learner | None) -> Trained:

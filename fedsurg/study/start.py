@@ -16,6 +16,14 @@ def start_path(start: str) -> Path:
     return SHIPPED if start == "shipped" else Path(start).expanduser()
 
 
+def with_absolute_start(study: Study) -> Study:
+    """The study with the whole path of its start file: it is read later, in another working directory."""
+    config = study.server.pretrain
+    if config.start in ("", "shipped"):
+        return study
+    return _with_pretrain(study, start=str(start_path(config.start).absolute()))
+
+
 def with_start_digest(study: Study, source: str) -> Study:
     """The study with the SHA-256 of its start file filled in; `source` names the study in errors.
 
@@ -33,8 +41,7 @@ def with_start_digest(study: Study, source: str) -> Study:
             f"{source}: {KEY}: {start_path(config.start)} has the SHA-256 {found[:16]}, "
             f"start_sha256 asks for {config.start_sha256[:16]}; get that file, or change start_sha256"
         )
-    pretrain = config.model_copy(update={"start_sha256": found})
-    return study.model_copy(update={"server": study.server.model_copy(update={"pretrain": pretrain})})
+    return _with_pretrain(study, start_sha256=found)
 
 
 def start_sha256(start: str, source: str) -> str:
@@ -53,3 +60,8 @@ def start_sha256(start: str, source: str) -> str:
             f"{source}: {KEY}: {what}; make one with fedsurg pretrain STUDY.toml --out FILE and give its path, "
             'or set "" to train one'
         ) from problem
+
+
+def _with_pretrain(study: Study, **values: str) -> Study:
+    pretrain = study.server.pretrain.model_copy(update=values)
+    return study.model_copy(update={"server": study.server.model_copy(update={"pretrain": pretrain})})

@@ -132,7 +132,7 @@ def test_the_whole_instrument_example_fits_a_study_of_parts(tmp_path: Path) -> N
 
 def test_the_privacy_page_names_every_record_and_counts_the_numbers() -> None:
     text = (ROOT / "docs" / "privacy.md").read_text(encoding="utf-8")
-    for record in (protocol.UPDATE, protocol.LAYOUT, protocol.REQUEST, protocol.REPORT, protocol.ORIGIN):
+    for record in (protocol.UPDATE, protocol.LAYOUT, protocol.REQUEST, protocol.REPORT, protocol.ORIGIN, protocol.HEAD):
         assert f"`{record}`" in text
     assert f"{len(fields(protocol.Report))} numbers" in text
 

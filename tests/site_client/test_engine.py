@@ -130,9 +130,7 @@ def test_the_best_round_is_kept_when_asked_for(
     engine = make_engine(evaluation__choose="best")
     scores = iter([0.5, 0.1, 0.9, 0.1, 0.2])
     validate = SiteEngine._validate
-    monkeypatch.setattr(
-        SiteEngine, "_validate", lambda self, request: replace(validate(self, request), iou=next(scores))
-    )
+    monkeypatch.setattr(SiteEngine, "_validate", lambda self, *given: replace(validate(self, *given), iou=next(scores)))
     sent = packed(engine)
     first, _ = engine.work(request_of(engine, 1), sent)  # received 0.5
     second, _ = engine.work(request_of(engine, 2), first.pack())  # received 0.9

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -337,7 +338,8 @@ def test_the_commands(tiny_text: str, tmp_path: Path, monkeypatch: pytest.Monkey
         return found.stdout
 
     folder, file = tmp_path / "site", tmp_path / "study.toml"
-    file.write_text(tiny_text)
+    enrolled(folder, "north")
+    file.write_text(tiny_text.replace("[server.pretrain]", '[server.pretrain]\nstart = "shipped"'))
     text = run("review", str(file))
     assert "marks background, shaft, wrist, clasper in pictures of 64 x 64 pixels" in text
     assert "What stays: frames, masks, file and case names" in text
@@ -357,23 +359,84 @@ def test_the_commands(tiny_text: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert events == ["study approved", "study revoked"]
 
 
+def enrolled(folder: Path, name: str) -> None:
+    """A site's folder, as far as these commands look."""
+    from site_client.site_folder import Membership, write_membership
+
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    facts = {"data": "/data", "host": "fl.example.org", "port": 9443, "authority": "ab" * 32}
+    write_membership(folder, Membership(site=name, **facts))
+
+
+@pytest.mark.parametrize("command", ["review", "approve"])
+@pytest.mark.parametrize(
+    ("site", "start", "words", "message"),
+    [
+        (
+            "north",
+            "",
+            [],
+            r"study\.toml: server\.pretrain\.start: is empty, but all ends must begin",
+        ),
+        ("west", "shipped", [], r"study\.toml: sites: 'west' is not among the sites that train \(north, east\)"),
+        ("harbour", "shipped", [], r"study\.toml: sites: 'harbour' is not among the sites that train"),
+        ("north", "shipped", ["--method", "central"], r"methods: 'central' cannot run between hospitals"),
+    ],
+)
+def test_studies_that_cannot_run_here(
+    tiny_text: str, tmp_path: Path, command: str, site: str, start: str, words: list[str], message: str
+) -> None:
+    from click.testing import CliRunner
+
+    from fedsurg.errors import StudyError
+    from site_client import cli
+
+    text = tiny_text.replace('methods = ["fedst"]', 'methods = ["fedst", "central"]')
+    (tmp_path / "study.toml").write_text(text.replace("[server.pretrain]", f'[server.pretrain]\nstart = "{start}"'))
+    enrolled(tmp_path / "site", site)
+    done = CliRunner().invoke(
+        cli.site, [command, str(tmp_path / "study.toml"), "--dir", str(tmp_path / "site"), *words]
+    )
+    assert isinstance(done.exception, StudyError)
+    assert re.search(message, str(done.exception))
+    assert not (tmp_path / "site" / "approvals").exists()
+
+
+def test_a_start_file_is_found_again_from_elsewhere(
+    tiny_text: str, tiny_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The approval keeps its whole path; the digest, which is of its bytes, is the coordinator's."""
+    from click.testing import CliRunner
+
+    from fedsurg.study.load import load_study
+    from site_client.cli import site
+
+    (tmp_path / "own.safetensors").write_bytes(b"any")
+    (tmp_path / "study.toml").write_text(
+        tiny_text.replace("[server.pretrain]", '[server.pretrain]\nstart = "own.safetensors"')
+    )
+    enrolled(tmp_path / "site", "north")
+    monkeypatch.chdir(tmp_path)
+    CliRunner().invoke(site, ["approve", "study.toml", "--dir", "site"], catch_exceptions=False)
+    digest = study_digest(load_study(tmp_path / "study.toml"))
+    approved = Approvals(tmp_path / "site").study(digest)
+    assert approved.server.pretrain.start == str(tmp_path / "own.safetensors")
+
+
 def test_export(tmp_path: Path, study: Study, approve, log: AuditLog) -> None:
     import torch
     from click.testing import CliRunner
 
     from fedsurg.tensor_file import read_tensors
     from site_client.cli import site
-    from site_client.site_folder import Membership, write_membership
     from site_client.vault import open_vault
 
     def run(*words: str) -> Any:
         return CliRunner().invoke(site, [*words, "--dir", str(tmp_path)], catch_exceptions=False)
 
     digest = approve().study
-    tmp_path.chmod(0o700)
-    write_membership(
-        tmp_path, Membership(site="north", data="/data", host="fl.example.org", port=9443, authority="ab" * 32)
-    )
+    enrolled(tmp_path, "north")
     assert "keep a copy elsewhere" in run("vault", "init").stdout
     files = open_vault(tmp_path / "vault", log).files(digest, "north")
     files.write("personal", {"head.weight": torch.ones(2, 3)}, {"study": digest, "iou": 0.61, "round": 2})
