@@ -3,3 +3,5 @@
 It is installed with fedsurg as well, and a hospital runs a bundle only if it has the bytes that its own installation
 would build. It holds no training code and sees no data: a message goes on to the hospital's worker, its answer back.
 """
+
+SOCKET = "FEDSURG_WORKER_SOCKET"  # environment: path of the worker's socket, set by fedsurg site start

@@ -9,14 +9,14 @@ import time
 import grpc
 from flwr.app import Context, Message
 
+from fedsurg_round import SOCKET
 from fedsurg_round.records import Answered, Asked, FailedError, client_app
 from fedsurg_round.stream import answered_from, parts_of
 from fedsurg_round.worker_pb2_grpc import SiteWorkerStub
 
-SOCKET = "FEDSURG_WORKER_SOCKET"  # the worker's, set by fedsurg site start
 WAIT_S = 60.0  # for a worker that is being started again; it takes 15 s at most
 TRIES = 3  # a worker that dies at the same message again and again is not asked for ever
-_UNAVAILABLE = "WorkerUnavailable"
+_UNAVAILABLE, _LATE = "WorkerUnavailable", "StoppedError"
 _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1000))
 
 
@@ -50,13 +50,15 @@ def time_left(message: Message) -> float:
 def reason_of(problem: grpc.RpcError) -> str:
     """The class name that the worker gave, or that of what became of the call."""
     details = problem.details() or ""
-    known = {grpc.StatusCode.UNAVAILABLE: _UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED: "StoppedError"}
+    known = {grpc.StatusCode.UNAVAILABLE: _UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED: _LATE}
     return details if details.isidentifier() else known.get(problem.code(), "WorkerFailed")
 
 
 def _call(path: str, asked: Asked, seconds: float) -> Answered:
+    if seconds <= 0:
+        raise FailedError(_LATE)
     with grpc.insecure_channel(f"unix:{path}", _OPTIONS) as channel:
-        grpc.channel_ready_future(channel).result(min(WAIT_S, max(0.0, seconds)))
+        grpc.channel_ready_future(channel).result(min(WAIT_S, seconds))
         return answered_from(SiteWorkerStub(channel).Work(parts_of(asked), timeout=seconds))
 
 

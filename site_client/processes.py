@@ -18,6 +18,7 @@ from pathlib import Path
 from fedsurg.errors import SupervisionError
 from fedsurg.files import write_atomic
 from fedsurg.supervision import Child, port_open
+from fedsurg_round import SOCKET
 from site_client.loopback import HOST, make_loopback
 from site_client.site_folder import NODE_KEY, RUN, WORKER_SOCKET
 
@@ -129,6 +130,6 @@ def _flower_environment(run: Path) -> dict[str, str]:
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_HOME": str(run / "flwr"),
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.25",  # seconds; one by default
-        "FEDSURG_WORKER_SOCKET": str(run.parent / WORKER_SOCKET),
+        SOCKET: str(run.parent / WORKER_SOCKET),
         "PATH": os.pathsep.join(filter(None, (here, os.environ.get("PATH")))),
     }

@@ -27,6 +27,7 @@ PENDING_KEY = "private/pending.key"  # of the certificate that was asked for
 PENDING = "pending.request"  # the request that waits for its admission
 RUN = "run"  # what runs: lock, states, logs, sockets; nothing in it is worth a backup
 WORKER_SOCKET = "run/worker.sock"
+MAX_SOCKET_PATH = 107  # bytes: what Linux takes as the path of a Unix socket
 PROGRESS = "run/worker.json"  # what the worker does just now
 CONNECTION = "run/connection.json"  # how the connection does
 

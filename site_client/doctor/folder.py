@@ -9,9 +9,7 @@ from fedsurg.errors import ExposedError
 from fedsurg.joining.clock import day
 from fedsurg.joining.folders import require_owner_only
 from site_client.doctor.finding import Site, ToDoError
-from site_client.site_folder import PENDING, RUN, WORKER_SOCKET, read_identity
-
-MAX_SOCKET_PATH = 107  # bytes: what Linux takes as the path of a Unix socket
+from site_client.site_folder import MAX_SOCKET_PATH, PENDING, RUN, WORKER_SOCKET, read_identity
 
 
 def modes(site: Site) -> str:

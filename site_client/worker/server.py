@@ -20,7 +20,7 @@ from fedsurg.joining.folders import require_owner_only
 from fedsurg_round.worker_pb2 import DESCRIPTOR
 from fedsurg_round.worker_pb2_grpc import add_SiteWorkerServicer_to_server
 from site_client.policy import read_policy
-from site_client.site_folder import PROGRESS, RUN, WORKER_SOCKET, read_identity, read_membership
+from site_client.site_folder import MAX_SOCKET_PATH, PROGRESS, RUN, WORKER_SOCKET, read_identity, read_membership
 from site_client.study_cli import VAULT, site_log
 from site_client.vault import open_vault
 from site_client.vault_key import Secret
@@ -32,7 +32,6 @@ log = logging.getLogger("fedsurg.site")
 
 LOCK = "worker.lock"  # in RUN
 THREADS = WAITING + 6  # of gRPC: the work that is taken leaves enough for health, status and cancel
-LONGEST_PATH = 107  # bytes of a Unix socket's path, Linux
 SERVICE = DESCRIPTOR.services_by_name["SiteWorker"].full_name
 
 
@@ -136,10 +135,10 @@ def _bind(server: grpc.Server, path: Path) -> None:
         SupervisionError: the path is too long, or the socket cannot be made.
     """
     length = len(os.fsencode(path))
-    if length > LONGEST_PATH:
+    if length > MAX_SOCKET_PATH:
         raise SupervisionError(
-            f"{path}: has {length} bytes, a socket's path {LONGEST_PATH} at most; move the site's folder to a shorter "
-            "path"
+            f"{path}: has {length} bytes, a socket's path {MAX_SOCKET_PATH} at most; move the site's folder to a "
+            "shorter path"
         )
     before = os.umask(0o177)
     try:

@@ -21,7 +21,7 @@ from fedsurg.sharing.update import Update
 from fedsurg.study import Study
 from fedsurg.study.cli import describe
 from fedsurg.study.load import study_digest
-from fedsurg_round.client_app import SOCKET
+from fedsurg_round import SOCKET
 from fedsurg_round.client_app import app as thin_app
 from fedsurg_round.records import Asked
 from server.authority import Authority, gateway_pem, read_authority

@@ -23,7 +23,8 @@ def begun(hospital: Any) -> subprocess.Popen[str]:
 
 
 def healthy(hospital: Any) -> bool:
-    with grpc.insecure_channel(f"unix:{hospital.folder / WORKER_SOCKET}") as channel:
+    soon = (("grpc.max_reconnect_backoff_ms", 500),)
+    with grpc.insecure_channel(f"unix:{hospital.folder / WORKER_SOCKET}", soon) as channel:
         try:
             said = HealthStub(channel).Check(HealthCheckRequest(), timeout=STARTS_S, wait_for_ready=True)
         except grpc.RpcError:

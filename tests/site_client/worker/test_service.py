@@ -20,7 +20,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from fedsurg.errors import BusyError, DataError, PolicyError, SupervisionError
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, Update
-from fedsurg_round import client_app
+from fedsurg_round import SOCKET, client_app
 from fedsurg_round import worker_pb2 as pb
 from fedsurg_round.records import Answered, Asked
 from fedsurg_round.stream import answered_from, parts_of
@@ -120,7 +120,7 @@ def test_a_reply_is_the_inline_engines_to_the_byte(hospital, over_flower: Callab
     assert set(deployed.content) == set(inline.content)
     for name, record in inline.content.items():
         assert deployed.content[name].deflate() == record.deflate(), name
-    assert read_reply(deployed)[0] == "north"
+    assert read_reply(deployed).site == "north"
     assert deployed.content["update"]["vector"].data == update.vector.tobytes()
 
 
@@ -272,7 +272,7 @@ def test_a_request_that_is_larger_than_the_policy_allows(hospital, caplog: pytes
 def test_a_worker_that_is_not_there(hospital, over_flower, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_app, "WAIT_S", 0.1)
     assert over_flower(request(), FIRST).error.reason == "WorkerUnavailable"
-    monkeypatch.delenv(client_app.SOCKET)
+    monkeypatch.delenv(SOCKET)
     assert over_flower(request(), FIRST).error.reason == "WorkerUnavailable"
 
 
@@ -286,7 +286,7 @@ def test_a_worker_that_comes_back_is_asked_again(hospital, over_flower) -> None:
             (job,) = desk._jobs
             threading.Thread(target=lambda: (until(job._stopped.is_set), first.go_on.set())).start()
         with hospital.worker(second):
-            assert read_reply(reply.result())[0] == "north"
+            assert read_reply(reply.result()).site == "north"
     assert (first.reached, second.asked) == (2, [1])
 
 
