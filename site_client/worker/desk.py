@@ -107,8 +107,8 @@ class Desk:
 
     def _do(self, job: Job) -> None:
         said = _said(job.asked)
-        self._board.begin(job.asked.request)
         try:
+            self._board.begin(job.asked.request)
             job.watch("waiting", 0, 0)
             answered = self._answer(job.asked, job.watch)
         except BaseException as problem:
