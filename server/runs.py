@@ -219,6 +219,13 @@ def runs_of(coordinator: Path) -> list[RunFolder]:
     return [RunFolder(path.parent) for path in sorted((coordinator / RUNS).glob("*/status.json"))]
 
 
+def statuses(coordinator: Path) -> Iterator[Status]:
+    """Where all runs stand; one whose file is damaged is left out."""
+    for run in runs_of(coordinator):
+        with contextlib.suppress(FedsurgError):
+            yield run.status()
+
+
 def find_run(coordinator: Path, word: str) -> RunFolder:
     """The run that a person means: by the study's name, the beginning of its digest, or its file.
 

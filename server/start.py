@@ -16,7 +16,7 @@ from fedsurg.supervision import Child, Supervisor, port_open, require_free_port,
 from server.authority import read_authority_certificate
 from server.federation_file import FEDERATION_FILE, RUN, FederationFile, read_federation_file
 from server.members import Members
-from server.runs import GOING, runs_of
+from server.runs import GOING, statuses
 from server.superlink import environment, superexec, superlink
 
 Say = Callable[[str], None]
@@ -48,7 +48,7 @@ def start_server(folder: Path, say: Say) -> None:
 
     def all_up() -> None:
         sites = sum(bool(member.node_public_key) for member in Members(folder).all())
-        going = [each.status().name for each in runs_of(folder) if each.status().state in GOING]
+        going = [status.name for status in statuses(folder) if status.state in GOING]
         say(f"all run: gateway at {settings.address}, {sites} sites admitted; Ctrl-C stops")
         say(f"goes on with {', '.join(going)}" if going else "next: fedsurg server run STUDY.toml, in another terminal")
 

@@ -1,5 +1,6 @@
-"""A federation without networks: a contract of two small tensors, sites that answer from a script."""
+"""A federation without networks: a contract of two small tensors, sites that answer from a script; a coordinator."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedsurg.joining.clock import now
 from fedsurg.learning.serq import Broadcast, ServerStep
 from fedsurg.sharing.contract import Contract, Entry
 from fedsurg.sharing.protocol import LAYOUT, ORIGIN, REPORT, REQUEST, UPDATE, VECTOR, Report
@@ -18,7 +20,9 @@ from fedsurg.study import Study
 from fedsurg.study.config import SiteConfig
 from server.checkpoint import CheckpointStore, ServerState
 from server.federation import Federation
+from server.joining import admit, invite, make_federation
 from simulations.inline import InlineGrid
+from site_client.enrolment import enrol, join
 
 CONTRACT = Contract(
     (
@@ -127,3 +131,33 @@ def make_world(tmp_path: Path) -> Callable[..., World]:
         return World(tmp_path / folder, **options)
 
     return make
+
+
+@pytest.fixture
+def coordinator(tmp_path: Path) -> Path:
+    """A coordinator's folder with two admitted sites; their own folders lie beside it, under their names."""
+    folder = tmp_path / "coordinator"
+    make_federation(folder, "127.0.0.1", 9443, now())
+    for name in ("north", "east"):
+        admit_site(folder, name)
+    return folder
+
+
+@pytest.fixture
+def admit_another(coordinator: Path) -> Callable[[str], None]:
+    """Admit one more site."""
+    return lambda name: admit_site(coordinator, name)
+
+
+def admit_site(folder: Path, name: str) -> None:
+    files = {kind: folder.parent / f"{name}.{kind}" for kind in ("invite", "request", "admission")}
+    for file in files.values():
+        file.unlink(missing_ok=True)
+    data = folder.parent / "data"
+    data.mkdir(exist_ok=True)
+    site = folder.parent / name
+    shutil.rmtree(site, ignore_errors=True)
+    invite(folder, name, files["invite"], now())
+    enrol(files["invite"], site, data, files["request"], now())
+    admit(folder, files["request"], files["admission"], now())
+    join(files["admission"], site, now())
