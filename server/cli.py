@@ -17,6 +17,7 @@ COMMANDS = {
     "pause": ("server.run_cli:pause", "Hold a run after the present round."),
     "stop": ("server.run_cli:stop", "Stop what start runs."),
     "keeper": ("server.run_cli:keeper", "Keep nodes registered and runs going; start runs this."),
+    "gateway": ("server.gateway.cli:gateway", "Run the public port in the foreground."),
     "audit": ("server.audit_cli:audit", "Verify and show the log of all that came, left and was decided."),
 }
 

@@ -50,6 +50,16 @@ class Ports(Strict):
     metrics: Port = 9445
 
 
+class GatewayLimits(Strict):
+    """What the gateway takes."""
+
+    listen: str = ""  # address of one network card; empty: of all
+    object_mib: Annotated[int, Field(ge=6, le=1024)] = 16  # one object of an update; Flower's have 5 MiB at most
+    upload_mib_per_minute: Annotated[int, Field(ge=1, le=1 << 20)] = 2048  # of one site
+    requests_per_second: Annotated[float, Field(ge=1, le=10_000)] = 20.0  # of one site, on average
+    connections_per_site: Annotated[int, Field(ge=2, le=1000)] = 16  # a SuperNode needs four at most
+
+
 class FederationFile(Strict):
     """The keys of `federation.toml`; an unknown one is an error."""
 
@@ -57,6 +67,7 @@ class FederationFile(Strict):
     port: Port = DEFAULT_PORT
     validity: Validity = Validity()
     ports: Ports = Ports()
+    gateway: GatewayLimits = GatewayLimits()
 
     @property
     def address(self) -> str:

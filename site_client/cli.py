@@ -10,6 +10,7 @@ COMMANDS = {
     "renew": ("site_client.joining_cli:renew", "Ask for a new certificate before this one ends."),
     "doctor": ("site_client.doctor.cli:doctor", "Is this site ready? One line per check: ok, or what to do."),
     "worker": ("site_client.worker.cli:worker", "Hold data, model and private state, and answer; start runs it."),
+    "connection": ("site_client.connection.cli:connection", "Run the way to the gateway in the foreground."),
     "review": ("site_client.study_cli:review", "Say in plain words what a study trains, what leaves and what stays."),
     "approve": ("site_client.study_cli:approve", "Approve a study, within limits."),
     "approvals": ("site_client.study_cli:approvals", "List what was approved here."),

@@ -41,6 +41,7 @@ class Membership(Strict):
     port: Port
     authority: Hex64  # fingerprint that was compared
     renew_from: Moment | None = None  # known once the site has joined
+    proxy: str | None = None  # http://user:password@host:port; empty: none, whatever the environment says
 
     @property
     def address(self) -> str:
@@ -50,7 +51,7 @@ class Membership(Strict):
     def text(self) -> str:
         """The file."""
         facts = self.model_dump(mode="json", exclude_none=True)
-        return "# Written by fedsurg site enrol and join. `data` may be changed by hand.\n" + "".join(
+        return "# Written by fedsurg site enrol and join. `data` and `proxy` may be changed by hand.\n" + "".join(
             f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in facts.items()
         )
 

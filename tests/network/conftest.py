@@ -1,0 +1,226 @@
+"""A gateway on 127.0.0.1 with hospitals that joined by files, in front of a SuperLink that writes down what it gets."""
+
+import asyncio
+import base64
+import io
+import shutil
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, ActivateNodeResponse
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest, SendNodeHeartbeatResponse
+from flwr.proto.node_pb2 import Node
+
+from fedsurg.joining.clock import now as clock_now
+from fedsurg.tls import client_context
+from server.federation_file import read_federation_file
+from server.gateway.app import Gateway
+from server.gateway.door import listen
+from server.joining import admit, invite, make_federation
+from site_client.enrolment import enrol, join, read_node_private_key
+
+SITES = ("hospital-a", "hospital-b")
+NODES = {"hospital-a": 1001, "hospital-b": 1002}
+PROTOBUF = "application/protobuf"
+
+
+def find_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def join_site(folder: Path, name: str) -> None:
+    """Invite, enrol, admit, join, as people do with files."""
+    moment = clock_now()
+    files = {kind: folder / f"{name}.{kind}" for kind in ("invite", "request", "admission")}
+    (folder / "data").mkdir(exist_ok=True)
+    invite(folder / "coordinator", name, files["invite"], moment)
+    enrol(files["invite"], folder / name, folder / "data", files["request"], moment)
+    admit(folder / "coordinator", files["request"], files["admission"], moment)
+    join(files["admission"], folder / name, moment)
+
+
+@pytest.fixture(scope="session")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A coordinator and two hospitals; made once, copied for each test."""
+    folder = tmp_path_factory.mktemp("federation")
+    make_federation(folder / "coordinator", "127.0.0.1", 9443, clock_now())
+    for name in SITES:
+        join_site(folder, name)
+    return folder
+
+
+@dataclass
+class SuperLink:
+    """Answers as Flower's does, as far as a gateway can see; `fail` is a status for all answers."""
+
+    port: int = field(default_factory=find_port)
+    asked: list[tuple[str, bytes]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    fail: int = 0
+    delay: float = 0.0
+    answers: dict[str, bytes] = field(default_factory=dict)
+    keys: dict[bytes, int] = field(default_factory=dict)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = await request.content.read()
+        self.asked.append((request.path, body))
+        self.headers.append(dict(request.headers))
+        await asyncio.sleep(self.delay)
+        if self.fail:
+            return web.json_response({"code": 1, "detail": "no"}, status=self.fail)
+        answer = self.answers.get(request.path, b"")
+        if request.path.endswith("activate-node"):
+            answer = ActivateNodeResponse(
+                node_id=self.keys[ActivateNodeRequest.FromString(body).public_key]
+            ).SerializeToString()
+        if request.path.endswith("heartbeat"):
+            answer = SendNodeHeartbeatResponse(success=True).SerializeToString()
+        return web.Response(body=answer, content_type=PROTOBUF)
+
+
+@dataclass
+class Hospital:
+    """What a SuperNode does, by hand: signed requests over TLS with the site's certificate."""
+
+    folder: Path
+    port: int
+    session: aiohttp.ClientSession
+    context: ssl.SSLContext
+
+    @property
+    def key(self) -> ec.EllipticCurvePrivateKey:
+        return read_node_private_key(self.folder / "private" / "node.key")
+
+    @property
+    def pem(self) -> bytes:
+        return self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    def headers(self, key: ec.EllipticCurvePrivateKey | None = None, at: datetime | None = None) -> dict[str, str]:
+        used = key or self.key
+        timestamp = (at or datetime.now(UTC)).isoformat()
+        public = used.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        signature = used.sign(timestamp.encode(), ec.ECDSA(SHA256()))
+        return {
+            "content-type": PROTOBUF,
+            "flwr-public-key": base64.b64encode(public).decode(),
+            "flwr-timestamp": timestamp,
+            "flwr-signature": base64.b64encode(signature).decode(),
+        }
+
+    async def post(self, name: str, message: Any = b"", **options: Any) -> tuple[int, bytes]:
+        body = message if isinstance(message, bytes) else message.SerializeToString()
+        headers = options.pop("headers", None) or self.headers()
+        url = f"https://127.0.0.1:{self.port}/v1/fleet/{name}"
+        async with self.session.post(
+            url, data=io.BytesIO(body), headers=headers, ssl=self.context, **options
+        ) as answer:
+            return answer.status, await answer.read()
+
+    async def activate(self) -> tuple[int, bytes]:
+        return await self.post("activate-node", ActivateNodeRequest(public_key=self.pem, heartbeat_interval=30))
+
+    async def heartbeat(self, node_id: int | None = None, **options: Any) -> tuple[int, bytes]:
+        node = Node(node_id=NODES[self.folder.name] if node_id is None else node_id)
+        return await self.post(
+            "send-node-heartbeat", SendNodeHeartbeatRequest(node=node, heartbeat_interval=30), **options
+        )
+
+
+@dataclass
+class Scene:
+    """All of it."""
+
+    folder: Path
+    port: int
+    superlink: SuperLink
+    gateway: Gateway
+    hospitals: dict[str, Hospital]
+    ahead: timedelta = timedelta()
+
+    @property
+    def a(self) -> Hospital:
+        return self.hospitals["hospital-a"]
+
+    @property
+    def b(self) -> Hospital:
+        return self.hospitals["hospital-b"]
+
+    @property
+    def coordinator(self) -> Path:
+        return self.folder / "coordinator"
+
+    def log(self) -> str:
+        return (self.coordinator / "run/logs/requests.jsonl").read_text("utf-8")
+
+    async def audit(self) -> str:
+        await self.gateway.notices.settle()
+        return "".join(path.read_text("utf-8") for path in sorted((self.coordinator / "audit").glob("*.jsonl")))
+
+
+@asynccontextmanager
+async def scene(federation: Path, folder: Path, *, gateway: str = "", up: bool = True) -> AsyncIterator[Scene]:
+    """A running gateway. `gateway` is the text of its table in federation.toml."""
+    shutil.copytree(federation, folder, dirs_exist_ok=True)
+    superlink, port = SuperLink(), find_port()
+    text = f'host = "127.0.0.1"\nport = {port}\n[ports]\nsuperlink = {superlink.port}\nmetrics = {find_port()}\n'
+    text += f'[gateway]\nlisten = "127.0.0.1"\n{gateway}\n'
+    (folder / "coordinator" / "federation.toml").write_text(text, encoding="utf-8")
+    made = Scene(folder, port, superlink, None, {})  # type: ignore[arg-type]
+    made.gateway = Gateway(
+        folder / "coordinator", read_federation_file(folder / "coordinator"), lambda: datetime.now(UTC) + made.ahead
+    )
+    server = web.Server(superlink.handle, access_log=None)
+    async with aiohttp.ClientSession() as session:
+        for name in SITES:
+            site = folder / name
+            context = client_context(site / "private/identity.pem", site / "ca.pem")
+            made.hospitals[name] = Hospital(site, port, session, context)
+            superlink.keys[made.hospitals[name].pem] = NODES[name]
+        serving = await asyncio.get_running_loop().create_server(server, "127.0.0.1", superlink.port) if up else None
+        with listen("127.0.0.1", port) as public:
+            tasks = [asyncio.create_task(made.gateway.door.serve(public)), asyncio.create_task(made.gateway.watch())]
+            try:
+                yield made
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await made.gateway.close()
+                if serving:
+                    serving.close()
+                await server.shutdown(0.1)
+
+
+@pytest.fixture
+def free_port() -> int:
+    return find_port()
+
+
+Play = Callable[[Scene], Awaitable[None]]
+
+
+@pytest.fixture
+def play(federation: Path, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Run one scene: `play(actions, gateway="...")`."""
+
+    def run(actions: Play, **options: Any) -> None:
+        async def whole() -> None:
+            async with scene(federation, tmp_path, **options) as made:
+                await actions(made)
+
+        asyncio.run(whole())
+
+    return run  # type: ignore[return-value]
