@@ -20,7 +20,6 @@ def connection(folder: Path, port: int) -> None:
     import asyncio
 
     from fedsurg.bundle import fedsurg_bundle
-
     from site_client.connection.service import serve
 
     asyncio.run(serve(folder, port, fedsurg_bundle().sha256))

@@ -7,7 +7,7 @@ import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,18 +27,12 @@ from fedsurg.joining.clock import now as clock_now
 from fedsurg.tls import client_context
 from server.federation_file import read_federation_file
 from server.gateway.app import Gateway
-from server.gateway.door import listen
 from server.joining import admit, invite, make_federation
 from site_client.enrolment import enrol, join, read_node_private_key
 
 SITES = ("hospital-a", "hospital-b")
 NODES = {"hospital-a": 1001, "hospital-b": 1002}
 PROTOBUF = "application/protobuf"
-
-
-def find_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def join_site(folder: Path, name: str) -> None:
@@ -66,7 +60,6 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class SuperLink:
     """Answers as Flower's does, as far as a gateway can see; `fail` is a status for all answers."""
 
-    port: int = field(default_factory=find_port)
     asked: list[tuple[str, bytes]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     fail: int = 0
@@ -149,6 +142,7 @@ class Scene:
     gateway: Gateway
     hospitals: dict[str, Hospital]
     ahead: timedelta = timedelta()
+    connection: str = ""  # of hospital-a, where a test has one
 
     @property
     def a(self) -> Hospital:
@@ -172,41 +166,56 @@ class Scene:
 
 @asynccontextmanager
 async def scene(federation: Path, folder: Path, *, gateway: str = "", up: bool = True) -> AsyncIterator[Scene]:
-    """A running gateway. `gateway` is the text of its table in federation.toml."""
+    """A running gateway. `gateway` is the text of its table in federation.toml; without `up` there is no SuperLink."""
     shutil.copytree(federation, folder, dirs_exist_ok=True)
-    superlink, port = SuperLink(), find_port()
-    text = f'host = "127.0.0.1"\nport = {port}\n[ports]\nsuperlink = {superlink.port}\nmetrics = {find_port()}\n'
-    text += f'[gateway]\nlisten = "127.0.0.1"\n{gateway}\n'
-    (folder / "coordinator" / "federation.toml").write_text(text, encoding="utf-8")
-    made = Scene(folder, port, superlink, None, {})  # type: ignore[arg-type]
-    made.gateway = Gateway(
-        folder / "coordinator", read_federation_file(folder / "coordinator"), lambda: datetime.now(UTC) + made.ahead
-    )
-    server = web.Server(superlink.handle, access_log=None)
-    async with aiohttp.ClientSession() as session:
+    superlink, coordinator = SuperLink(), folder / "coordinator"
+    async with AsyncExitStack() as stack:
+        public, loopback = stack.enter_context(bound()), stack.enter_context(bound())
+        server = web.Server(superlink.handle, access_log=None)
+        if up:
+            await asyncio.get_running_loop().create_server(server, sock=loopback)
+            stack.push_async_callback(server.shutdown, 0.1)
+        port = write_settings(coordinator, public, loopback, gateway)
+        made = Scene(folder, port, superlink, None, {})  # type: ignore[arg-type]
+        made.gateway = Gateway(coordinator, read_federation_file(coordinator), lambda: datetime.now(UTC) + made.ahead)
+        stack.push_async_callback(made.gateway.close)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
         for name in SITES:
             site = folder / name
             context = client_context(site / "private/identity.pem", site / "ca.pem")
             made.hospitals[name] = Hospital(site, port, session, context)
             superlink.keys[made.hospitals[name].pem] = NODES[name]
-        serving = await asyncio.get_running_loop().create_server(server, "127.0.0.1", superlink.port) if up else None
-        with listen("127.0.0.1", port) as public:
-            tasks = [asyncio.create_task(made.gateway.door.serve(public)), asyncio.create_task(made.gateway.watch())]
-            try:
-                yield made
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                await made.gateway.close()
-                if serving:
-                    serving.close()
-                await server.shutdown(0.1)
+        public.listen()
+        for work in (made.gateway.door.serve(public), made.gateway.watch()):
+            task = asyncio.create_task(work)
+            stack.push_async_callback(ended, task)
+        yield made
+
+
+def bound() -> socket.socket:
+    """A port of its own; nobody listens there yet."""
+    made = socket.socket()
+    made.bind(("127.0.0.1", 0))
+    return made
+
+
+def write_settings(coordinator: Path, public: socket.socket, superlink: socket.socket, gateway: str) -> int:
+    port = int(public.getsockname()[1])
+    text = f'host = "127.0.0.1"\nport = {port}\n[ports]\nsuperlink = {superlink.getsockname()[1]}\n'
+    (coordinator / "federation.toml").write_text(f'{text}[gateway]\nlisten = "127.0.0.1"\n{gateway}\n', "utf-8")
+    return port
+
+
+async def ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture
-def free_port() -> int:
-    return find_port()
+def deaf_port() -> Iterator[int]:
+    """Nobody listens there, and nobody else can."""
+    with bound() as found:
+        yield int(found.getsockname()[1])
 
 
 Play = Callable[[Scene], Awaitable[None]]

@@ -35,20 +35,18 @@ DIGEST = hashlib.sha256(APP).hexdigest()
 
 
 @asynccontextmanager
-async def connection(
-    scene: Any, port: int, *, wait: float = 10.0, **changes: Any
-) -> AsyncIterator[aiohttp.ClientSession]:
+async def connection(scene: Any, *, wait: float = 10.0, **changes: Any) -> AsyncIterator[aiohttp.ClientSession]:
     """Of hospital-a; yields a session that speaks to it as a SuperNode does."""
-    folder = scene.a.folder
-    write_membership(folder, read_membership(folder).model_copy(update={"port": scene.port, **changes}))
+    folder = set_up(scene, **changes)
     pair = make_loopback(folder / "run")
-    forwarder = Forwarder(
-        folder, route_of(read_membership(folder), {}), shown_identity(folder, print), DIGEST, wait=wait
-    )
+    route, identity = route_of(read_membership(folder), {}), shown_identity(folder, print)
+    forwarder = Forwarder(folder, route, identity, DIGEST, wait=wait)
     server = web.Server(forwarder.handle, handler_cancellation=True, auto_decompress=False, access_log=None)
-    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", port, ssl=server_context(pair.pem))
-    trusting = ssl.create_default_context(cafile=pair.root)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as session:
+    context = server_context(pair.pem)
+    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0, ssl=context)
+    scene.connection = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=pair.root))
+    async with aiohttp.ClientSession(scene.connection, connector=trusting) as session:
         try:
             yield session
         finally:
@@ -57,9 +55,16 @@ async def connection(
             await forwarder.close()
 
 
-async def post(session: aiohttp.ClientSession, port: int, scene: Any, name: str, message: Any) -> tuple[int, bytes]:
-    url = f"https://127.0.0.1:{port}/v1/fleet/{name}"
-    async with session.post(url, data=message.SerializeToString(), headers=scene.a.headers()) as answer:
+def set_up(scene: Any, **changes: Any) -> Path:
+    folder: Path = scene.a.folder
+    facts = {"host": "127.0.0.1", "port": scene.port, "proxy": None} | changes
+    write_membership(folder, read_membership(folder).model_copy(update=facts))
+    return folder
+
+
+async def post(session: aiohttp.ClientSession, scene: Any, name: str, message: Any) -> tuple[int, bytes]:
+    body = message.SerializeToString()
+    async with session.post(f"/v1/fleet/{name}", data=body, headers=scene.a.headers()) as answer:
         return answer.status, await answer.read()
 
 
@@ -67,18 +72,18 @@ def activation(scene: Any) -> ActivateNodeRequest:
     return ActivateNodeRequest(public_key=scene.a.pem, heartbeat_interval=30)
 
 
-def test_a_request_goes_to_the_superlink_and_back(play: Any, free_port: int) -> None:
+def test_a_request_goes_to_the_superlink_and_back(play: Any) -> None:
     async def actions(scene: Any) -> None:
-        async with connection(scene, free_port) as session:
-            status, answer = await post(session, free_port, scene, "activate-node", activation(scene))
+        async with connection(scene) as session:
+            status, answer = await post(session, scene, "activate-node", activation(scene))
             assert (status, ActivateNodeResponse.FromString(answer).node_id) == (200, 1001)
             model = PullObjectResponse(object_found=True, object_content=bytes(3 << 20)).SerializeToString()
             scene.superlink.answers["/v1/fleet/pull-object"] = model
             update = PushObjectRequest(node=Node(node_id=1001), object_content=bytes(500_000))
-            assert (await post(session, free_port, scene, "push-object", update))[0] == 200
+            assert (await post(session, scene, "push-object", update))[0] == 200
             assert scene.superlink.asked[-1][1] == update.SerializeToString()
             pull = PushObjectRequest(node=Node(node_id=1001))
-            assert await post(session, free_port, scene, "pull-object", pull) == (200, model)
+            assert await post(session, scene, "pull-object", pull) == (200, model)
         facts = json.loads((scene.a.folder / "run/connection.json").read_text())
         assert facts["state"] == "ok"
         assert (facts["bytes_sent"] > 500_000, facts["bytes_received"] > 3 << 20) == (True, True)
@@ -90,10 +95,10 @@ def test_a_request_goes_to_the_superlink_and_back(play: Any, free_port: int) -> 
     play(actions)
 
 
-def test_other_paths_do_not_leave_the_hospital(play: Any, free_port: int) -> None:
+def test_other_paths_do_not_leave_the_hospital(play: Any) -> None:
     async def actions(scene: Any) -> None:
-        async with connection(scene, free_port) as session:
-            status, _ = await post(session, free_port, scene, "register-node", activation(scene))
+        async with connection(scene) as session:
+            status, _ = await post(session, scene, "register-node", activation(scene))
         assert status == 404
         assert not (scene.coordinator / "run/logs/requests.jsonl").read_text()
 
@@ -104,15 +109,13 @@ def test_other_paths_do_not_leave_the_hospital(play: Any, free_port: int) -> Non
     ("content", "name", "status"),
     [(APP, DIGEST, 200), (b"another app", DIGEST, 403), (APP, "0" * 64, 403), (b"another app", None, 403)],
 )
-def test_only_this_installations_app_reaches_the_node(
-    play: Any, free_port: int, content: bytes, name: str | None, status: int
-) -> None:
+def test_only_this_installations_app_reaches_the_node(play: Any, content: bytes, name: str | None, status: int) -> None:
     async def actions(scene: Any) -> None:
         fab = Fab(hash_str=name or hashlib.sha256(content).hexdigest(), content=content)
         scene.superlink.answers["/v1/fleet/get-fab"] = GetFabResponse(fab=fab).SerializeToString()
-        async with connection(scene, free_port) as session:
+        async with connection(scene) as session:
             wanted = GetFabRequest(node=Node(node_id=1001), hash_str=fab.hash_str, run_id=1)
-            found, answer = await post(session, free_port, scene, "get-fab", wanted)
+            found, answer = await post(session, scene, "get-fab", wanted)
         assert found == status
         assert (content in answer) == (status == 200)
         if status == 403:
@@ -121,7 +124,7 @@ def test_only_this_installations_app_reaches_the_node(
     play(actions)
 
 
-def test_a_long_upload_does_not_time_out(play: Any, free_port: int) -> None:
+def test_a_long_upload_does_not_time_out(play: Any) -> None:
     """A SuperNode waits for a while for the beginning of an answer; it is told that things go on."""
     import httpx
 
@@ -131,25 +134,23 @@ def test_a_long_upload_does_not_time_out(play: Any, free_port: int) -> None:
         def ask() -> int:
             context = ssl.create_default_context(cafile=scene.a.folder / "run/loopback-root.pem")
             with httpx.Client(verify=context, timeout=0.7, trust_env=False) as client:
-                url = f"https://127.0.0.1:{free_port}/v1/fleet/activate-node"
+                url = f"{scene.connection}/v1/fleet/activate-node"
                 content = activation(scene).SerializeToString()
                 return client.post(url, content=content, headers=scene.a.headers()).status_code
 
-        async with connection(scene, free_port, wait=0.2):
+        async with connection(scene, wait=0.2):
             assert await asyncio.to_thread(ask) == 200
 
     play(actions)
 
 
-def test_a_refusal_of_the_gateway_is_one_line_at_the_hospital(
-    play: Any, free_port: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refusal_of_the_gateway_is_one_line_at_the_hospital(play: Any, capsys: pytest.CaptureFixture[str]) -> None:
     async def actions(scene: Any) -> None:
-        async with connection(scene, free_port) as session:
-            await post(session, free_port, scene, "activate-node", activation(scene))
+        async with connection(scene) as session:
+            await post(session, scene, "activate-node", activation(scene))
             revoke(scene.coordinator, "hospital-a", "", clock_now())
             for _ in range(3):
-                status, answer = await post(session, free_port, scene, "activate-node", activation(scene))
+                status, answer = await post(session, scene, "activate-node", activation(scene))
         why = "the gateway refused: hospital-a was revoked by the coordinator; ask why, and for an invitation"
         assert (status, json.loads(answer)["detail"]) == (401, why)
         assert len([line for line in capsys.readouterr().err.splitlines() if line.endswith(why)]) == 1
@@ -173,13 +174,7 @@ def test_the_check_says_where_the_gateway_is(play: Any) -> None:
     play(actions)
 
 
-def set_up(scene: Any, **changes: Any) -> None:
-    folder = scene.a.folder
-    facts = {"host": "127.0.0.1", "port": scene.port, "proxy": None} | changes
-    write_membership(folder, read_membership(folder).model_copy(update=facts))
-
-
-def test_the_check_names_what_is_wrong(play: Any, free_port: int, tmp_path: Path) -> None:
+def test_the_check_names_what_is_wrong(play: Any, deaf_port: int) -> None:
     async def actions(scene: Any) -> None:
         async def said(**changes: Any) -> str:
             set_up(scene, **changes)
@@ -188,10 +183,10 @@ def test_the_check_names_what_is_wrong(play: Any, free_port: int, tmp_path: Path
             assert "\n" not in str(caught.value)
             return str(caught.value)
 
-        assert "nobody listens there" in await said(port=free_port)
+        assert "nobody listens there" in await said(port=deaf_port)
         assert "the name nowhere.invalid is not known here" in await said(host="nowhere.invalid")
         assert "certificate is for another host than" in await said(host="localhost")
-        assert "the proxy does not answer" in await said(proxy=f"http://127.0.0.1:{free_port}")
+        assert "the proxy does not answer" in await said(proxy=f"http://127.0.0.1:{deaf_port}")
         gateway = scene.coordinator / "private/gateway.pem"
         kept = gateway.read_bytes()
         for authority, moment, expected in (
@@ -242,14 +237,14 @@ async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.close()
 
 
-def test_through_a_proxy_with_a_password(play: Any, free_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_through_a_proxy_with_a_password(play: Any, capsys: pytest.CaptureFixture[str]) -> None:
     async def actions(scene: Any) -> None:
         proxy = SmallProxy("user:se cret")
         server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         with_password = f"http://user:se%20cret@127.0.0.1:{port}"
-        async with connection(scene, free_port, proxy=with_password) as session:
-            assert (await post(session, free_port, scene, "activate-node", activation(scene)))[0] == 200
+        async with connection(scene, proxy=with_password) as session:
+            assert (await post(session, scene, "activate-node", activation(scene)))[0] == 200
         assert proxy.asked == [f"CONNECT 127.0.0.1:{scene.port}"]
         said = await asyncio.to_thread(check_connection, scene.a.folder)
         assert f"through the proxy 127.0.0.1:{port}" in said
