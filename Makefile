@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test faults lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ demo: $(INSTALLED)  ## four simulated hospitals and an unseen one; ends with the
 
 test: $(INSTALLED)  ## the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/pytest $(ARGS)
+
+faults: $(INSTALLED)  ## break a federation of real processes in every way we know; prints a table (half an hour)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/deployed -m faults -s $(ARGS)
 
 lint: $(INSTALLED)  ## formatting, lint and types, as in .ci/run
 	@$(BIN)/ruff format --check .

@@ -126,8 +126,11 @@ class Loopback:
 
     def kill(self, end: str, process: str = "") -> None:
         """`kill -9` of one supervised process, or of the supervisor itself."""
-        pid = self.processes(end)[process]["pid"] if process else self._running[end].pid
-        os.kill(pid, signal.SIGKILL)
+        os.kill(self.processes(end)[process]["pid"] if process else self.pid(end), signal.SIGKILL)
+
+    def pid(self, end: str) -> int:
+        """Process number of an end's supervisor."""
+        return self._running[end].pid
 
     def wait_up(self, end: str, timeout_s: float = UP_S) -> None:
         """Wait until all processes of an end run.

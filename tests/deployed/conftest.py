@@ -1,5 +1,6 @@
 """One coordinator and three hospitals as real processes, shared by all tests of this folder."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from fedsurg.study.load import load_study, study_digest
 from simulations.loopback import Loopback
 
 SITES = ("north", "east", "harbour")
+ROOT, INJECTED = Path(__file__).parents[2], Path(__file__).parent / "injected"
 POLICY = "minimum_cases = 1\nminimum_scored_cases = 1\nmax_repeats = 20\n"  # the tiny data have a case or two per split
 
 
@@ -39,14 +41,43 @@ def write_study(tmp_path_factory: pytest.TempPathFactory, tiny_text: str, start:
 
 
 @pytest.fixture(scope="session")
-def federation(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Loopback]:
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder whose files are faults: see `injected/sitecustomize.py`."""
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="session")
+def federation(tmp_path_factory: pytest.TempPathFactory, data: Path, faults: Path) -> Iterator[Loopback]:
     """All have joined and everything is up."""
-    folder = tmp_path_factory.mktemp("fl")
-    environment = {"OMP_NUM_THREADS": "1", "FEDSURG_THREADS": "1"}
-    with Loopback(folder, {name: data / name for name in SITES}, POLICY, environment) as loopback:
+    environment = {
+        "OMP_NUM_THREADS": "1",
+        "FEDSURG_THREADS": "1",
+        "FEDSURG_FAULTS": str(faults),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(INJECTED), str(ROOT), os.environ.get("PYTHONPATH")))),
+    }
+    sites = {name: data / name for name in SITES}
+    with Loopback(tmp_path_factory.mktemp("fl"), sites, POLICY, environment) as loopback:
         loopback.join()
         loopback.start()
         yield loopback
+
+
+@pytest.fixture(scope="session")
+def table() -> Iterator[Callable[..., None]]:
+    """Add a row to the table of faults; it is printed, and kept in the file that FEDSURG_FAULTS_TABLE names."""
+    rows = ["| what breaks | what people see | at the end | back after |", "|---|---|---|---|"]
+
+    def add(case: str, seen: str, final: str, recovered_s: float | None) -> None:
+        back = "" if recovered_s is None else f"{recovered_s:.0f} s"
+        rows.append(
+            "| " + " | ".join(word.replace("|", "/").replace("\n", " ") for word in (case, seen, final, back)) + " |"
+        )
+
+    yield add
+    text = "\n".join(rows) + "\n"
+    print(f"\n{text}")
+    if os.environ.get("FEDSURG_FAULTS_TABLE"):
+        Path(os.environ["FEDSURG_FAULTS_TABLE"]).write_text(text)
 
 
 def with_value(text: str, key: str, value: str) -> str:
