@@ -1,0 +1,333 @@
+"""What a deployed round costs, beside plain Flower on the same machine in the same run; and twenty sites at once.
+
+    python benchmarks/deployed.py rounds                 # three hospitals with PVTv2-B0, beside plain Flower
+    python benchmarks/deployed.py sites                  # 1, 5, 10 and 20 thin sites on one coordinator
+
+Plain Flower: SuperLink and three SuperNodes with their defaults, Flower's own FedAvg, a ClientApp that imports nothing
+but Flower and returns the array it got, of as many bytes as the study's contract. Ours: gateway with mutual TLS, workers
+with torch, policy, vault and audit log, one training step a round and no validation, so that what is compared is not
+training. The first round of each is left out of the medians and shown apart.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+import click
+import psutil
+from flwr.cli.build import build_fab_from_disk
+from server.control import Control
+from server.superlink import environment, flower
+
+from fedsurg.study.cli import describe
+from fedsurg.study.load import load_study, study_digest
+from simulations.loopback import Loopback, free_ports, wait_for
+from simulations.thin_site import ThinSite, echo
+
+SITES = ("north", "east", "south")
+STUDY = """
+name = "cost"
+seed = 0
+methods = ["fedavg"]
+[task]
+classes = ["background", "shaft", "wrist", "clasper"]
+image_size = [64, 64]
+[network.temporal]
+enabled = false
+[federation]
+rounds = {rounds}
+quorum = {sites}
+[local]
+steps = 1
+batch_size = 2
+[server.pretrain]
+start = "{start}"
+[evaluation]
+every = 1000
+max_frames = 1
+"""
+SITE = '\n[[sites]]\nname = "{name}"\nprocedure = "any surgery"\n'
+POLICY = "minimum_cases = 1\nminimum_scored_cases = 1\n"
+FINISH_S = 1800.0
+
+
+def main() -> None:
+    """Measure one of the two."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("rounds", "sites"))
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 5, 10, 20])
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fl") as folder:
+        if given.what == "rounds":
+            rounds(Path(folder), given.rounds)
+        else:
+            sites(Path(folder), given.rounds, given.counts)
+
+
+def rounds(folder: Path, count: int) -> None:
+    """Time a round of three hospitals, and one of plain Flower with as many bytes."""
+    data = rendered(folder / "data")
+    study = study_file(folder, SITES, count, start_file(folder))
+    ours, wire, contract, started = deployed(folder / "deployed", data, study)
+    plain = plain_flower(folder / "plain", contract, count)
+    show("plain Flower, a client that imports nothing", plain)
+    show("fedsurg, deployed", ours)
+    ratio = statistics.median(ours[1:]) / statistics.median(plain[1:])
+    click.echo(f"a deployed round costs {100 * (ratio - 1):+.1f} % (aim: at most +10 %)")
+    click.echo(f"contract {contract} B; on the wire, per round and site: " + ", ".join(wire_text(wire, contract)))
+    click.echo("workers ready after " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in started.items()))
+
+
+def deployed(
+    folder: Path, data: dict[str, Path], study: Path
+) -> tuple[list[float], dict[str, float], int, dict[str, float]]:
+    """Seconds of each round, bytes that a site sent and received in one, bytes of the contract, start of workers."""
+    with Loopback(folder, data, POLICY, {"OMP_NUM_THREADS": "1", "FEDSURG_THREADS": "1"}) as federation:
+        federation.join()
+        federation.approve(study)
+        begun = time.monotonic()
+        federation.start()
+        started = {name: worker_start(federation, name) for name in data}
+        click.echo(f"all processes up after {time.monotonic() - begun:.1f} s")
+        done = federation.run(study, timeout_s=FINISH_S)
+        if done.returncode:
+            sys.exit(done.stderr)
+        folder = federation.run_folder(study_digest(load_study(study)))
+        history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+        seconds = [sum(record["seconds"].values()) for record in history if record["work"] == "train"]
+        restarts = {name: federation.processes(name)["worker"]["restarts"] for name in data}
+        if any(restarts.values()):
+            sys.exit(f"workers were started again: {restarts}")
+        contract = describe(load_study(study), "fedavg")[1].bytes_per_message
+        return seconds, on_the_wire(federation, len(history)), contract, started
+
+
+def worker_start(federation: Loopback, name: str) -> float:
+    """Seconds from the start of a worker's process until it was ready."""
+    log = (federation.site(name) / "run" / "logs" / "worker.log").read_text()
+    found = re.search(r"ready after ([\d.]+) s", log)
+    return float(found.group(1)) if found else float("nan")
+
+
+def on_the_wire(federation: Loopback, rounds_asked: int) -> dict[str, float]:
+    """Bytes that one site sent and received in one round, as the gateway's request log counts bodies."""
+    sums = {"sent": 0, "received": 0}
+    for line in (federation.coordinator / "run" / "logs" / "requests.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        if entry.get("path", "").rsplit("/", 1)[-1] in ("push-object", "push-messages"):
+            sums["sent"] += entry["bytes_in"]
+        if entry.get("path", "").rsplit("/", 1)[-1] in ("pull-object", "pull-messages"):
+            sums["received"] += entry["bytes_out"]
+    sites = len(federation.sites)
+    # The last delivery goes out with tensors and comes back without.
+    return {"sent": sums["sent"] / sites / (rounds_asked - 1), "received": sums["received"] / sites / rounds_asked}
+
+
+def wire_text(wire: dict[str, float], contract: int) -> list[str]:
+    """For a person."""
+    return [f"{name} {count:,.0f} B ({100 * (count / contract - 1):+.2f} %)" for name, count in wire.items()]
+
+
+def sites(folder: Path, count: int, counts: list[int]) -> None:
+    """Time of a round and memory of the coordinator, by the number of thin sites."""
+    names = [f"site-{number:02}" for number in range(max(counts))]
+    empty = folder / "empty"
+    empty.mkdir()
+    start = start_file(folder)
+    with Loopback(folder / "fl", {}, POLICY, {"OMP_NUM_THREADS": "1", "FEDSURG_THREADS": "1"}) as federation:
+        federation.join()
+        for name in names:
+            federation.join_site(name, empty)
+        federation.start_coordinator()
+        click.echo(
+            "| sites | a round, median | slowest | coordinator, most memory of all its processes |\n|---|---|---|---|"
+        )
+        for wanted in counts:
+            study = study_file(folder, names[:wanted], count, start)
+            thin = [ThinSite(federation.site(name), echo(name)) for name in names[:wanted]]
+            for one in thin:
+                one.start()
+            most, seconds = watched(federation, study)
+            for one in thin:
+                one.stop()
+            middle, slowest = statistics.median(seconds[1:]), max(seconds[1:])
+            click.echo(f"| {wanted} | {middle:.1f} s | {slowest:.1f} s | {most / 2**20:.0f} MiB |")
+
+
+def watched(federation: Loopback, study: Path) -> tuple[int, list[float]]:
+    """Run a study; most memory (bytes, of all processes of the coordinator together), seconds of each round."""
+    begun = federation.run(study, "--detach")
+    if begun.returncode:
+        sys.exit(begun.stderr)
+    folder = federation.run_folder(study_digest(load_study(study)))
+    top = psutil.Process(federation.pid("coordinator"))
+    most = 0
+
+    def over() -> bool:
+        nonlocal most
+        most = max(most, sum(memory(one) for one in [top, *top.children(recursive=True)]))
+        state = json.loads((folder / "status.json").read_text())
+        if state["state"] in ("failed", "paused"):
+            sys.exit(state["why"])
+        return bool(state["state"] == "finished")
+
+    wait_for(over, FINISH_S, "the run does not end", 0.5)
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return most, [sum(record["seconds"].values()) for record in history if record["work"] == "train"]
+
+
+def memory(process: psutil.Process) -> int:
+    """Its own memory in bytes; 0 when it has just ended."""
+    try:
+        return int(process.memory_full_info().uss)
+    except psutil.Error:
+        return 0
+
+
+def plain_flower(folder: Path, size: int, count: int) -> list[float]:
+    """Seconds of each round of Flower's own FedAvg with three echoing clients."""
+    app = folder / "app"
+    (app / "plain").mkdir(parents=True)
+    (app / "pyproject.toml").write_text(PLAIN_PROJECT)
+    (app / "plain" / "__init__.py").write_text("")
+    (app / "plain" / "client.py").write_text(PLAIN_CLIENT)
+    (app / "plain" / "server.py").write_text(PLAIN_SERVER.format(size=size, rounds=count, out=str(folder / "times")))
+    superlink, *nodes = free_ports(1 + len(SITES))
+    shared = {**os.environ, **environment(folder / "run")}
+    commands = [
+        [
+            flower("flower-superlink"),
+            "--insecure",
+            "--port",
+            str(superlink),
+            "--disable-runtime-dependency-installation",
+        ],
+        *(
+            [flower("flower-supernode"), "--insecure", "--superlink", f"127.0.0.1:{superlink}", "--port", str(port)]
+            for port in nodes
+        ),
+    ]
+    with (folder / "log").open("wb") as log:
+        running = []
+        try:
+            for command in commands:
+                running.append(subprocess.Popen(command, env=shared, stdout=log, stderr=log, cwd=folder))
+                time.sleep(3.0)
+            with Control(superlink) as control:
+                wait_for(lambda: len(control.nodes()) == len(nodes), 60.0, "SuperNodes are not there")
+                fab = build_fab_from_disk(app)
+                control.start(fab, hashlib.sha256(fab).hexdigest(), "")
+                wait_for((folder / "times").exists, FINISH_S, "plain Flower does not end")
+        finally:
+            for process in reversed(running):
+                process.terminate()
+            for process in running:
+                process.wait(60.0)
+    found: list[float] = json.loads((folder / "times").read_text())
+    return found
+
+
+def rendered(folder: Path) -> dict[str, Path]:
+    """A small folder of simulated video for each hospital."""
+    for number, name in enumerate(SITES):
+        words = ["--profile", "abdominal", "--clips", "6", "--frames", "2", "--seed", str(40 + number)]
+        command = [sys.executable, "-m", "fedsurg", "simulator", "render", *words, "--size", "64x64"]
+        subprocess.run([*command, "--out", str(folder / name)], check=True, capture_output=True)
+    return {name: folder / name for name in SITES}
+
+
+def start_file(folder: Path) -> Path:
+    """The start of a network that was not trained: its values do not matter here."""
+    target = folder / "start.safetensors"
+    study = folder / "pretrain.toml"
+    text = STUDY.format(rounds=1, sites=1, start="") + SITE.format(name="north")
+    text += '\n[synthetic]\nprofiles = ["abdominal"]\nclips = 2\nframes = 2\n'
+    study.write_text(text.replace("[server.pretrain]\n", "[server.pretrain]\nsteps = 1\n"))
+    command = [sys.executable, "-m", "fedsurg", "pretrain", str(study), "--out", str(target)]
+    subprocess.run([*command, "--cache", str(folder / "cache")], check=True, capture_output=True)
+    return target
+
+
+def study_file(folder: Path, names: list[str] | tuple[str, ...], count: int, start: Path) -> Path:
+    """A study of so many sites."""
+    file = folder / f"cost-{len(names)}.toml"
+    file.write_text(
+        STUDY.format(rounds=count, sites=len(names), start=start) + "".join(SITE.format(name=name) for name in names)
+    )
+    return file
+
+
+def show(what: str, seconds: list[float]) -> None:
+    """One line."""
+    rest = seconds[1:]
+    click.echo(
+        f"{what}: median {statistics.median(rest):.2f} s a round ({min(rest):.2f} to {max(rest):.2f}), "
+        f"the first {seconds[0]:.2f} s",
+    )
+
+
+PLAIN_PROJECT = textwrap.dedent("""
+    [project]
+    name = "plain"
+    version = "1.0.0"
+    description = "echo"
+    license = "Apache-2.0"
+    [tool.flwr.app]
+    publisher = "nobody"
+    [tool.flwr.app.components]
+    serverapp = "plain.server:app"
+    clientapp = "plain.client:app"
+    [tool.flwr.app.config]
+    study = ""
+""")
+PLAIN_CLIENT = textwrap.dedent("""
+    from flwr.app import Message, MetricRecord, RecordDict
+    from flwr.clientapp import ClientApp
+
+    app = ClientApp()
+
+
+    @app.train()
+    def train(message, context):
+        metrics = MetricRecord({"num-examples": 1})
+        return Message(RecordDict({"arrays": message.content["arrays"], "metrics": metrics}), reply_to=message)
+""")
+PLAIN_SERVER = textwrap.dedent("""
+    import json, time
+    import numpy as np
+    from flwr.app import ArrayRecord
+    from flwr.serverapp import ServerApp
+    from flwr.serverapp.strategy import FedAvg
+
+    app = ServerApp()
+    begun = []
+
+
+    class Timed(FedAvg):
+        def configure_train(self, *words, **more):
+            begun.append(time.perf_counter())
+            return super().configure_train(*words, **more)
+
+
+    @app.main()
+    def main(grid, context):
+        strategy = Timed(fraction_evaluate=0.0, min_available_nodes=3, min_train_nodes=3)
+        strategy.start(grid, ArrayRecord([np.zeros({size} // 4, np.float32)]), num_rounds={rounds})
+        begun.append(time.perf_counter())
+        with open("{out}", "w") as file:
+            file.write(json.dumps([later - earlier for earlier, later in zip(begun, begun[1:])]))
+""")
+
+
+if __name__ == "__main__":
+    main()
