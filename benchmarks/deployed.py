@@ -4,7 +4,7 @@
     python benchmarks/deployed.py sites                  # 1, 5, 10 and 20 thin sites on one coordinator
 
 Plain Flower: SuperLink and three SuperNodes with their defaults, Flower's own FedAvg, a ClientApp that imports nothing
-but Flower and returns the array it got, of as many bytes as the study's contract. Ours: gateway with mutual TLS, workers
+but Flower and returns the array it got, of as many bytes as the contract. Ours: gateway with mutual TLS, workers
 with torch, policy, vault and audit log, one training step a round and no validation, so that what is compared is not
 training. The first round of each is left out of the medians and shown apart.
 """
