@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fedsurg.models.start_file import write_start
+from fedsurg.study import Study
 from fedsurg.study.load import load_study, study_digest
+from fedsurg.tensor_file import read_tensors
 from simulations.loopback import Loopback
 
 SITES = ("north", "east", "harbour")
@@ -24,13 +27,17 @@ class Paper:
 
 
 @pytest.fixture(scope="session")
-def write_study(tmp_path_factory: pytest.TempPathFactory, tiny_text: str, start: Path) -> Callable[..., Paper]:
+def write_study(
+    tmp_path_factory: pytest.TempPathFactory, tiny_text: str, tiny_study: Callable[..., Study], start: Path
+) -> Callable[..., Paper]:
     """Write the tiny study with three federated sites and a start file; keyword arguments as for `tiny_study`."""
     folder = tmp_path_factory.mktemp("studies")
+    file_of_start = folder / "start.safetensors"
+    write_start(file_of_start, tiny_study(), read_tensors(start)[0], {})
 
     def make(name: str, **lines: str) -> Paper:
         text = tiny_text.replace('name = "tiny"', f'name = "{name}"').replace('role = "unseen"\n', "")
-        text = text.replace("[server.pretrain]\n", f'[server.pretrain]\nstart = "{start}"\n')
+        text = text.replace("[server.pretrain]\n", f'[server.pretrain]\nstart = "{file_of_start}"\n')
         for key, value in lines.items():
             text = with_value(text, key.replace("__", "."), value)
         file = folder / f"{name}.toml"

@@ -12,6 +12,7 @@ from fedsurg.study.load import load_study
 from fedsurg.tensor_file import read_tensors
 from simulations.job import Job, run_job
 from simulations.loopback import Loopback
+from simulations.preparation import start_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -29,10 +30,11 @@ def finished(federation: Loopback, write_study: Callable[..., Any]) -> Any:
 
 
 def test_the_shared_model_is_the_inline_engines(
-    federation: Loopback, finished: Any, data: Path, synthetic: Path, start: Path, tmp_path: Path
+    federation: Loopback, finished: Any, data: Path, synthetic: Path, tmp_path: Path
 ) -> None:
     study = load_study(finished.file)
     sites = {site.name: data / site.name for site in study.sites}
+    start = start_of(study, tmp_path, "cpu", lambda _what, _done, _total: None)
     job = Job(study, "fedst", None, tmp_path / "inline", sites, synthetic, start, device="cpu")
     run_job(job, lambda record: None, lambda: False)
     deployed, _ = read_tensors(federation.run_folder(finished.digest) / "server" / "checkpoint.safetensors")
