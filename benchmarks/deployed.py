@@ -25,11 +25,11 @@ from pathlib import Path
 import click
 import psutil
 from flwr.cli.build import build_fab_from_disk
-from server.control import Control
-from server.superlink import environment, flower
 
 from fedsurg.study.cli import describe
 from fedsurg.study.load import load_study, study_digest
+from server.control import Control
+from server.superlink import environment, flower
 from simulations.loopback import Loopback, free_ports, wait_for
 from simulations.thin_site import ThinSite, echo
 

@@ -1,6 +1,6 @@
 """The Flower ClientApp of a simulation: one message is one call of a site engine in the same process.
 
-A hospital's ClientApp is `fedsurg_round.client_app`; both read and write messages with `fedsurg_round.records`.
+A hospital's ClientApp is `site_client.bundle.client_app`; both read and write messages with its `records`.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from flwr.app import Context
 from flwr.clientapp import ClientApp
 
 from fedsurg.sharing.update import Packed
-from fedsurg_round.records import Answered, Asked, client_app
+from site_client.bundle.records import Answered, Asked, client_app
 from site_client.engine import SiteEngine
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from fedsurg.errors import SupervisionError
 from fedsurg.files import write_atomic
 from fedsurg.supervision import Child, port_open
-from fedsurg_round import SOCKET
+from site_client.bundle import SOCKET
 from site_client.loopback import HOST, make_loopback
 from site_client.site_folder import NODE_KEY, RUN, WORKER_SOCKET
 

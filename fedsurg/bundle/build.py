@@ -8,12 +8,12 @@ import hashlib
 import io
 import zipfile
 from dataclasses import dataclass
-from importlib.resources import files
 
 from fedsurg import __version__
-from fedsurg.bundle.generate import GENERATED, PACKAGE, require_generated
+from fedsurg.bundle.generate import GENERATED, require_generated, sources
 
 APP, PUBLISHER = "fedsurg-round", "fedsurg"  # Flower allows no underscore in the name of an app
+PACKAGE = "fedsurg_round"  # in the bundle: the name of an installed package would be shadowed
 SOURCES = ("__init__.py", "client_app.py", "records.py", "server_app.py", "stream.py", *GENERATED)
 _DATE = (2024, 10, 1, 0, 0, 0)  # Flower's own
 
@@ -70,9 +70,9 @@ def fedsurg_bundle() -> Bundle:
         FedsurgError: the generated stub is missing.
     """
     require_generated()
-    package = files(PACKAGE)
+    folder = sources()
     found = {"pyproject.toml": _PYPROJECT.encode()}
-    found |= {f"{PACKAGE}/{name}": (package / name).read_bytes() for name in sorted(SOURCES)}
+    found |= {f"{PACKAGE}/{name}": (folder / name).read_bytes() for name in sorted(SOURCES)}
     lines = [f"{path},{hashlib.sha256(content).hexdigest()},{8 * len(content)}" for path, content in found.items()]
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:

@@ -9,7 +9,7 @@ from fedsurg.audit.heads import keep_head, sign_head
 from fedsurg.audit.log import AuditLog
 from fedsurg.errors import AuditError
 from fedsurg.joining.certificates import read_certificate
-from fedsurg_round.records import Answered, Asked
+from site_client.bundle.records import Answered, Asked
 from site_client.engine import Watch
 from site_client.policy import Policy, answer_under_policy
 from site_client.site_folder import Identity, read_identity, read_membership

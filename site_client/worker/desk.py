@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from fedsurg.errors import BusyError, FedsurgError, StoppedError, debugging
-from fedsurg_round.records import Answered, Asked
+from site_client.bundle.records import Answered, Asked
 from site_client.worker.progress import ANSWERED, Board, Progress
 
 if TYPE_CHECKING:

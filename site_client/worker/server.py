@@ -17,8 +17,8 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from fedsurg.errors import SupervisionError
 from fedsurg.joining.folders import require_owner_only
-from fedsurg_round.worker_pb2 import DESCRIPTOR
-from fedsurg_round.worker_pb2_grpc import add_SiteWorkerServicer_to_server
+from site_client.bundle.worker_pb2 import DESCRIPTOR
+from site_client.bundle.worker_pb2_grpc import add_SiteWorkerServicer_to_server
 from site_client.policy import read_policy
 from site_client.site_folder import MAX_SOCKET_PATH, PROGRESS, RUN, WORKER_SOCKET, read_identity, read_membership
 from site_client.study_cli import VAULT, site_log

@@ -8,9 +8,9 @@ import grpc
 
 from fedsurg import __version__
 from fedsurg.errors import BusyError, ContractError, PolicyError, StoppedError, debugging
-from fedsurg_round import worker_pb2 as pb
-from fedsurg_round.stream import asked_from, events_of, plain
-from fedsurg_round.worker_pb2_grpc import SiteWorkerServicer
+from site_client.bundle import worker_pb2 as pb
+from site_client.bundle.stream import asked_from, events_of, plain
+from site_client.bundle.worker_pb2_grpc import SiteWorkerServicer
 from site_client.worker.desk import Desk
 from site_client.worker.progress import Board, Progress
 

@@ -11,9 +11,9 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from fedsurg.errors import DEBUG, ContractError, DataError
 from fedsurg.sharing.protocol import LAYOUT, REQUEST, UPDATE, VECTOR, Report, Request
 from fedsurg.sharing.update import Packed, Update
-from fedsurg_round.records import asked_of
 from server.records import Outgoing, read_reply
 from simulations.inline import InlineGrid
+from site_client.bundle.records import asked_of
 from site_client.client_app import make_client_app
 
 SECRET = "/srv/hospital/PATIENT-7.png"
@@ -42,16 +42,17 @@ def exchange(engine_of: Callable[[Context], Any], content: RecordDict | None = N
 
 
 def test_an_answer() -> None:
-    site, packed, report = read_reply(exchange(lambda context: Engine()))
-    assert site == "north"
+    reply = read_reply(exchange(lambda context: Engine()))
+    packed, report = reply.packed, reply.report
+    assert (reply.site, reply.head) == ("north", {})
     assert np.frombuffer(packed.data, "<f4").tolist() == [2.0] * 4
     assert (packed.names, packed.shapes) == (("a",), ("2x2",))
     assert (report.samples, report.train_loss) == (3, 0.5)
 
 
 def test_the_last_answer_holds_no_tensors() -> None:
-    _, packed, _ = read_reply(exchange(lambda context: Engine(), work="finish"))
-    assert packed == Packed((), (), b"")
+    reply = read_reply(exchange(lambda context: Engine(), work="finish"))
+    assert reply.packed == Packed((), (), b"")
 
 
 def test_the_text_of_an_error_stays_at_the_site(

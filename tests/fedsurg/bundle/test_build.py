@@ -14,7 +14,7 @@ from flwr.common.config import get_fab_config, get_metadata_from_config, validat
 
 from fedsurg import __version__
 from fedsurg.bundle import build, fedsurg_bundle
-from fedsurg.bundle.generate import generate, require_generated
+from fedsurg.bundle.generate import CONTRACT, FOLDER, generate, require_generated
 from fedsurg.errors import FedsurgError
 
 FILES = [
@@ -105,9 +105,7 @@ def test_the_thin_client_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_a_missing_stub_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "fedsurg_round").mkdir()
-    (tmp_path / "fedsurg_round" / "__init__.py").touch()
-    monkeypatch.setattr("fedsurg.bundle.generate.find_spec", lambda name: _Spec([str(tmp_path / name)]))
+    monkeypatch.setattr("fedsurg.bundle.generate.sources", lambda: tmp_path)
     with pytest.raises(FedsurgError, match=r"worker_pb2\.py: is missing; .* run python -m fedsurg.bundle$"):
         require_generated()
 
@@ -116,13 +114,7 @@ def test_the_generated_stub_is_the_contracts(tmp_path: Path) -> None:
     """Of this very contract, by the one generator: another would give the bundle another digest."""
     pytest.importorskip("grpc_tools")
     root = Path(build.__file__).parents[2]
-    (tmp_path / "fedsurg_round").mkdir()
-    contract = Path("fedsurg_round", "worker.proto")
-    (tmp_path / contract).write_bytes((root / contract).read_bytes())
+    (tmp_path / FOLDER).mkdir(parents=True)
+    (tmp_path / FOLDER / CONTRACT).write_bytes((root / FOLDER / CONTRACT).read_bytes())
     for path in generate(tmp_path):
-        assert path.read_bytes() == (root / "fedsurg_round" / path.name).read_bytes(), "run python -m fedsurg.bundle"
-
-
-class _Spec:
-    def __init__(self, folders: list[str]) -> None:
-        self.submodule_search_locations = folders
+        assert path.read_bytes() == (root / FOLDER / path.name).read_bytes(), "run python -m fedsurg.bundle"

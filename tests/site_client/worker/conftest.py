@@ -21,14 +21,14 @@ from fedsurg.sharing.update import Update
 from fedsurg.study import Study
 from fedsurg.study.cli import describe
 from fedsurg.study.load import study_digest
-from fedsurg_round import SOCKET
-from fedsurg_round.client_app import app as thin_app
-from fedsurg_round.records import Asked
 from server.authority import Authority, gateway_pem, read_authority
 from server.joining import admit, invite, make_federation
 from server.records import Outgoing
 from simulations.inline import InlineGrid
 from site_client.approvals import Approvals
+from site_client.bundle import SOCKET
+from site_client.bundle.client_app import app as thin_app
+from site_client.bundle.records import Asked
 from site_client.enrolment import enrol, join
 from site_client.site_folder import PROGRESS, WORKER_SOCKET
 from site_client.study_cli import VAULT, VAULT_KEY, site_log

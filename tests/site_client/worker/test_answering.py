@@ -24,9 +24,9 @@ from fedsurg.models.start_file import read_start
 from fedsurg.sharing.protocol import Request
 from fedsurg.sharing.update import Update
 from fedsurg.study import Study
-from fedsurg_round.records import Answered, Asked
 from server.authority import gateway_pem, make_authority
 from site_client.approvals import Approvals
+from site_client.bundle.records import Answered, Asked
 from site_client.site_files import PlainFiles
 from site_client.site_folder import PROGRESS, read_identity
 from site_client.worker.answering import COORDINATOR

@@ -21,12 +21,12 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from fedsurg.errors import BusyError, DataError, PolicyError, SupervisionError
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, Update
-from fedsurg_round import SOCKET, client_app
-from fedsurg_round import worker_pb2 as pb
-from fedsurg_round.records import Answered, Asked
-from fedsurg_round.stream import answered_from, parts_of
-from fedsurg_round.worker_pb2_grpc import SiteWorkerStub
 from server.records import read_reply
+from site_client.bundle import SOCKET, client_app
+from site_client.bundle import worker_pb2 as pb
+from site_client.bundle.records import Answered, Asked
+from site_client.bundle.stream import answered_from, parts_of
+from site_client.bundle.worker_pb2_grpc import SiteWorkerStub
 from site_client.client_app import make_client_app
 from site_client.site_folder import PROGRESS, WORKER_SOCKET
 from site_client.worker.desk import WAITING, Desk

@@ -10,9 +10,9 @@ from fedsurg.audit.heads import SignedHead
 from fedsurg.errors import ContractError
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed
-from fedsurg_round import worker_pb2 as pb
-from fedsurg_round.records import Answered, Asked
-from fedsurg_round.stream import CHUNK, answered_from, asked_from, events_of, parts_of
+from site_client.bundle import worker_pb2 as pb
+from site_client.bundle.records import Answered, Asked
+from site_client.bundle.stream import CHUNK, answered_from, asked_from, events_of, parts_of
 
 DATA = bytes(range(256)) * (CHUNK // 64)  # four chunks
 PACKED = Packed(("a", "b"), ("1024x1023", "1024"), DATA)

@@ -7,8 +7,8 @@ from fedsurg.audit.heads import SignedHead
 from fedsurg.errors import AuditError
 from fedsurg.sharing.protocol import HEAD, Report, Request
 from fedsurg.sharing.update import Packed, Update
-from fedsurg_round.records import Answered, asked_of, content_of
 from server.records import Outgoing
+from site_client.bundle.records import Answered, asked_of, content_of
 
 HEAD_OF_NORTH = SignedHead("north", 7, "ab" * 32, "2026-03-01T12:00:00.000+00:00", "c2ln")
 CERTIFICATE = "-----BEGIN CERTIFICATE-----"

@@ -11,8 +11,9 @@ from fedsurg.audit.heads import SignedHead
 from fedsurg.errors import ContractError
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed
-from fedsurg_round import worker_pb2 as pb
-from fedsurg_round.records import Answered, Asked
+
+from . import worker_pb2 as pb
+from .records import Answered, Asked
 
 CHUNK = 1 << 20  # bytes; gRPC's own limit for one message is 4 MiB
 

@@ -9,10 +9,10 @@ import time
 import grpc
 from flwr.app import Context, Message
 
-from fedsurg_round import SOCKET
-from fedsurg_round.records import Answered, Asked, FailedError, client_app
-from fedsurg_round.stream import answered_from, parts_of
-from fedsurg_round.worker_pb2_grpc import SiteWorkerStub
+from . import SOCKET
+from .records import Answered, Asked, FailedError, client_app
+from .stream import answered_from, parts_of
+from .worker_pb2_grpc import SiteWorkerStub
 
 WAIT_S = 60.0  # for a worker that is being started again; it takes 15 s at most
 TRIES = 3  # a worker that dies at the same message again and again is not asked for ever
