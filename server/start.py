@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fedsurg.errors import SupervisionError
 from fedsurg.joining.folders import require_owner_only
-from fedsurg.supervision import Child, Supervisor, port_open, require_free_port, supervisor_of
+from fedsurg.supervision import Child, Supervisor, await_leftovers, port_open, require_free_port, supervisor_of
 from server.authority import read_authority_certificate
 from server.federation_file import FEDERATION_FILE, RUN, FederationFile, read_federation_file
 from server.members import Members
@@ -39,6 +39,7 @@ def start_server(folder: Path, say: Say) -> None:
     running = supervisor_of(run)
     if running:
         raise SupervisionError(f"{folder}: runs already (process {running}); fedsurg server status shows how")
+    await_leftovers(run)
     advice = f"see {folder / FEDERATION_FILE}"
     require_free_port(settings.port, f"the gateway ({advice}, port)", "0.0.0.0")
     require_free_port(settings.ports.superlink, f"the SuperLink ({advice}, ports.superlink)")

@@ -5,7 +5,7 @@ are, `stop` ends them from another process.
 """
 
 from fedsurg.supervision.child import Child
-from fedsurg.supervision.lock import left_behind, stop, supervisor_of
+from fedsurg.supervision.lock import await_leftovers, left_behind, stop, supervisor_of
 from fedsurg.supervision.ready import file_there, port_open, require_free_port
 from fedsurg.supervision.status import Process, read_processes
 from fedsurg.supervision.supervisor import Supervisor
@@ -14,6 +14,7 @@ __all__ = [
     "Child",
     "Process",
     "Supervisor",
+    "await_leftovers",
     "file_there",
     "left_behind",
     "port_open",

@@ -58,6 +58,15 @@ class SupervisorLock:
         os.close(self.handle)
 
 
+def await_leftovers(folder: Path) -> None:
+    """Wait until the children of a supervisor that was killed have ended: until then their ports are taken.
+
+    Raises:
+        SupervisionError: a supervisor runs there, or the folder cannot be written.
+    """
+    SupervisorLock(folder).release()
+
+
 def supervisor_of(folder: Path) -> int | None:
     """Process number of the supervisor that runs in `folder`; none: nobody does."""
     path = folder / NAME

@@ -67,3 +67,19 @@ def test_a_hospital_gets_its_own_model(federation: Loopback, finished: Any, tmp_
     tensors, _ = read_tensors(out / "model.safetensors")
     shared, _ = read_tensors(federation.run_folder(finished.digest) / "global.safetensors")
     assert any(name not in shared or not np.array_equal(tensors[name], shared[name]) for name in tensors)
+
+
+def test_nothing_of_a_hospital_lies_at_the_coordinator(federation: Loopback, finished: Any, data: Path) -> None:
+    secrets = [b"PATIENT-", str(data).encode(), str(federation.folder / "hospitals").encode()]
+    files = [path for path in federation.coordinator.rglob("*") if path.is_file() and not path.is_symlink()]
+    found = {(path.name, secret) for path in files for secret in secrets if secret in path.read_bytes()}
+    assert len(files) > 20
+    assert not found
+
+
+def test_a_hospital_that_takes_part_is_in_order(federation: Loopback, finished: Any) -> None:
+    done = federation.command("site", "doctor", "--json", "--dir", federation.site("north"), check=False)
+    todo = [line for line in json.loads(done.stdout)["checks"] if not line["ok"]]
+    assert not todo, todo
+    status = json.loads(federation.command("site", "status", "--json", "--dir", federation.site("north")).stdout)
+    assert {one["state"] for one in status["processes"].values()} == {"running"}

@@ -24,6 +24,7 @@ from fedsurg.supervision import (
     Child,
     Process,
     Supervisor,
+    await_leftovers,
     file_there,
     port_open,
     read_processes,
@@ -281,6 +282,19 @@ def test_nothing_outlives_a_killed_supervisor(in_process: Callable[..., Any], tm
     second = in_process(tmp_path / "run", one=python(SLEEPER))
     assert second.stdout.readline() == "one: running\n"
     assert not [process for process in (*children, grandchild) if alive(process)]
+
+
+def test_a_start_can_wait_for_the_children_of_a_killed_supervisor(
+    in_process: Callable[..., Any], tmp_path: Path
+) -> None:
+    first = in_process(tmp_path, one=python(SLEEPER))
+    assert first.stdout.readline() == "one: running\n"
+    (child,) = [process.pid for process in read_processes(tmp_path).values()]
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    await_leftovers(tmp_path)
+    assert not alive(child)
+    assert supervisor_of(tmp_path) is None
 
 
 def test_a_second_supervisor_is_refused(in_process: Callable[..., Any], tmp_path: Path) -> None:
