@@ -3,14 +3,12 @@
 Nothing here imports Flower: the commands are started as they are.
 """
 
-import os
 import secrets
-import shutil
-import sys
 from pathlib import Path
 
 from fedsurg.errors import SupervisionError
 from fedsurg.files import write_atomic
+from fedsurg.flower_programs import flower_environment, flower_program
 from fedsurg.supervision import Child, port_open
 
 LOOPBACK = "127.0.0.1"
@@ -20,7 +18,6 @@ POLL_S = "0.5"  # between two looks of superexec for a run that is to start
 
 # Flower's older gRPC listeners would be on all addresses; they are off unless these say otherwise.
 _OFF = ("FLWR_INTERNAL_GRPC_FLEET_API", "FLWR_INTERNAL_GRPC_CONTROL_API")
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def superlink(run: Path, port: int) -> Child:
@@ -28,7 +25,7 @@ def superlink(run: Path, port: int) -> Child:
     return Child(
         "superlink",
         [
-            flower("flower-superlink"),
+            flower_program("flower-superlink"),
             *("--insecure", "--host", LOOPBACK, "--port", str(port)),
             *("--isolation", "process", "--database", str(run / DATABASE)),
             *("--superexec-auth-secret-file", str(secret(run))),
@@ -46,7 +43,7 @@ def superexec(run: Path, port: int, coordinator: Path) -> Child:
     return Child(
         "superexec",
         [
-            flower("flower-superexec"),
+            flower_program("flower-superexec"),
             *("--insecure", "--runtime-api-address", f"{LOOPBACK}:{port}"),
             *("--superexec-auth-secret-file", str(secret(run))),
         ],
@@ -57,17 +54,7 @@ def superexec(run: Path, port: int, coordinator: Path) -> Child:
 
 def environment(run: Path) -> dict[str, str]:
     """Of all processes at the coordinator that use Flower."""
-    programs = str(Path(sys.executable).parent)
-    return {
-        "FLWR_HOME": str((run / HOME).resolve()),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
-        "NO_PROXY": "127.0.0.1,localhost",
-        "no_proxy": "127.0.0.1,localhost",
-        **dict.fromkeys(_OFF, "0"),
-        **dict.fromkeys(_PROXIES, ""),
-    }
+    return flower_environment(run / HOME) | dict.fromkeys(_OFF, "0")
 
 
 def secret(run: Path) -> Path:
@@ -77,16 +64,3 @@ def secret(run: Path) -> Path:
         run.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomic(path, secrets.token_hex(32), error=SupervisionError)
     return path
-
-
-def flower(program: str) -> str:
-    """Path of one of Flower's programs: that of this installation.
-
-    Raises:
-        SupervisionError: there is none.
-    """
-    beside = Path(sys.executable).parent / program
-    found = str(beside) if beside.exists() else shutil.which(program)
-    if not found:
-        raise SupervisionError(f"{program} is not installed; install fedsurg anew, Flower comes with it")
-    return found

@@ -7,7 +7,6 @@ executor    flower-superexec: starts a short process for each message, which cal
 """
 
 import contextlib
-import os
 import secrets
 import socket
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from fedsurg.errors import SupervisionError
 from fedsurg.files import write_atomic
+from fedsurg.flower_programs import LOOPBACK_ONLY, flower_environment, flower_program
 from fedsurg.supervision import Child, port_open
 from site_client.bundle import SOCKET
 from site_client.loopback import HOST, make_loopback
@@ -28,9 +28,7 @@ SECRET_BYTES = 32
 # A node whose process was killed is taken for alive for a minute, and a second one is sent away so long.
 NODE_PAUSE_S, NODE_LONGEST_PAUSE_S = 10.0, 30.0
 LOOK_S = 0.5
-
-PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy")
-HERE = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+POLL_S = "0.25"  # between two looks of the executor for a message
 
 
 @dataclass(frozen=True)
@@ -59,13 +57,16 @@ def children_of(folder: Path, ports: Ports) -> list[Child]:
     run = folder / RUN
     loopback = make_loopback(run)
     write_atomic(run / SECRET, secrets.token_bytes(SECRET_BYTES), error=SupervisionError)
-    flower, local = _flower_environment(run), dict.fromkeys(PROXIES, "") | HERE
+    flower = flower_environment(run / "flwr") | {
+        SOCKET: str(folder / WORKER_SOCKET),
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": POLL_S,
+    }
     secret = ("--superexec-auth-secret-file", str(run / SECRET))
     return [
         Child(
             "worker",
             (*_fedsurg("worker", folder),),
-            env=local,
+            env=LOOPBACK_ONLY,
             ready=socket_open(folder / WORKER_SOCKET),
             ready_s=120.0,
         ),
@@ -77,20 +78,26 @@ def children_of(folder: Path, ports: Ports) -> list[Child]:
         Child(
             "node",
             (
-                *(_program("flower-supernode"), "--superlink", f"{HOST}:{ports.connection}"),
+                *(flower_program("flower-supernode"), "--superlink", f"{HOST}:{ports.connection}"),
                 *("--root-certificates", str(loopback.root)),
                 *("--auth-supernode-private-key", str(folder / NODE_KEY)),
                 *("--isolation", "process", *secret, "--host", HOST, "--port", str(ports.node)),
             ),
-            env=flower | local,
+            env=flower,
             ready=port_open(ports.node),
             first_pause_s=NODE_PAUSE_S,
             longest_pause_s=NODE_LONGEST_PAUSE_S,
         ),
         Child(
             "executor",
-            (_program("flower-superexec"), "--insecure", "--runtime-api-address", f"{HOST}:{ports.node}", *secret),
-            env=flower | local,
+            (
+                flower_program("flower-superexec"),
+                "--insecure",
+                "--runtime-api-address",
+                f"{HOST}:{ports.node}",
+                *secret,
+            ),
+            env=flower,
         ),
     ]
 
@@ -112,24 +119,3 @@ def socket_open(path: Path) -> Callable[[], bool]:
 
 def _fedsurg(command: str, folder: Path) -> tuple[str, ...]:
     return (sys.executable, "-m", "fedsurg", "site", command, "--dir", str(folder))
-
-
-def _program(name: str) -> str:
-    """A command of Flower, as installed beside this Python: never another one that happens to be on the path."""
-    path = Path(sys.executable).with_name(name)
-    if not path.exists():
-        raise SupervisionError(f"{path}: no such program; install fedsurg again with pip, with all that it needs")
-    return str(path)
-
-
-def _flower_environment(run: Path) -> dict[str, str]:
-    """Flower reports nothing home, looks for no update, and keeps its files in the site's folder."""
-    here = str(Path(sys.executable).parent)  # Flower starts its own commands by name
-    return {
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_HOME": str(run / "flwr"),
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.25",  # seconds; one by default
-        SOCKET: str(run.parent / WORKER_SOCKET),
-        "PATH": os.pathsep.join(filter(None, (here, os.environ.get("PATH")))),
-    }

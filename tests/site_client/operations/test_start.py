@@ -15,9 +15,10 @@ import pytest
 
 from fedsurg.cli import main
 from fedsurg.errors import FedsurgError, SupervisionError
+from fedsurg.flower_programs import LOOPBACK_ONLY
 from fedsurg.supervision import Child, supervisor_of
 from site_client.doctor import CHECKS, examine
-from site_client.processes import PROXIES, SECRET, Ports, children_of, free_ports, socket_open
+from site_client.processes import SECRET, Ports, children_of, free_ports, socket_open
 from site_client.site_folder import RUN, read_identity, read_membership
 from site_client.start import require_ready
 
@@ -106,8 +107,9 @@ def test_flower_reports_nothing_and_writes_below_the_folder(folder: Path, childr
 
 def test_only_the_connection_knows_the_proxy(children: dict[str, Child]) -> None:
     for name in ("worker", "node", "executor"):
-        assert {children[name].env[variable] for variable in PROXIES} == {""}
-    assert not set(children["connection"].env) & {*PROXIES, "NO_PROXY"}
+        assert children[name].env["HTTPS_PROXY"] == children[name].env["https_proxy"] == ""
+        assert children[name].env["NO_PROXY"] == "127.0.0.1,localhost"
+    assert not set(children["connection"].env) & set(LOOPBACK_ONLY)
 
 
 def test_the_secret_is_new_at_each_start_and_the_owners(folder: Path, children: dict[str, Child]) -> None:
