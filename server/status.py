@@ -68,7 +68,9 @@ def run_lines(run: dict[str, Any]) -> list[str]:
     ]
     for name, site in run["sites"].items():
         took = f", {site['seconds']:.1f} s" if "seconds" in site else ""
-        last = f"last used reply in round {site['round']}{took}" if "round" in site else "no reply used yet"
+        last = (
+            f"last used reply {_when(site['round'], run['rounds'])}{took}" if "round" in site else "no reply used yet"
+        )
         lines.append(f"    {name:<14} {site.get('doing', ''):<9} {last}")
     return lines + [f"    refused: {name}: {reason}" for name, reason in run["refused"].items()]
 
@@ -83,3 +85,8 @@ def _runs(folder: Path) -> list[dict[str, Any]]:
 
 def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
+
+
+def _when(number: int, rounds: int) -> str:
+    """A round for a person; the one after the last delivers the shared model."""
+    return f"in round {number}" if number <= rounds else "at the last delivery"

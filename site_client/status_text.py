@@ -64,10 +64,9 @@ def _study(study: Facts) -> str:
     line = f"{study['name']} ({study['study'][:12]}), {study['method']}: {study['state']} until {study['expires']}"
     if not study["replies"]:
         return f"{line}; no reply yet"
-    return (
-        f"{line}; round {study['last_round']} of {study['max_rounds']} answered last, {study['replies']} replies, "
-        f"{size(study['bytes_out'])}"
-    )
+    last, rounds = study["last_round"], study["max_rounds"]
+    answered = f"round {last} of {rounds} answered last" if last <= rounds else "the last delivery answered"
+    return f"{line}; {answered}, {study['replies']} replies, {size(study['bytes_out'])}"
 
 
 def _event(line: Facts) -> str:
