@@ -70,21 +70,22 @@ def federation(tmp_path_factory: pytest.TempPathFactory, data: Path, faults: Pat
 
 
 @pytest.fixture(scope="session")
-def table() -> Iterator[Callable[..., None]]:
-    """Add a row to the table of faults; it is printed, and kept in the file that FEDSURG_FAULTS_TABLE names."""
-    rows = ["| what breaks | what people see | at the end | back after |", "|---|---|---|---|"]
+def table() -> Callable[..., None]:
+    """Add a row to the table of faults: printed, and kept in the file that FEDSURG_FAULTS_TABLE names."""
+    file = os.environ.get("FEDSURG_FAULTS_TABLE")
+
+    def write(row: str) -> None:
+        print(row, flush=True)
+        if file:
+            with Path(file).open("a") as kept:
+                kept.write(f"{row}\n")
 
     def add(case: str, seen: str, final: str, recovered_s: float | None) -> None:
         back = "" if recovered_s is None else f"{recovered_s:.0f} s"
-        rows.append(
-            "| " + " | ".join(word.replace("|", "/").replace("\n", " ") for word in (case, seen, final, back)) + " |"
-        )
+        write("| " + " | ".join(" ".join(word.replace("|", "/").split()) for word in (case, seen, final, back)) + " |")
 
-    yield add
-    text = "\n".join(rows) + "\n"
-    print(f"\n{text}")
-    if os.environ.get("FEDSURG_FAULTS_TABLE"):
-        Path(os.environ["FEDSURG_FAULTS_TABLE"]).write_text(text)
+    write("\n| what breaks | what people see | at the end | back after |\n|---|---|---|---|")
+    return add
 
 
 def with_value(text: str, key: str, value: str) -> str:
