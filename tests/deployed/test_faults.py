@@ -107,8 +107,9 @@ class Play:
 def test_a_worker_killed_in_the_middle_of_a_round(federation: Loopback, play: Callable[..., Play]) -> None:
     run = play("worker-killed", local__steps="60")
     run.working("north")
+    restarts = federation.processes("north")["worker"]["restarts"]
     federation.kill("north", "worker")
-    back = wait_for(lambda: up(federation, "north", "worker"), 60.0, "the worker is not back")
+    back = wait_for(lambda: up(federation, "north", "worker", restarts), 120.0, "the worker is not back")
     run.ends()
     assert run.used("north") == [1, 2, 3, 4]
     run.tells("worker killed in the middle of a round", "asked again when it is back; no round without it", back)
@@ -347,8 +348,10 @@ def nonsense(content: RecordDict) -> RecordDict:
     return reply
 
 
-def up(federation: Loopback, end: str, process: str) -> bool:
-    return bool(federation.processes(end)[process]["state"] == "running")
+def up(federation: Loopback, end: str, process: str, restarts: int) -> bool:
+    """The process runs again, after so many restarts."""
+    found = federation.processes(end)[process]
+    return bool(found["state"] == "running" and found["restarts"] > restarts)
 
 
 def first(found: list[str], otherwise: str) -> str:
