@@ -20,6 +20,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -85,7 +86,7 @@ def rounds(folder: Path, count: int) -> None:
     ratio = statistics.median(ours[1:]) / statistics.median(plain[1:])
     click.echo(f"a deployed round costs {100 * (ratio - 1):+.1f} % (aim: at most +10 %)")
     click.echo(f"contract {contract} B; on the wire, per round and site: " + ", ".join(wire_text(wire, contract)))
-    click.echo("workers ready after " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in started.items()))
+    click.echo("workers ready after " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in started.items()))
 
 
 def deployed(
@@ -113,10 +114,11 @@ def deployed(
 
 
 def worker_start(federation: Loopback, name: str) -> float:
-    """Seconds from the start of a worker's process until it was ready."""
+    """Seconds from the start of a worker's process until it was ready, to the second."""
     log = (federation.site(name) / "run" / "logs" / "worker.log").read_text()
-    found = re.search(r"ready after ([\d.]+) s", log)
-    return float(found.group(1)) if found else float("nan")
+    (begun,) = re.findall(r"^-- (\S+) started as process", log, re.MULTILINE)
+    ready = federation.processes(name)["worker"]["since"]
+    return (datetime.fromisoformat(ready) - datetime.fromisoformat(begun)).total_seconds()
 
 
 def on_the_wire(federation: Loopback, rounds_asked: int) -> dict[str, float]:
