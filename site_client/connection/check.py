@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 
-from fedsurg.errors import JoiningError
+from fedsurg.errors import ClockError, JoiningError
 from fedsurg.joining.clock import now
 from fedsurg.relay import HELLO, REFUSED, STALL_SECONDS, RefusedError, read_answer
 from site_client.connection.explain import failed
@@ -24,7 +24,8 @@ def check_connection(folder: Path) -> str:
     """Ask the gateway for its own page, with this site's certificate; says where it is and how long it took.
 
     Raises:
-        JoiningError: in one line, what is wrong on the way: name, network, proxy, TLS, certificate, revocation, clock.
+        ClockError: the gateway answers, and its clock is too far from this machine's.
+        JoiningError: in one line, what is wrong on the way: name, network, proxy, TLS, certificate, revocation.
     """
     membership = read_membership(folder)
     identity = read_identity(folder, membership.site, now())
@@ -51,7 +52,7 @@ async def _trial(folder: Path, route: Route, ends: datetime) -> str:
         raise JoiningError(f"{route}: the gateway refused: {facts.get('detail', f'HTTP {status}')}")
     ahead = asked - float(facts.get("time", asked))
     if not -BEHIND_SECONDS < ahead < AHEAD_SECONDS:
-        raise JoiningError(
+        raise ClockError(
             f"the clock of this machine is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the "
             f"coordinator's; at most {AHEAD_SECONDS:.0f} s ahead or {BEHIND_SECONDS:.0f} s behind: use a time service"
         )

@@ -30,6 +30,8 @@ CHECKS: Mapping[str, Check] = {
     "approvals": folder.approvals,
     "certificate": folder.certificate,
     "proxy": network.proxy,
+    "connection": network.connection,
+    "clock": network.clock,
 }
 
 

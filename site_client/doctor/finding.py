@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from fedsurg.errors import FedsurgError
@@ -19,6 +20,16 @@ class Site:
     folder: Path
     membership: Membership
     now: datetime
+
+    @cached_property
+    def trial(self) -> str | FedsurgError:
+        """What the gateway answered, or what was in the way: it is asked once."""
+        from site_client.connection import check_connection
+
+        try:
+            return check_connection(self.folder)
+        except FedsurgError as problem:
+            return problem
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from fedsurg.bundle import fedsurg_bundle
 from site_client.doctor.finding import Site, ToDoError
 
 GIB = 1 << 30
@@ -19,7 +20,7 @@ _NVIDIA = Path("/proc/driver/nvidia/version")
 
 
 def versions(_: Site) -> str:
-    """What fedsurg needs is installed, in the versions that it was made for."""
+    """What fedsurg needs is installed, in the versions that it was made for; and the app that alone may run here."""
     try:
         needed = [Requirement(line) for line in metadata.requires("fedsurg") or ()]
     except metadata.PackageNotFoundError:
@@ -35,7 +36,8 @@ def versions(_: Site) -> str:
             raise ToDoError(
                 f"{one.name} {found} is installed, needed is {one.specifier}; install fedsurg again with pip"
             )
-    return ", ".join(f"{name} {metadata.version(name)}" for name in ("fedsurg", "flwr", "torch"))
+    shown = [f"{name} {metadata.version(name)}" for name in ("fedsurg", "flwr", "torch")]
+    return ", ".join([*shown, f"app {fedsurg_bundle().sha256[:12]}"])
 
 
 def disk(site: Site) -> str:

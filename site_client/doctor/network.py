@@ -1,22 +1,32 @@
-"""The way to the coordinator: one outbound connection, through a proxy where there is one."""
+"""The way to the coordinator: one outbound connection, through a proxy where there is one, and clocks that agree."""
 
-from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
-
-from site_client.doctor.finding import Site, ToDoError
+from fedsurg.errors import ClockError
+from fedsurg.joining.clock import stamp
+from site_client.doctor.finding import Site
 
 
 def proxy(site: Site) -> str:
-    """The environment names no proxy, or one that can be used."""
-    host = site.membership.host
-    if proxy_bypass_environment(host):
-        return f"none for {host}, as NO_PROXY says"
-    given = getproxies_environment().get("https")
-    if not given:
-        return "none (HTTPS_PROXY is not set)"
-    parts = urlsplit(given if "//" in given else f"//{given}")
-    if parts.scheme not in ("", "http") or not parts.hostname:
-        raise ToDoError(
-            f"HTTPS_PROXY {parts.scheme}://{parts.hostname or ''}: only http proxies can be used; set http://HOST:PORT"
-        )
-    return f"{parts.hostname}:{parts.port or 80}, as HTTPS_PROXY says"
+    """There is no proxy on the way, or one that can be used."""
+    from site_client.connection.route import route_of
+
+    found = route_of(site.membership).proxy
+    return f"goes through {found}" if found else "none (federation.toml and HTTPS_PROXY name none for the gateway)"
+
+
+def connection(site: Site) -> str:
+    """The gateway is reached, is the federation's own, and accepts this site."""
+    if isinstance(site.trial, ClockError):
+        return f"{site.membership.address} answers as this federation's gateway"
+    if isinstance(site.trial, Exception):
+        raise site.trial
+    return site.trial
+
+
+def clock(site: Site) -> str:
+    """The clock of this machine agrees with the coordinator's, as far as Flower needs it to."""
+    if isinstance(site.trial, ClockError):
+        raise site.trial
+    compared = (
+        "not compared, as there is no connection" if isinstance(site.trial, Exception) else "as the coordinator's"
+    )
+    return f"{stamp(site.now)}, {compared}"

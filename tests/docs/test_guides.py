@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedsurg import errors
+from site_client.doctor import CHECKS
 from site_client.policy import PolicyConfig
 from site_client.processes import Ports, children_of
 
@@ -57,6 +58,13 @@ def rows_below(page: Path, heading: str) -> list[list[str]]:
     text = page.read_text(encoding="utf-8")
     table = text[text.index(f"\n| {heading} |") :].partition("\n\n")[0].strip().splitlines()
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in table[2:]]
+
+
+def test_the_hospitals_guide_names_every_check_of_the_doctor() -> None:
+    page = ROOT / "docs" / "hospital.md"
+    named = [name for cells in rows_below(page, "check") for name in cells[0].split(", ")]
+    assert named == list(CHECKS)
+    assert f"`all {len(CHECKS)} ok`" in page.read_text(encoding="utf-8")
 
 
 def test_the_hospitals_guide_names_every_rule_of_the_policy_with_its_default() -> None:

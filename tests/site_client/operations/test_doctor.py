@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fedsurg.bundle import fedsurg_bundle
 from fedsurg.cli import main
-from fedsurg.errors import ExposedError
+from fedsurg.errors import ClockError, ExposedError, JoiningError
 from site_client.approvals import Approvals
 from site_client.doctor import CHECKS, examine, machine
 from site_client.doctor.finding import Finding, Site, ToDoError
@@ -188,6 +189,7 @@ def test_little_room(folder: Path, examined: Examined, monkeypatch: pytest.Monke
 def test_versions_that_do_not_fit(examined: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "requires", lambda _: ["flwr>=1.41", 'av>=14; extra == "video"'])
     assert examined("versions").ok
+    assert f"app {fedsurg_bundle().sha256[:12]}" in examined("versions").line
     monkeypatch.setattr(metadata, "requires", lambda _: ["flwr>=99"])
     assert "needed is >=99" in examined("versions").line
     monkeypatch.setattr(metadata, "requires", lambda _: ["no-such-thing>=1"])
@@ -197,15 +199,11 @@ def test_versions_that_do_not_fit(examined: Examined, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("environment", "ok", "line"),
     [
-        ({}, True, "none (HTTPS_PROXY is not set)"),
-        (
-            {"HTTPS_PROXY": "http://me:secret@proxy.example.org:3128"},
-            True,
-            "proxy.example.org:3128, as HTTPS_PROXY says",
-        ),
-        ({"https_proxy": "proxy.example.org"}, True, "proxy.example.org:80, as HTTPS_PROXY says"),
-        ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "localhost"}, True, "none for localhost, as NO_PROXY says"),
-        ({"HTTPS_PROXY": "socks5://proxy:1080"}, False, "only http proxies can be used"),
+        ({}, True, "none (federation.toml and HTTPS_PROXY name none for the gateway)"),
+        ({"HTTPS_PROXY": "http://me:secret@proxy.example.org:3128"}, True, "goes through proxy.example.org:3128"),
+        ({"https_proxy": "proxy.example.org"}, True, "goes through proxy.example.org:3128"),
+        ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "localhost"}, True, "none (federation.toml"),
+        ({"HTTPS_PROXY": "socks5://me:secret@proxy:1080"}, False, "HTTPS_PROXY: not a proxy"),
     ],
 )
 def test_proxies(
@@ -217,6 +215,36 @@ def test_proxies(
         monkeypatch.setenv(name, value)
     found = examined("proxy")
     assert (found.ok, line in found.line, "secret" in found.line) == (ok, True, False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "connection", "clock"),
+    [
+        ("localhost:9443 answers, in 8 ms", (True, "in 8 ms"), (True, "as the coordinator's")),
+        (JoiningError("nobody listens there"), (False, "nobody listens"), (True, "not compared")),
+        (ClockError("the clock is 9 s ahead"), (True, "localhost:9443 answers"), (False, "9 s ahead")),
+    ],
+)
+def test_the_gateway_is_asked_once(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str | JoiningError,
+    connection: tuple[bool, str],
+    clock: tuple[bool, str],
+) -> None:
+    asked = []
+
+    def check(where: Path) -> str:
+        asked.append(where)
+        if isinstance(answer, JoiningError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("site_client.connection.check_connection", check)
+    found = examine(folder, {name: CHECKS[name] for name in ("connection", "clock")})
+    for finding, (ok, line) in zip(found, (connection, clock), strict=True):
+        assert (finding.ok, line in finding.line) == (ok, True)
+    assert asked == [folder]
 
 
 def test_a_driver_that_torch_cannot_use(examined: Examined, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
