@@ -82,6 +82,8 @@ class Keeper:
     def _watch(self, run: RunFolder, submitted: FlowerTry, flower: FlowerRun) -> None:
         """A ServerApp that was killed is noticed by its lock; Flower would need more than a minute."""
         holder, last = run.holder()
+        if run.status().state not in GOING:  # it came to its end meanwhile, and says so before it lets go
+            return
         if not holder and flower.started and (last == flower.id or self._clock() - submitted.at > STARTS_S):
             log.warning("%s: the process of its rounds is gone, Flower run %s is stopped", run.path.name, flower.id)
             self._control.stop(flower.id)

@@ -195,6 +195,22 @@ def test_a_killed_process_is_noticed_by_its_lock(played: Played) -> None:
     assert played.current.id != first
 
 
+def test_one_that_came_to_its_end_at_that_moment_is_no_dead_one(played: Played) -> None:
+    played.look()
+    with played.run.held(played.current.id):
+        pass
+
+    class Ending(RunFolder):
+        """Between the look at its state and the look at its lock, the run is finished."""
+
+        def holder(self) -> tuple[int, int]:
+            self.enter("finished")
+            return super().holder()
+
+    played.keeper._keep(Ending(played.run.path))
+    assert not played.superlink.made("stop")
+
+
 def test_one_that_is_just_starting_is_not_taken_for_dead(played: Played) -> None:
     played.look()
     with played.run.held(5):  # of an earlier Flower run
