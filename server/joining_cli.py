@@ -169,7 +169,9 @@ def renew(folder: Path) -> None:
     from server.joining import renew_gateway
 
     certificate = renew_gateway(folder, now())
-    click.echo(f"gateway's certificate renewed, until {day(certificate.not_valid_after_utc)}; restart the gateway")
+    click.echo(
+        f"gateway's certificate renewed, until {day(certificate.not_valid_after_utc)}; a running one takes it up"
+    )
     echo_fingerprint("gateway", fingerprint_of(certificate))
 
 

@@ -2,11 +2,13 @@
 
 import configparser
 import fnmatch
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -15,7 +17,13 @@ import yaml
 
 from fedsurg.cli.main import fedsurg
 from fedsurg.errors import JoiningError, PolicyError
-from server.federation_file import DEFAULT_PORT
+from fedsurg.request_log import Entry
+from fedsurg.supervision.supervisor import LEASH_S
+from server.federation_file import AUTHORITY, DEFAULT_PORT, FederationFile
+from server.federation_file import Ports as ServerPorts
+from server.gateway.metrics import Meters
+from server.joining import make_federation
+from server.start import children_of as server_children
 from site_client.processes import Ports, children_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -81,9 +89,11 @@ def test_a_unit_restarts_but_where_a_person_is_needed(unit: Path) -> None:
     assert set(facts["RestartPreventExitStatus"].split()) == {str(code) for code in codes}
 
 
-def test_a_site_may_take_its_time_to_stop(folder: Path) -> None:
-    graces = sum(child.grace_s + 5 for child in children_of(folder, Ports(1, 2)))
-    assert int(service(DEPLOY / "systemd" / "fedsurg-site.service")["TimeoutStopSec"]) > graces
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_an_end_may_take_its_time_to_stop(unit: Path, folder: Path) -> None:
+    settings = FederationFile(host="localhost")
+    children = children_of(folder, Ports(1, 2)) if unit.stem == "fedsurg-site" else server_children(folder, settings)
+    assert int(service(unit)["TimeoutStopSec"]) > sum(child.grace_s + LEASH_S for child in children)
 
 
 @pytest.fixture
@@ -133,3 +143,54 @@ def test_the_image_runs_without_privileges() -> None:
 def test_prometheus_reads_the_rules_beside_it() -> None:
     facts = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
     assert all((DEPLOY / "prometheus" / name).exists() for name in facts["rule_files"])
+
+
+def test_prometheus_asks_the_gateways_port() -> None:
+    facts = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    targets = [
+        target for job in facts["scrape_configs"] for each in job["static_configs"] for target in each["targets"]
+    ]
+    assert targets == [f"127.0.0.1:{ServerPorts().metrics}"]
+
+
+def test_alerts_are_about_metrics_labels_and_commands_that_exist(tmp_path: Path) -> None:
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))["groups"][0]["rules"]
+    known = metrics_of(tmp_path)
+    for rule in rules:
+        names = set(re.findall(r"fedsurg_\w+", rule["expr"]))
+        assert names <= set(known), rule["alert"]
+        for name, selector in re.findall(r"(fedsurg_\w+)\{([^}]*)\}", rule["expr"]):
+            assert set(re.findall(r"(\w+)=", selector)) <= known[name], rule["alert"]
+        for group, command in re.findall(r"fedsurg (server|site) (\w+)", rule["annotations"]["action"]):
+            inner = fedsurg.get_command(click.Context(fedsurg), group)
+            assert isinstance(inner, click.Group)
+            assert inner.get_command(click.Context(inner), command), rule["alert"]
+
+
+def metrics_of(folder: Path) -> dict[str, set[str]]:
+    """Metric -> labels, of a gateway that has counted one refused request, and of one run."""
+    run = folder / "runs" / "tiny-0123456789ab"
+    run.mkdir(parents=True)
+    sites = {"hospital-a": {"round": 1}}
+    run.joinpath("status.json").write_text(json.dumps({"name": "tiny", "state": "running", "round": 1, "sites": sites}))
+    authority = folder / AUTHORITY
+    make_federation(folder / "made", "localhost", DEFAULT_PORT, datetime.now(UTC))
+    authority.write_bytes((folder / "made" / AUTHORITY).read_bytes())
+    meters = Meters(folder, lambda: datetime.now(UTC))
+    meters.watch_connections(lambda: ["hospital-a"])
+    meters.count(Entry("hospital-a", "/v1/fleet/get-run", 403, reason="forged"))
+    found: dict[str, set[str]] = {}
+    for metric in meters._registry.collect():
+        for sample in metric.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
+def test_the_page_of_ports_is_that_of_the_code() -> None:
+    text = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    ports = ServerPorts()
+    for port, key in ((ports.superlink, "superlink"), (ports.metrics, "metrics")):
+        assert f"| coordinator | loopback | {port} | " in text
+        assert f"`[ports] {key}`" in text
+    assert f"| coordinator | **inbound** | TCP {DEFAULT_PORT} |" in text
+    assert f"| hospital | **outbound** | TCP {DEFAULT_PORT}, " in text

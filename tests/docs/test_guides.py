@@ -5,10 +5,17 @@ import json
 import re
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from fedsurg import errors
+from fedsurg.models.start_file import read_start
+from fedsurg.study.deployed import require_deployable
+from fedsurg.study.load import load_study
+from server.federation_file import FederationFile
+from server.runs import State
+from server.start import children_of as server_children
 from site_client.doctor import CHECKS
 from site_client.policy import PolicyConfig
 from site_client.processes import Ports, children_of
@@ -83,3 +90,29 @@ def test_the_hospitals_guide_lists_every_exit_code() -> None:
     codes = {error.exit_code for error in vars(errors).values() if isinstance(error, type)}
     listed = {int(cells[0]) for cells in rows_below(ROOT / "docs" / "hospital.md", "code")}
     assert listed == codes | {0}
+
+
+def test_the_coordinators_guide_names_every_setting_of_the_running_server() -> None:
+    settings = FederationFile(host="localhost")
+    tables = {"ports": settings.ports, "gateway": settings.gateway}
+    defaults = {f"[{name}] {key}": value for name, table in tables.items() for key, value in table.model_dump().items()}
+    rows = rows_below(ROOT / "docs" / "coordinator.md", "key")
+    assert {cells[0].strip("`"): json.loads(cells[1].strip("`")) for cells in rows} == defaults
+
+
+def test_the_coordinators_guide_names_every_process_that_is_started(tmp_path: Path) -> None:
+    started = [child.name for child in server_children(tmp_path, FederationFile(host="localhost"))]
+    assert [cells[0] for cells in rows_below(ROOT / "docs" / "coordinator.md", "process")] == started
+
+
+def test_the_coordinators_guide_names_every_state_of_a_run() -> None:
+    assert [cells[0] for cells in rows_below(ROOT / "docs" / "coordinator.md", "a run is")] == list(get_args(State))
+
+
+def test_the_study_of_the_coordinators_guide_can_be_run(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "coordinator.md").read_text(encoding="utf-8")
+    path = tmp_path / "study.toml"
+    path.write_text(re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[0], encoding="utf-8")
+    study = load_study(path)
+    require_deployable(study, study.methods[0], str(path))
+    assert read_start(study)
