@@ -128,6 +128,7 @@ class Relay:
     Args:
         base: `http://127.0.0.1:9444`, without a path.
         connections: that may be open at a time.
+        keepalive: seconds for which an idle one is kept: less than at the other end, or a request meets a closed one.
         proxy: to go through, if any.
         proxy_headers: for its CONNECT request.
     """
@@ -137,14 +138,14 @@ class Relay:
         base: str,
         *,
         connections: int = 100,
+        keepalive: float = 20.0,
         proxy: str | None = None,
         proxy_headers: Mapping[str, str] | None = None,
     ) -> None:
         self.base = base
         self._proxy: dict[str, Any] = {"proxy": proxy, "proxy_headers": proxy_headers} if proxy else {}
-        # The other end keeps connections for longer, so that it is this end that closes one that is idle.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=20),
+            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=keepalive),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=STALL_SECONDS * 2),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,

@@ -35,6 +35,7 @@ from server.gateway.notices import Notices
 
 LOG = "run/logs/requests.jsonl"
 WATCH_SECONDS = 1.0  # from a revocation to the end of the site's idle connections; its requests are refused at once
+SUPERLINK_IDLE_SECONDS = 2.0  # the SuperLink closes after five; who closes first is not surprised
 STOP_SECONDS = 5.0  # for requests in progress when the gateway is stopped
 ANSWER_BYTES = 1 << 30  # the SuperLink is ours; this only bounds what a broken one could make us send
 END_CONNECTION = frozenset({400, 401, 408, 413})  # who was refused so shall not go on; what is left is not read
@@ -60,7 +61,7 @@ class Gateway:
         self._allowance = Allowance(limits.requests_per_second, limits.upload_mib_per_minute << 20)
         self._bodies = body_limits(limits.object_mib << 20)
         self._seen, self._nodes = Seen(WINDOW), NodeIds()
-        self._superlink = Relay(f"http://127.0.0.1:{settings.ports.superlink}")
+        self._superlink = Relay(f"http://127.0.0.1:{settings.ports.superlink}", keepalive=SUPERLINK_IDLE_SECONDS)
         context = Fresh(
             folder / GATEWAY,
             lambda: server_context(folder / GATEWAY, folder / AUTHORITY),
@@ -78,17 +79,20 @@ class Gateway:
             entry.status = response.status
         except RefusedError as refusal:
             response = self._refuse(refusal, visitor, entry, traffic)
-        except ConnectionError as problem:
+        except (ConnectionError, asyncio.CancelledError) as problem:
             visitor.transport.abort()
-            response = web.Response()  # reaches nobody
             entry.status, entry.reason, entry.why = 499, "broken", str(problem) or "the connection broke off"
+            if isinstance(problem, asyncio.CancelledError):
+                raise
+            response = web.Response()  # reaches nobody
         except Exception as problem:
             self.notices.say(f"unexpected {type(problem).__name__} in {entry.path}: {problem}")
             response = self._refuse(RefusedError(500, "error", "the gateway failed"), visitor, entry, traffic)
-        entry.bytes_in, entry.bytes_out = traffic.received, traffic.sent
-        entry.ms = round(1000 * (time.monotonic() - begun))
-        self._log.write(entry)
-        self.meters.count(entry)
+        finally:
+            entry.bytes_in, entry.bytes_out = traffic.received, traffic.sent
+            entry.ms = round(1000 * (time.monotonic() - begun))
+            self._log.write(entry)
+            self.meters.count(entry)
         return response
 
     async def watch(self) -> None:

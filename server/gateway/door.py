@@ -62,7 +62,7 @@ class Door:
         )
         self._context, self._limit, self._turned_away = context, connections_per_site, turned_away
         self._visitors: dict[asyncio.BaseTransport, Visitor] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._arriving: dict[asyncio.Task[None], socket.socket] = {}
 
     @property
     def visitors(self) -> list[Visitor]:
@@ -84,24 +84,29 @@ class Door:
     async def serve(self, listener: socket.socket) -> None:
         """Let in whoever comes, until cancelled."""
         listener.setblocking(False)
-        loop, free = asyncio.get_running_loop(), asyncio.Semaphore(HANDSHAKES)
+        free = asyncio.Semaphore(HANDSHAKES)
         while True:
             await free.acquire()
+            await _readable(listener)
             try:
-                accepted, address = await loop.sock_accept(listener)
+                accepted, address = listener.accept()
             except OSError:  # the client went again, or no file handle is free
                 free.release()
                 await asyncio.sleep(0.1)
                 continue
             task = asyncio.create_task(self._let_in(accepted, str(address[0])))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._arriving[task] = accepted
+            task.add_done_callback(lambda task: self._arriving.pop(task, None))
             task.add_done_callback(lambda _: free.release())
 
     async def close(self, seconds: float) -> None:
         """Let requests in progress end, then close all connections."""
-        for task in list(self._tasks):
+        arriving = dict(self._arriving)
+        for task in arriving:
             task.cancel()
+        await asyncio.gather(*arriving, return_exceptions=True)
+        for accepted in arriving.values():
+            accepted.close()  # of a task that had not begun
         await self._server.shutdown(seconds)
 
     async def _let_in(self, accepted: socket.socket, address: str) -> None:
@@ -145,6 +150,16 @@ def listen(address: str, port: int) -> socket.socket:
         stack.callback(made.close)
         stack.pop_all()
     return made
+
+
+async def _readable(listener: socket.socket) -> None:
+    """Wait until a connection can be accepted; unlike `sock_accept`, nothing is lost when this is cancelled."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(listener, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(listener)
 
 
 def ended(certificate: x509.Certificate, now: datetime) -> bool:

@@ -77,20 +77,22 @@ class Forwarder:
         entry = Entry(self._route.membership.site, request.raw_path[:100])
         try:
             response = await self._answer(request, traffic)
-            entry.reason = response.headers.get(REFUSED, "")
+            entry.status = response.status
         except RefusedError as refusal:
             response = refusal.response()
-            entry.reason, entry.why = refusal.reason, refusal.why
-        except ConnectionError as problem:
+            entry.status, entry.reason, entry.why = refusal.status, refusal.reason, refusal.why
+        except (ConnectionError, asyncio.CancelledError) as problem:
+            entry.status, entry.reason, entry.why = 499, "broken", str(problem) or "the connection broke off"
+            if isinstance(problem, asyncio.CancelledError):
+                raise
             if request.transport:
                 request.transport.abort()
-            response = web.Response(status=499)  # reaches nobody
-            entry.reason, entry.why = "broken", str(problem) or "the connection broke off"
-        entry.status = response.status
-        entry.bytes_in, entry.bytes_out = traffic.received, traffic.sent
-        entry.ms = round(1000 * (time.monotonic() - begun))
-        self._log.write(entry)
-        self._status.count(entry)
+            response = web.Response()  # reaches nobody
+        finally:
+            entry.bytes_in, entry.bytes_out = traffic.received, traffic.sent
+            entry.ms = round(1000 * (time.monotonic() - begun))
+            self._log.write(entry)
+            self._status.count(entry)
         return response
 
     async def close(self) -> None:

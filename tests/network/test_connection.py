@@ -25,6 +25,7 @@ from fedsurg.tls import server_context
 from server.authority import gateway_pem, make_authority, read_authority
 from server.joining import revoke
 from site_client.connection import check_connection
+from site_client.connection.explain import explained
 from site_client.connection.forwarder import Forwarder
 from site_client.connection.route import Proxy, read_proxy, route_of, shown_identity
 from site_client.loopback import make_loopback
@@ -202,6 +203,15 @@ def test_the_check_names_what_is_wrong(play: Any, deaf_port: int) -> None:
         assert "does not take this site's certificate: the coordinator's log says why" in await said()
 
     play(actions)
+
+
+def test_an_ended_certificate_of_its_own_is_named_first() -> None:
+    route = route_of(Membership(**MEMBER), {})  # type: ignore[arg-type]
+    moment = clock_now()
+    said = explained(aiohttp.ServerDisconnectedError(), route, moment, moment - timedelta(seconds=1))
+    assert said.startswith("fl.example.org:9443: this site's certificate ended at ")
+    said = explained(aiohttp.ServerDisconnectedError(), route, moment, moment + timedelta(seconds=1))
+    assert "the connection was closed (ServerDisconnectedError)" in said
 
 
 class SmallProxy:

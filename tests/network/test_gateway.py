@@ -19,6 +19,7 @@ from fedsurg.joining.clock import now as clock_now
 from fedsurg.joining.keys import private_pem
 from fedsurg.tls import client_context
 from server.authority import gateway_pem, make_authority
+from server.gateway.limits import Allowance
 from server.joining import admit, revoke
 from server.revocation import RevocationList
 from site_client.enrolment import join, renew
@@ -327,12 +328,12 @@ def test_a_body_is_no_longer_than_its_path_allows(play: Any) -> None:
 
 def test_who_asks_too_often_waits(play: Any) -> None:
     async def actions(scene: Any) -> None:
-        found = [(await scene.a.heartbeat())[0] for _ in range(14)]
-        assert found[:10] == [200] * 10
-        assert 503 in found[10:]
+        scene.gateway._allowance = Allowance(1.0, 1e9, lambda: 0.0)
+        assert [(await scene.a.heartbeat())[0] for _ in range(12)] == [200] * 10 + [503] * 2
         assert (await scene.b.heartbeat())[0] == 200
+        assert json.loads(scene.log().splitlines()[-2])["reason"] == "rate"
 
-    play(actions, gateway="requests_per_second = 1.0")
+    play(actions)
 
 
 def test_a_site_has_so_many_connections_and_no_more(play: Any) -> None:
@@ -467,5 +468,18 @@ def test_a_gateways_certificate_for_another_host_is_not_taken(play: Any) -> None
         (scene.coordinator / "private/gateway.pem").write_bytes(content)
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await scene.a.heartbeat()
+
+    play(actions)
+
+
+def test_who_hangs_up_is_in_the_log_too(play: Any) -> None:
+    async def actions(scene: Any) -> None:
+        scene.superlink.delay = 20
+        with pytest.raises(TimeoutError):
+            await scene.a.heartbeat(timeout=aiohttp.ClientTimeout(total=1))
+        async with asyncio.timeout(5):
+            while not scene.log():
+                await asyncio.sleep(0.02)
+        assert [json.loads(scene.log())[key] for key in ("status", "reason")] == [499, "broken"]
 
     play(actions)
