@@ -68,7 +68,7 @@ class Account(Observer):
         """Keep the head of the site's log; one that shows that it was rewritten makes the reply void."""
         self._came[site] = (_digest(packed), len(packed.data))
         if not head:
-            return
+            raise ContractError("it came without a head of the site's audit log; the site runs another fedsurg")
         member = self._members.find(site)
         issued = member.certificates if member else ()
         try:

@@ -36,9 +36,12 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from fedsurg.sharing.protocol import LAYOUT, ORIGIN, REPORT, REQUEST, UPDATE, VECTOR, Report
+from fedsurg.audit.heads import sign_head
+from fedsurg.joining.keys import read_private_key
+from fedsurg.sharing.protocol import HEAD, LAYOUT, ORIGIN, REPORT, REQUEST, UPDATE, VECTOR, Report
 from site_client.enrolment import read_node_private_key
 from site_client.site_folder import AUTHORITY, IDENTITY, NODE_KEY, read_membership
+from site_client.study_cli import site_log
 
 POLL_S, BEAT_S = 0.3, 10.0  # between two looks for a message; between two heartbeats (Flower's: 3 and 30)
 INTERVAL_S = 30.0  # of heartbeats, as told to the SuperLink
@@ -61,6 +64,8 @@ class ThinSite:
         self.name, self._answer = membership.site, answer
         self.answered = 0
         self.problem = ""  # why the last message was not answered
+        self._log = site_log(folder)
+        self._key = read_private_key(folder / IDENTITY)
         context = ssl.create_default_context(cafile=str(folder / AUTHORITY))
         context.load_cert_chain(folder / IDENTITY)
         key = read_node_private_key(folder / NODE_KEY)
@@ -111,6 +116,7 @@ class ThinSite:
         confirm = make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, self._node, run_id)
         confirm(message.metadata.message_id)
         answer = self._answer(content)
+        answer[HEAD] = ConfigRecord({**sign_head(self._log, self.name, self._key).facts()})
         with _identity:
             TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, self._node.node_id, 1
             reply = Message(answer, reply_to=message)

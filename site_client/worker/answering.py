@@ -35,7 +35,7 @@ class Answering:
         """Answer one request.
 
         1. The site is what its certificate says: with its key the head of its log is signed, at the end.
-        2. The coordinator's head, if one came, is signed by a key that the federation's authority certified, and does
+        2. The coordinator's head is there, is signed by a key that the federation's authority certified, and does
            not contradict those before it; it becomes a line of the site's log.
         3. The policy checks the request, the engine works, the policy releases the answer.
 
@@ -46,8 +46,9 @@ class Answering:
         site = read_membership(self._folder).site
         identity = read_identity(self._folder, site, datetime.now(UTC))
         # 2.
-        if asked.head:
-            keep_head(self._log, asked.head, COORDINATOR, [_certified(asked.certificate, identity)])
+        if not asked.head:
+            raise AuditError("the request came without a head of the coordinator's audit log; nothing was done for it")
+        keep_head(self._log, asked.head, COORDINATOR, [_certified(asked.certificate, identity)])
         # 3.
         worker = ApprovedWork(self._engines, asked.request.study, watch)
         packed, report = answer_under_policy(self._policy, worker, asked.request, asked.packed)

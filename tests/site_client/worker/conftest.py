@@ -16,7 +16,7 @@ from fedsurg.audit import AuditLog, sign_head
 from fedsurg.joining.certificates import certificate_pem
 from fedsurg.models.network import network_of
 from fedsurg.models.start_file import write_start
-from fedsurg.sharing.protocol import Request
+from fedsurg.sharing.protocol import CERTIFICATE, Request
 from fedsurg.sharing.update import Update
 from fedsurg.study import Study
 from fedsurg.study.cli import describe
@@ -120,7 +120,10 @@ def over_flower(hospital: Hospital) -> Callable[..., Message]:
 
     def send(request: Request, update: Update, ttl_s: float = 60.0, app: Any = thin_app) -> Message:
         grid = InlineGrid(app, 1, ttl_s)
-        (reply,) = grid.send_and_receive([Outgoing(request, update, ttl_s).to(10)])
+        asked = hospital.with_head(Asked(request, update.pack()))
+        assert asked.head
+        head = asked.head.facts() | {CERTIFICATE: asked.certificate}
+        (reply,) = grid.send_and_receive([Outgoing(request, update, ttl_s, head).to(10)])
         return reply
 
     return send

@@ -61,7 +61,7 @@ def _shared(hospital: Any, request: Request, study: Study) -> Any:
 
 def after(first: Asked, answered: Answered) -> Asked:
     """The request of the next round: the model comes back as it was sent."""
-    return Asked(replace(first.request, round=first.request.round + 1), answered.packed)
+    return replace(first, request=replace(first.request, round=first.request.round + 1), packed=answered.packed)
 
 
 def whats(hospital: Any) -> list[str]:
@@ -112,7 +112,7 @@ def test_two_rounds_and_the_last_delivery(hospital, first: Asked) -> None:
     one = answering(first, unwatched)
     two = answering(after(first, one), unwatched)
     three = answering(after(after(first, one), two), unwatched)
-    last = answering(Asked(replace(first.request, round=4, work="finish"), three.packed), unwatched)
+    last = answering(replace(first, request=replace(first.request, round=4, work="finish"), packed=three.packed), unwatched)
     assert (last.site, last.packed.data) == ("north", b"")
     assert len(answering._engines._warm) == 1
     assert states(hospital, first.request.study) == ["personal", "private/round-000002", "private/round-000003"]
@@ -227,12 +227,18 @@ def test_a_change_of_the_policy_acts_at_once(hospital, first: Asked) -> None:
     assert np.isfinite(report.train_loss)
 
 
+def test_a_request_without_a_head_is_not_answered(hospital, first: Asked) -> None:
+    with pytest.raises(AuditError, match="without a head of the coordinator's audit log"):
+        hospital.answering()(replace(first, head=None), unwatched)
+    assert not states(hospital, first.request.study)
+
+
 @pytest.mark.parametrize("method", ["fedst", "fedrep", "ditto"])
 def test_stopped_in_the_middle_of_training(hospital, started: MakeStudy, method: str) -> None:
     """The second round is stopped at its second step and asked again: the answer is as if nothing had been."""
     study = started(federation__rounds=3, local__steps=3, methods=[method])
     request = hospital.approve(study, method)
-    begin = Asked(request, _shared(hospital, request, study))
+    begin = hospital.with_head(Asked(request, _shared(hospital, request, study)))
     answering, undisturbed = hospital.answering(), _twin(hospital)
     second = after(begin, answering(begin, unwatched))
     undisturbed(begin, unwatched)
