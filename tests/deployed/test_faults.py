@@ -209,8 +209,10 @@ def test_a_straggler_past_the_deadline(federation: Loopback, play: Callable[...,
     run.working("north")
     worker = federation.processes("north")["worker"]["pid"]
     os.kill(worker, signal.SIGSTOP)
-    run.after(2)
-    os.kill(worker, signal.SIGCONT)
+    try:
+        run.after(2)
+    finally:
+        os.kill(worker, signal.SIGCONT)
     back = wait_for(lambda: bool(run.used("north")), FINISH_S, "north is not back")
     run.ends()
     run.tells("one straggler past the deadline", first(run.refusals("north"), ""), back)
