@@ -61,12 +61,12 @@ class Gateway:
         self._allowance = Allowance(limits.requests_per_second, limits.upload_mib_per_minute << 20)
         self._bodies = body_limits(limits.object_mib << 20)
         self._seen, self._nodes = Seen(WINDOW), NodeIds()
-        self._superlink = Relay(f"http://127.0.0.1:{settings.ports.superlink}", keepalive=SUPERLINK_IDLE_SECONDS)
         context = Fresh(
             folder / GATEWAY,
             lambda: server_context(folder / GATEWAY, folder / AUTHORITY),
             lambda problem: self.notices.say(str(problem)),
         )
+        self._superlink = Relay(f"http://127.0.0.1:{settings.ports.superlink}", keepalive=SUPERLINK_IDLE_SECONDS)
         self.door = Door(self.handle, context.get, limits.connections_per_site, self._turned_away)
         self.meters.watch_connections(lambda: [visitor.site for visitor in self.door.visitors])
 

@@ -23,16 +23,16 @@ async def serve(folder: Path) -> None:
     """
     settings = read_federation_file(folder)
     require_owner_only(folder)
-    stop = asyncio.Event()
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    gateway = Gateway(folder, settings)
-    metrics = web.Server(gateway.meters.handle, access_log=None)
+        loop.add_signal_handler(number, stop.set)
     with (
         listen(settings.gateway.listen, settings.port) as public,
         listen(LOOPBACK, settings.ports.metrics) as private,
     ):
-        pages = await asyncio.get_running_loop().create_server(metrics, sock=private)
+        gateway = Gateway(folder, settings)
+        metrics = web.Server(gateway.meters.handle, access_log=None)
+        pages = await loop.create_server(metrics, sock=private)
         tasks = [asyncio.create_task(gateway.door.serve(public)), asyncio.create_task(gateway.watch())]
         gateway.notices.say(
             f"gateway listens for {settings.address} on port {settings.port}, in front of "

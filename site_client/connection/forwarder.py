@@ -67,9 +67,9 @@ class Forwarder:
         wait: float = WAIT_SECONDS,
     ) -> None:
         self._route, self._identity, self._bundle, self._wait = route, identity, bundle, wait
-        self._relay: Relay = route.relay()
         self._log = RequestLog(folder / LOG)
         self._status = _Status(folder / STATUS, str(route))
+        self._relay: Relay = route.relay()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and write its line."""

@@ -34,13 +34,13 @@ async def serve(folder: Path, port: int, bundle: str) -> None:
     if not pem.exists():
         run.mkdir(mode=0o700, exist_ok=True)
         make_loopback(run)
-    stop = asyncio.Event()
+    loop, stop, context = asyncio.get_running_loop(), asyncio.Event(), server_context(pem)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
     forwarder = Forwarder(folder, route, identity, bundle)
     server = web.Server(forwarder.handle, handler_cancellation=True, auto_decompress=False, access_log=None)
     try:
-        listening = await asyncio.get_running_loop().create_server(server, HOST, port, ssl=server_context(pem))
+        listening = await loop.create_server(server, HOST, port, ssl=context)
     except OSError as problem:
         await forwarder.close()
         raise JoiningError(f"port {port} of this machine is taken ({problem.strerror}); choose another") from problem
