@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_to_proto
 
 from fedsurg.errors import ContractError
@@ -11,6 +12,13 @@ from fedsurg.sharing.protocol import HEAD, LAYOUT, ORIGIN, REPORT, REQUEST, UPDA
 from fedsurg.sharing.update import Packed, Update
 
 Fields = Mapping[str, object]
+
+# Where the SuperLink answers in place of a site.
+_GONE: Mapping[int, str] = {
+    ErrorCode.MESSAGE_UNAVAILABLE: "no answer in time",
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE: "its answer did not arrive whole",
+    ErrorCode.NODE_UNAVAILABLE: "the connection to its node is lost",
+}
 
 
 class Outgoing:
@@ -67,7 +75,8 @@ def read_reply(message: Message) -> Reply:
         ContractError: the reply is an error, or lacks or adds a record or field.
     """
     if message.has_error():
-        raise ContractError(f"the site failed: {str(message.error.reason)[:200]}; its own log says why")
+        known = _GONE.get(message.error.code)
+        raise ContractError(known or f"the site failed: {str(message.error.reason)[:200]}; its own log says why")
     content = message.content
     expected = {UPDATE, LAYOUT, REPORT, ORIGIN}
     if set(content) - {HEAD} != expected or list(content.array_records.get(UPDATE, {})) != [VECTOR]:

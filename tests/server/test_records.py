@@ -1,8 +1,11 @@
 """Bytes on the wire, of real messages at the size of the paper."""
 
+import numpy as np
 import pytest
 import torch
+from flwr.app import Error, Message
 
+from fedsurg.errors import ContractError
 from fedsurg.learning.serq import give_shared
 from fedsurg.methods import METHODS
 from fedsurg.models import build_network
@@ -10,7 +13,7 @@ from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.protocol import Request
 from fedsurg.sharing.update import Update
 from fedsurg.study.config import NetworkConfig, TemporalConfig
-from server.records import Outgoing, message_bytes
+from server.records import Outgoing, message_bytes, read_reply
 from simulations.inline import RUN_ID, InlineGrid
 
 MIB = 2**20
@@ -53,3 +56,11 @@ def test_must_hold_4_other_messages_are_their_tensors_plus_framing(network: obje
     contract = Contract.of(network, METHODS[method].scopes({"gate": "site", "adapters": "site"}))  # type: ignore[arg-type]
     tensors = contract.bytes_per_message
     assert tensors <= sent(contract, give_shared(network, contract)) < 1.01 * tensors  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("code", "said"), [(3, "no answer in time"), (5, "the connection to its node is lost")])
+def test_what_the_superlink_says_in_place_of_a_site(code: int, said: str) -> None:
+    asked = Outgoing(Request("s", "c", 1), Update.of({"a": np.zeros(1, np.float32)}), 5.0).to(10)
+    asked.metadata.__dict__["_message_id"] = "1"
+    with pytest.raises(ContractError, match=f"^{said}$"):
+        read_reply(Message(Error(code, "Message Unavailable - It could not be found."), reply_to=asked))

@@ -112,7 +112,9 @@ def test_two_rounds_and_the_last_delivery(hospital, first: Asked) -> None:
     one = answering(first, unwatched)
     two = answering(after(first, one), unwatched)
     three = answering(after(after(first, one), two), unwatched)
-    last = answering(replace(first, request=replace(first.request, round=4, work="finish"), packed=three.packed), unwatched)
+    last = answering(
+        replace(first, request=replace(first.request, round=4, work="finish"), packed=three.packed), unwatched
+    )
     assert (last.site, last.packed.data) == ("north", b"")
     assert len(answering._engines._warm) == 1
     assert states(hospital, first.request.study) == ["personal", "private/round-000002", "private/round-000003"]
