@@ -16,7 +16,7 @@ from fedsurg.joining.admission import TrustedAdmission, read_admission
 from fedsurg.joining.certificates import certificate_pem, newest_first, serial_hex
 from fedsurg.joining.clock import day
 from fedsurg.joining.envelope import SUFFIX
-from fedsurg.joining.folders import locked, require_free, require_owner_only, staged_folder, write_new
+from fedsurg.joining.folders import locked, require_free, require_owner_only, require_unused, staged_folder, write_new
 from fedsurg.joining.invitation import Invitation, read_invitation
 from fedsurg.joining.keys import (
     make_key,
@@ -69,6 +69,7 @@ def enrol(
     if fingerprint is not None:
         require_same_fingerprint(fingerprint, body.fingerprint, f"{path}: the authority")
     # 3.
+    require_unused(folder)
     if not data.is_dir():
         raise JoiningError(f"--data {data}: no such folder; give the one that holds site.toml and the manifest")
     target = out or Path(f"{body.site}{SUFFIX['request']}")

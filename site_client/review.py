@@ -1,5 +1,6 @@
 """A study in plain words, for the person in a hospital who decides on it."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,19 +63,20 @@ def review_text(facts: Mapping[str, Any], *, tensors: bool = False) -> str:
         tensors: list every tensor by name instead of groups.
     """
     leaves, stays = facts["leaves"], facts["stays"]
-    rounds, hours = facts["rounds"], facts["rounds"] * facts["deadline_s"] / 3600
+    rounds, deadline = facts["rounds"], facts["deadline_s"]
     height, width = facts["image_size"]
     lines = [
         f"Study {facts['name']}, method {facts['method']}",
         "",
         "What is trained",
         f"  A network that marks {', '.join(facts['classes'])} in pictures of {height} x {width} pixels. It is trained",
-        f"  on this hospital's own frames, on this hospital's machine: {rounds} rounds of {facts['steps']} steps.",
+        f"  on this hospital's own frames, on this hospital's machine: {_count(rounds, 'round')} of "
+        f"{_count(facts['steps'], 'step')}.",
         f"  Taking part: {', '.join(site['name'] for site in facts['sites'])}.",
         "",
         "How long",
-        f"  {rounds} rounds. A round ends when all sites have answered, after {facts['deadline_s'] / 60:g} minutes at",
-        f"  the latest: {hours:.1f} hours at most.",
+        f"  {_count(rounds, 'round')}. A round ends when all sites have answered, after {_time(deadline)} at",
+        f"  the latest: {_time(rounds * deadline)} at most.",
         "",
         f"What leaves, each round: {len(leaves['tensors'])} tensors of model weights, "
         f"{_size(leaves['bytes_per_round'])} ({_size(leaves['bytes_total'])} in all)",
@@ -102,13 +104,21 @@ def _group_lines(groups: list[dict[str, Any]]) -> list[str]:
         if row["part"] != part:
             part = row["part"]
             lines.append(f"  {_PARTS.get(part, part)}")
-        count = "1 tensor" if row["tensors"] == 1 else f"{row['tensors']} tensors"
-        lines.append(f"    {row['names']:<40} {count:>12} {_size(row['bytes']):>10}")
+        lines.append(f"    {row['names']:<40} {_count(row['tensors'], 'tensor'):>12} {_size(row['bytes']):>10}")
     return lines
 
 
 def _tensor_lines(tensors: list[dict[str, Any]]) -> list[str]:
     return [f"    {row['name']:<60} {'x'.join(map(str, row['shape'])):>16} {row['bytes']:>12,} B" for row in tensors]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _time(seconds: float) -> str:
+    """An upper bound for a person: never less than it is."""
+    return f"{math.ceil(seconds / 60)} minutes" if seconds < 7200 else f"{math.ceil(seconds / 360) / 10:g} hours"
 
 
 def _size(count: int) -> str:

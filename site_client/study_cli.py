@@ -102,11 +102,12 @@ def approve(
 def approvals(folder: Path, as_json: bool) -> None:
     """List what was approved here, and whether it is open.
 
-    Exit code 0; 5: a file of an approval is damaged.
+    Exit code 0; 4: --dir is no site's folder; 5: a file of an approval is damaged.
     """
     from site_client.approvals import Approvals
     from site_client.policy import read_policy
 
+    site_name(folder)
     known, config = Approvals(folder), read_policy(folder)
     rows = [
         one.model_dump(mode="json") | {"state": one.state(today=known.today, two_approvers=config.two_approvers)}
@@ -130,11 +131,12 @@ def approvals(folder: Path, as_json: bool) -> None:
 def revoke(study: str, folder: Path) -> None:
     """Close a study at once: STUDY is its digest, or its first 8 characters or more.
 
-    Exit code 0; 5: no such study was approved here.
+    Exit code 0; 4: --dir is no site's folder; 5: no such study was approved here.
     """
     from fedsurg.audit.log import Event
     from site_client.approvals import Approvals
 
+    site_name(folder)
     known = Approvals(folder)
     approval = known.revoke(known.find(study), _user())
     site_log(folder).append(Event("study revoked", study=approval.study, why="a person asked for it"), who=_user())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from site_client.study_cli import VAULT, VAULT_KEY, in_folder, site_log
+from site_client.study_cli import VAULT, VAULT_KEY, in_folder, site_log, site_name
 
 if TYPE_CHECKING:
     from site_client.vault_key import Secret
@@ -39,11 +39,13 @@ def vault() -> None:
 def init(folder: Path, key_file: Path | None, passphrase: bool, passphrase_file: Path | None) -> None:
     """Make the vault.
 
-    Keep a copy of the key elsewhere: without it nobody can open the vault. Exit code 0; 1: there is one already.
+    Keep a copy of the key elsewhere: without it nobody can open the vault. Exit code 0; 1: there is one already; 4:
+    --dir is no site's folder.
     """
     from site_client.vault import make_vault
     from site_client.vault_key import Secret
 
+    site_name(folder)
     if passphrase or passphrase_file:
         secret = secret_of(None, passphrase_file) or Secret(passphrase=_typed("passphrase of the vault", twice=True))
     else:
@@ -94,13 +96,18 @@ def rekey(
     """Seal everything under a new key. Stop the site first; after a crash give the same command again.
 
     The disk may still hold old bytes under the old key: keep that key safe, or destroy it. Exit code 0; 1: a key is
-    wrong or a file does not open; 2: no new key was given.
+    wrong or a file does not open; 2: no new key was given; 6: the site runs.
     """
+    from fedsurg.errors import SupervisionError
+    from fedsurg.supervision import supervisor_of
     from site_client import vault as vaults
+    from site_client.site_folder import RUN
     from site_client.vault_key import Secret
 
     if sum(map(bool, (new_key_file, new_passphrase, new_passphrase_file))) != 1:
         raise click.UsageError("give one of --new-key-file, --new-passphrase and --new-passphrase-file")
+    if supervisor_of(folder / RUN) is not None:
+        raise SupervisionError(f"{folder}: the site runs, with the old key; run fedsurg site stop first")
     old = secret_of(key_file, passphrase_file)
     if new_key_file:
         new = Secret(new_key_file)

@@ -88,11 +88,14 @@ def audit_group(end: str, directory: str, certificate: str) -> click.Group:
     def show(folder: Path, since: str | None, as_json: bool) -> None:
         """Print the events of the log, oldest first. It is not verified here.
 
-        Exit code 0; 1: a line cannot be read; 2: the time cannot be read.
+        Exit code 0; 1: there is no log, or a line cannot be read; 2: the time cannot be read.
         """
-        from fedsurg.audit.log import read_events
+        from fedsurg.audit.log import log_files, read_events
+        from fedsurg.errors import AuditError
 
         begin = _time(since) if since else ""
+        if not log_files(folder / FOLDER):
+            raise AuditError(f"{folder / FOLDER}: holds no audit log; give the folder with --dir")
         for line in read_events(folder / FOLDER):
             if line["time"] >= begin:
                 click.echo(json.dumps(line) if as_json else _sentence(line))

@@ -21,8 +21,7 @@ def staged_folder(folder: Path) -> Iterator[Path]:
     Raises:
         JoiningError: `folder` holds something already, or cannot be made.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise JoiningError(f"{folder}: exists already and is left as it is; choose another --dir")
+    require_unused(folder)
     stage: Path | None = None
     try:
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -37,6 +36,16 @@ def staged_folder(folder: Path) -> Iterator[Path]:
     finally:
         if stage:
             shutil.rmtree(stage, ignore_errors=True)  # after the rename there is none
+
+
+def require_unused(folder: Path) -> None:
+    """`folder` is not there yet, or empty.
+
+    Raises:
+        JoiningError: it holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise JoiningError(f"{folder}: exists already and is left as it is; choose another --dir")
 
 
 def require_owner_only(path: Path) -> None:

@@ -57,8 +57,8 @@ def start_sha256(start: str, source: str) -> str:
     except OSError as problem:
         what = "this installation ships no start" if start == "shipped" else f"{path}: {problem.strerror or problem}"
         raise StudyError(
-            f"{source}: {KEY}: {what}; make one with fedsurg pretrain STUDY.toml --out FILE and give its path, "
-            'or set "" to train one'
+            f"{source}: {KEY}: {what}; give the path of that file here, or make one with fedsurg "
+            "pretrain STUDY.toml --out FILE"
         ) from problem
 
 

@@ -99,6 +99,10 @@ def test_from_the_first_command_to_the_last(capsys: pytest.CaptureFixture[str]) 
         ("site enrol hospital-a.invite --data data --fingerprint 12", 4, "has 64 of 0-9 and a-f, found 2 characters"),
         ("site join hospital-a.invite", 4, "site/federation.toml: no such file; enrol with fedsurg site enrol"),
         ("site renew", 4, "site/federation.toml: no such file; enrol with fedsurg site enrol"),
+        ("site vault init", 4, "site/federation.toml: no such file; enrol with fedsurg site enrol"),
+        ("site approvals", 4, "site/federation.toml: no such file; enrol with fedsurg site enrol"),
+        ("site revoke 3f9a01c2", 4, "site/federation.toml: no such file; enrol with fedsurg site enrol"),
+        ("site audit show", 1, "site/audit: holds no audit log; give the folder with --dir"),
     ],
 )
 def test_refusals_are_one_line(capsys: pytest.CaptureFixture[str], line: str, code: int, message: str) -> None:
@@ -109,6 +113,17 @@ def test_refusals_are_one_line(capsys: pytest.CaptureFixture[str], line: str, co
     assert message in err
     assert code == 2 or err.count("\n") == 1
     assert {path.name for path in Path().iterdir()} == {"coordinator", "data", "hospital-a.invite"}
+
+
+def test_enrolling_again_keeps_the_folder_and_its_request(capsys: pytest.CaptureFixture[str]) -> None:
+    done(capsys, "server init --host fl.example.org")
+    done(capsys, "server invite hospital-a")
+    done(capsys, "site enrol hospital-a.invite --data data")
+    request = Path("hospital-a.request").read_bytes()
+    code, out, err = run(capsys, "site enrol hospital-a.invite --data data")
+    assert (code, out) == (4, "")
+    assert "site: exists already and is left as it is; choose another --dir" in err
+    assert Path("hospital-a.request").read_bytes() == request
 
 
 def test_an_empty_federation_says_what_is_next(capsys: pytest.CaptureFixture[str]) -> None:

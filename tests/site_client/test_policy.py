@@ -343,6 +343,8 @@ def test_the_commands(tiny_text: str, tmp_path: Path, monkeypatch: pytest.Monkey
     text = run("review", str(file))
     assert "marks background, shaft, wrist, clasper in pictures of 64 x 64 pixels" in text
     assert "What stays: frames, masks, file and case names" in text
+    assert "machine: 2 rounds of 1 step." in text
+    assert "answered, after 60 minutes at\n  the latest: 2 hours at most." in text  # 2 rounds of deadline_s = 3600
     facts = json.loads(run("review", str(file), "--json"))
     assert f"Digest of the study     {facts['digest']}" in text
     leaves = facts["leaves"]
@@ -357,6 +359,8 @@ def test_the_commands(tiny_text: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert "revoked" in run("approvals")
     events = [json.loads(line)["what"] for line in run("audit", "show", "--json").splitlines()]
     assert events == ["study approved", "study revoked"]
+    file.write_text(file.read_text().replace("rounds = 2", "rounds = 3\ndeadline_s = 310"))
+    assert "answered, after 6 minutes at\n  the latest: 16 minutes at most." in run("review", str(file))  # 15.5 minutes
 
 
 def enrolled(folder: Path, name: str) -> None:
@@ -428,12 +432,18 @@ def test_export(tmp_path: Path, study: Study, approve, log: AuditLog) -> None:
     import torch
     from click.testing import CliRunner
 
+    from fedsurg.errors import SupervisionError
+    from fedsurg.supervision.lock import SupervisorLock
     from fedsurg.tensor_file import read_tensors
     from site_client.cli import site
+    from site_client.site_folder import RUN
     from site_client.vault import open_vault
 
-    def run(*words: str) -> Any:
-        return CliRunner().invoke(site, [*words, "--dir", str(tmp_path)], catch_exceptions=False)
+    def run(*words: str, fails: type[Exception] | None = None) -> Any:
+        found = CliRunner().invoke(site, [*words, "--dir", str(tmp_path)])
+        if fails is None or not isinstance(found.exception, fails):
+            assert found.exception is None, found.output
+        return found
 
     digest = approve().study
     enrolled(tmp_path, "north")
@@ -450,6 +460,10 @@ def test_export(tmp_path: Path, study: Study, approve, log: AuditLog) -> None:
     assert "6 parameters in 1 tensors" in card
     assert "the model of round 2, the best on this hospital's validation cases (mean IoU 61.0 %" in card
     assert (last(log)["what"], last(log)["sha256"] in card) == ("model exported", True)
+    lock = SupervisorLock(tmp_path / RUN)
+    refused = run("vault", "rekey", "--new-key-file", str(tmp_path / "new.key"), fails=SupervisionError)
+    assert "run fedsurg site stop first" in str(refused.exception)
+    lock.release()
     moved = run("vault", "rekey", "--new-key-file", str(tmp_path / "new.key"))
     assert "2 files are sealed under the new key" in moved.stdout
     assert run("vault", "forget", digest[:8], "--yes").exit_code == 0
