@@ -2,8 +2,8 @@
 
 worker      fedsurg site worker: data, model, private state and policy; a Unix socket
 connection  fedsurg site connection: mutual TLS to the gateway; listens on 127.0.0.1
-node        flower-supernode: asks for messages, through the connection; listens on 127.0.0.1
-executor    flower-superexec: starts a short process for each message, which calls the worker
+node        Flower's SuperNode: asks for messages, through the connection; listens on 127.0.0.1
+executor    Flower's superexec: starts a short process for each message, which calls the worker
 """
 
 import contextlib
@@ -78,7 +78,7 @@ def children_of(folder: Path, ports: Ports) -> list[Child]:
         Child(
             "node",
             (
-                *(flower_program("flower-supernode"), "--superlink", f"{HOST}:{ports.connection}"),
+                *(sys.executable, "-m", "site_client.node", "--superlink", f"{HOST}:{ports.connection}"),
                 *("--root-certificates", str(loopback.root)),
                 *("--auth-supernode-private-key", str(folder / NODE_KEY)),
                 *("--isolation", "process", *secret, "--host", HOST, "--port", str(ports.node)),

@@ -170,6 +170,8 @@ class Gateway:
                 503, "superlink", "the SuperLink does not answer; it is being started again"
             ) from problem
         async with answer:
+            if answer.status == 500:  # a SuperNode would end its work for it; a busy database is well a moment later
+                raise RefusedError(503, "superlink", "the SuperLink failed at a request; it is asked again")
             learnt = await read_answer(answer, SMALL) if path == ACTIVATE and answer.status == 200 else None
             self._nodes.learn(site, path, node_id, answer.status, learnt or b"")
             if answer.status == 401:

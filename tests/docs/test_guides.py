@@ -11,6 +11,7 @@ import pytest
 
 from fedsurg import errors
 from fedsurg.models.start_file import read_start
+from fedsurg.models.text import site_vectors
 from fedsurg.study.deployed import require_deployable
 from fedsurg.study.load import load_study
 from server.federation_file import FederationFile
@@ -116,3 +117,4 @@ def test_the_study_of_the_coordinators_guide_can_be_run(tmp_path: Path) -> None:
     study = load_study(path)
     require_deployable(study, study.methods[0], str(path))
     assert read_start(study)
+    assert site_vectors(study.network.gate, [(site.name, site.procedure) for site in study.sites])

@@ -385,6 +385,17 @@ def test_no_superlink_is_said_so_that_the_node_tries_again(play: Any) -> None:
     play(actions, up=False)
 
 
+def test_an_error_of_the_superlink_is_one_that_the_node_asks_again_after(play: Any) -> None:
+    async def actions(scene: Any) -> None:
+        scene.superlink.fail = 500
+        status, answer = await scene.a.heartbeat()
+        assert (status, detail(answer)) == (503, "the SuperLink failed at a request; it is asked again")
+        scene.superlink.fail = 0
+        assert (await scene.a.heartbeat())[0] == 200
+
+    play(actions)
+
+
 def test_a_request_is_taken_once(play: Any) -> None:
     async def actions(scene: Any) -> None:
         headers = scene.a.headers()

@@ -80,7 +80,8 @@ def test_flower_takes_the_commands_and_the_key(folder: Path, children: dict[str,
     # The packages' names for the modules are those of their functions.
     flower_superexec = importlib.import_module("flwr.supercore.cli.flower_superexec")
     flower_supernode = importlib.import_module("flwr.supernode.cli.flower_supernode")
-    monkeypatch.setattr(sys, "argv", list(children["node"].command))
+    assert children["node"].command[1:3] == ("-m", "site_client.node")
+    monkeypatch.setattr(sys, "argv", list(children["node"].command[2:]))
     node: Namespace = flower_supernode._parse_args_run_supernode().parse_args()
     assert not node.insecure  # Flower signs over TLS only
     assert (node.superlink, node.host, node.port) == ("127.0.0.1:40001", "127.0.0.1", 40002)
