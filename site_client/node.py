@@ -1,7 +1,8 @@
 """Flower's SuperNode as a process that ends when it is of no more use: `python -m site_client.node`, and its options.
 
-Flower's own program lives on when one request was answered with an error, or when its heartbeat broke off: other threads
-keep it, nobody asks for messages, and nobody notices. Here both end the process, and the supervisor starts the next one.
+Flower's own program lives on when one request was answered with an error, or when its heartbeat broke off: other
+threads keep it, nobody asks for messages, and nobody notices. Here both end the process, and the supervisor starts the
+next one.
 """
 
 import os
