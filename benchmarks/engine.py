@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedsurg.learning.serq import Broadcast
 from fedsurg.sharing.contract import Contract, Entry
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, RunningMean, Update
@@ -42,18 +43,6 @@ class EchoSite:
         """Check and return the tensors."""
         update = Update.unpack(packed, self._contract)
         return (update if request.work == "train" else None), Report(samples=1)
-
-
-class NoStep:
-    """A server step that does nothing."""
-
-    def advance(self, mean: Update, number: int) -> tuple[Update, dict[str, float]]:
-        """The average itself."""
-        return mean, {}
-
-    def tensors(self) -> dict[str, object]:
-        """Nothing."""
-        return {}
 
 
 class NoStore(CheckpointStore):
@@ -81,7 +70,14 @@ def echo_rounds(rounds: int, *, checkpoint: bool) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         store = (CheckpointStore if checkpoint else NoStore)(Path(folder) / "server", "echo", contract)
         federation = Federation(
-            study, "echo", contract, SITES, NoStep(), store, first, lambda record: times.append(time.perf_counter())
+            study,
+            "echo",
+            contract,
+            SITES,
+            Broadcast({}),
+            store,
+            first,
+            lambda record: times.append(time.perf_counter()),
         )
         engines = [EchoSite(site.name, contract) for site in sites]
         client = make_client_app(lambda context: engines[int(context.node_config["partition-id"])])  # type: ignore[arg-type,return-value]

@@ -39,15 +39,6 @@ class LabelSpace:
             table[label, list(members)] = True
         return table
 
-    def labels_of_classes(self) -> torch.Tensor:
-        """(classes,) int64: the label each study class is seen as at this site; missing: background."""
-        import torch
-
-        table = torch.zeros(self.classes, dtype=torch.int64)
-        for label, members in enumerate(self.members):
-            table[list(members)] = label
-        return table
-
 
 def label_space(site: SiteFile, task: TaskConfig, *, where: str = "site.toml") -> LabelSpace:
     """Map the site's names onto the study's classes.

@@ -52,11 +52,3 @@ def h264(
             container.mux(track.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(track.encode(None))
     return stream.getvalue()
-
-
-def pictures_of(video: bytes) -> list[NDArray[np.uint8]]:
-    """The pictures (h, w, 3) of a video file."""
-    import av
-
-    with av.open(io.BytesIO(video), "r") as container:
-        return [frame.to_ndarray(format="rgb24").astype("uint8") for frame in container.decode(video=0)]
