@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 
 from fedsurg.audit.heads import SignedHead, keep_head, sign_head
-from fedsurg.audit.log import AuditLog, Event
+from fedsurg.audit.log import Event
 from fedsurg.errors import AuditError, ContractError
 from fedsurg.joining.certificates import certificate_pem, read_certificate
 from fedsurg.joining.keys import read_private_key
 from fedsurg.sharing.protocol import CERTIFICATE, Request, Scalar
 from fedsurg.sharing.update import Packed, Update
-from server.federation_file import GATEWAY
+from server.federation_file import GATEWAY, LOG, coordinator_log
 from server.members import Members
 from server.observer import Observer, Record
 from server.runs import RunFolder
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from fedsurg.study.config import Study
 
 log = logging.getLogger("fedsurg.server")
-
-AUDIT = "audit"  # folder of the log
-LOG = "coordinator"  # name of the log, under which hospitals keep its heads
 
 
 class Account(Observer):
@@ -44,7 +41,7 @@ class Account(Observer):
 
     def __init__(self, coordinator: Path, run: RunFolder, study: "Study") -> None:
         self._folder, self._run, self._members = coordinator, run, Members(coordinator)
-        self._log = AuditLog(coordinator / AUDIT, LOG)
+        self._log = coordinator_log(coordinator)
         self._status = replace(run.status(), rounds=study.federation.rounds, quorum=study.quorum)
         self._came: dict[str, tuple[str, int]] = {}  # site -> hash and size of its reply in this round
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fedsurg.audit.log import FOLDER, AuditLog
 from fedsurg.joining.envelope import Strict, read_settings
 from fedsurg.joining.folders import locked
 from fedsurg.joining.names import Host, Port, at
@@ -23,6 +24,7 @@ SITES = "sites"
 RUN = "run"  # of the running processes: mode 700
 RUNS = "runs"  # one folder per study
 CACHE = "cache"  # rendered video
+LOG = "coordinator"  # name of the audit log, under which hospitals keep its heads
 
 DEFAULT_PORT = 9443  # free of privileges, and not one of Flower's
 
@@ -103,6 +105,11 @@ def read_federation_file(folder: Path) -> FederationFile:
     """
     missing = "make the federation with fedsurg server init, or give its folder with --dir"
     return read_settings(folder / FEDERATION_FILE, FederationFile, missing)
+
+
+def coordinator_log(folder: Path) -> AuditLog:
+    """The coordinator's audit log."""
+    return AuditLog(folder / FOLDER, LOG)
 
 
 @contextlib.contextmanager

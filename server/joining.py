@@ -1,7 +1,8 @@
 """What the coordinator does with sites: make the federation, invite, admit, revoke, renew.
 
-Each function holds the folder's lock and writes what takes effect last, or, in a revocation, first: stopped at any
-point, the same command can be given again.
+Each function holds the folder's lock, first writes its line to the audit log, and what takes effect last, or, in a
+revocation, first: stopped at any point, the same command can be given again, and logs a second line. Without its line
+nothing is changed.
 """
 
 import secrets
@@ -12,10 +13,12 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fedsurg.audit.log import Event, account
 from fedsurg.errors import ForeignError, JoiningError, ReplayedError, RevokedError
 from fedsurg.files import write_atomic
 from fedsurg.joining.admission import Admission, admission_text
 from fedsurg.joining.certificates import (
+    certificate_facts,
     certificate_pem,
     fingerprint_of,
     newest_first,
@@ -41,6 +44,7 @@ from server.federation_file import (
     SITES,
     FederationFile,
     changing,
+    coordinator_log,
 )
 from server.members import Issued, Member, Members, OpenInvitation, Revocation
 from server.revocation import SUPERSEDED, WITHDRAWN, RevocationList, add_revoked, empty_list
@@ -75,6 +79,8 @@ def make_federation(folder: Path, host: str, port: int, now: datetime) -> Author
         write_atomic(stage / GATEWAY_CERTIFICATES, certificate_pem(certificate), error=JoiningError)
         write_atomic(stage / REVOKED, empty_list(authority, now), error=JoiningError)
         write_atomic(stage / FEDERATION_FILE, settings.text(), error=JoiningError)
+        facts = {"at": settings.address, "authority": authority.fingerprint} | certificate_facts(certificate)
+        coordinator_log(stage).append(Event("federation made", facts=facts), who=account())
     return authority
 
 
@@ -108,11 +114,14 @@ def invite(folder: Path, site: str, out: Path, now: datetime, days: int | None =
             expires=ends,
         )
         opened = OpenInvitation(id=number, token=token, created=now, expires=ends)
+        log, facts = coordinator_log(folder), {"site": site, "invitation": number, "until": day(ends)}
+        log.append(Event("site invited", facts=facts), who=account())
         members.write(member.model_copy(update={"invitation": opened}))
         try:
             write_new(out, invitation_text(invitation, authority.key))
         except JoiningError:
             _put_back(members, member)
+            log.append(Event("invitation withdrawn", why="it could not be written", facts=facts), who=account())
             raise
     return invitation
 
@@ -164,6 +173,9 @@ def admit(folder: Path, path: Path, out: Path | None, now: datetime, fingerprint
             renew_from=max(now, certificate.not_valid_after_utc - settings.validity.of("renew_before")),
         )
         text = admission_text(admission, authority.key)
+        what = "certificate renewed" if body.certificate else "site admitted"
+        facts = {"site": body.site, "request": body.digest} | certificate_facts(certificate)
+        coordinator_log(folder).append(Event(what, facts=facts), who=account())
         # Kept first, then the site's file, which makes it count, then the copy to hand on.
         kept = members.admission_path(body.site)
         write_atomic(kept, text, error=JoiningError)
@@ -188,6 +200,8 @@ def revoke(folder: Path, site: str, reason: str, now: datetime) -> Member:
             raise JoiningError(f"{site}: no such site in {folder}; fedsurg server sites lists them")
         if member.revoked and member.invitation is None:
             raise JoiningError(f"{site}: revoked already at {day(member.revoked.at)}; nothing was changed")
+        facts = {"site": site, "serials": [one.serial for one in member.certificates]}
+        coordinator_log(folder).append(Event("site revoked", why=reason, facts=facts), who=account())
         # The list first: it is what the gateway asks.
         add_revoked(folder, authority, [one.number for one in member.certificates], WITHDRAWN, now)
         revoked = Revocation(at=now, reason=reason)
@@ -210,6 +224,8 @@ def retire_superseded(folder: Path, site: str, serial: int, now: datetime) -> No
         revoked = RevocationList(folder)
         older = [number for number in numbers[: numbers.index(serial)] if not revoked.is_revoked(number)]
         if older:
+            event = Event("superseded", facts={"site": site, "serials": [f"{number:040x}" for number in older]})
+            coordinator_log(folder).append(event, who="gateway")
             add_revoked(folder, read_authority(folder), older, SUPERSEDED, now)
 
 
@@ -219,6 +235,8 @@ def renew_gateway(folder: Path, now: datetime) -> x509.Certificate:
         authority = read_authority(folder)
         content, certificate = gateway_pem(authority, settings.host, now, settings.validity.of("gateway"))
         certificates = newest_first(folder / GATEWAY_CERTIFICATES, certificate)
+        event = Event("gateway's certificate renewed", facts={"at": settings.address} | certificate_facts(certificate))
+        coordinator_log(folder).append(event, who=account())
         write_atomic(folder / GATEWAY_CERTIFICATES, certificates, error=JoiningError)
         write_atomic(folder / GATEWAY, content, error=JoiningError)
     return certificate

@@ -25,7 +25,7 @@ in_folder = folder_option(DIRECTORY, "The coordinator's folder.")
 def init(host: str, port: int, folder: Path) -> None:
     """Make a federation: its own certificate authority, the gateway's certificate, an empty list of sites.
 
-    Exit code 0: made. 4: refused, nothing was written. 2: a wrong option.
+    Exit code 0: made. 4: refused, nothing was written. 1: its audit log cannot be written. 2: a wrong option.
     """
     from fedsurg.joining.clock import now
     from fedsurg.joining.names import at
@@ -52,7 +52,7 @@ def init(host: str, port: int, folder: Path) -> None:
 def invite(name: str, out: Path | None, expires: int | None, folder: Path) -> None:
     """Write the invitation for one hospital. It is secret: whoever has it can ask to join as NAME, once.
 
-    Exit code 0: written. 4: refused, nothing was changed. 2: a wrong option.
+    Exit code 0: written. 4: refused, or 1: the audit log cannot be written; nothing was changed. 2: a wrong option.
     """
     from fedsurg.joining.clock import day, now
     from fedsurg.joining.envelope import SUFFIX
@@ -74,7 +74,7 @@ def invite(name: str, out: Path | None, expires: int | None, folder: Path) -> No
 def admit(request: Path, out: Path | None, fingerprint: str | None, folder: Path) -> None:
     """Check a hospital's REQUEST, issue its certificate and write the admission. The admission is not secret.
 
-    Exit code 0: written. 4: refused, nothing was changed. 2: a wrong option.
+    Exit code 0: written. 4: refused, or 1: the audit log cannot be written; nothing was changed. 2: a wrong option.
     """
     from fedsurg.joining.clock import day, now
     from server.joining import admit as answer
@@ -127,7 +127,7 @@ def revoke(name: str, reason: str, folder: Path) -> None:
 
     A running federation goes on without it from this moment; a reply of it that is under way is not used.
 
-    Exit code 0: revoked. 4: no such site, or nothing left to revoke.
+    Exit code 0: revoked. 4: no such site, or nothing left to revoke. 1: the audit log cannot be written; not revoked.
     """
     from fedsurg.joining.clock import now
     from fedsurg.supervision import supervisor_of
@@ -163,6 +163,7 @@ def renew(folder: Path) -> None:
     To renew a hospital's certificate, the hospital runs fedsurg site renew; admit answers its request.
 
     Exit code 0: renewed. 4: the folder or a file in it cannot be used; the old certificate is still there.
+    1: likewise, the audit log cannot be written.
     """
     from fedsurg.joining.certificates import fingerprint_of
     from fedsurg.joining.clock import day, now

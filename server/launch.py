@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fedsurg.audit.log import Event, account
 from fedsurg.errors import JoiningError, RunError, StudyError, SupervisionError
 from fedsurg.files import write_atomic
 from fedsurg.joining.clock import now
@@ -18,7 +19,7 @@ from fedsurg.study.load import load_study, study_digest
 from fedsurg.study.pictures import KEYS
 from fedsurg.study.start import start_path
 from fedsurg.supervision import supervisor_of
-from server.federation_file import CACHE, RUN
+from server.federation_file import CACHE, RUN, coordinator_log
 from server.members import Members
 from server.runs import RunFolder, Status, Wanted
 
@@ -64,13 +65,15 @@ def launch(
     # 4.
     if begun and run.wanted().method != name:
         raise RunError(f"{run.path}: was begun with method {run.wanted().method}; give --method {run.wanted().method}")
-    if begun and _stays(run, say):
+    if begun and _stays(folder, run, say):
         return run
     # 5.
     read_start(study)
     choose_device(device)
     learns = plan(study, name).method.server != "none"
     video = str(synthetic_video(study, (folder / CACHE).absolute(), progress)) if learns else ""
+    event = Event("run set going", study=digest, facts={"name": study.name, "method": name})
+    coordinator_log(folder).append(event, who=account())
     write_atomic(run.path / "study.toml", file.read_bytes())
     run.want(Wanted(digest, study.name, name, _settings(study), video, device))
     run.want_pause(False)
@@ -82,11 +85,14 @@ def launch(
     return run
 
 
-def _stays(run: RunFolder, say: Callable[[str], None]) -> bool:
+def _stays(folder: Path, run: RunFolder, say: Callable[[str], None]) -> bool:
     """A run that is finished or going on is left as it is."""
     status = run.status()
     if status.state in ("waiting", "running"):
-        run.want_pause(False)
+        if run.pause_wanted:
+            event = Event("pause taken back", study=status.study, facts={"name": status.name})
+            coordinator_log(folder).append(event, who=account())
+            run.want_pause(False)
         say(f"{status.name} ({status.study[:12]}): is {status.state} already, round {status.round} of {status.rounds}")
         return True
     if status.state == "finished":

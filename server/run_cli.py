@@ -35,8 +35,9 @@ def run(study: Path, method: str | None, device: str, detach: bool, as_json: boo
 
     The same command goes on after a pause, a failure or a crash. Ctrl-C stops the following, not the run.
 
-    Exit code 0: finished, paused, or set going with --detach. 1: the run failed, with its reason. 2: a wrong option or
-    study. 4: a site of it is not admitted. 6: fedsurg server start does not run. 130: Ctrl-C.
+    Exit code 0: finished, paused, or set going with --detach. 1: the run failed, with its reason, or the audit log
+    cannot be written. 2: a wrong option or study. 4: a site of it is not admitted. 6: fedsurg server start does not
+    run. 130: Ctrl-C.
     """
     from rich.console import Console
 
@@ -91,22 +92,26 @@ def pause(study: str, folder: Path) -> None:
 
     fedsurg server run with the same study goes on.
 
-    Exit code 0: it will be held, or is. 1: no such run, or it is finished or failed. 4: not a coordinator's folder.
+    Exit code 0: it will be held, or is. 1: no such run, it is finished or failed, or the audit log cannot be
+    written. 4: not a coordinator's folder.
     """
+    from fedsurg.audit.log import Event, account
     from fedsurg.errors import RunError
-    from server.federation_file import read_federation_file
+    from server.federation_file import coordinator_log, read_federation_file
     from server.runs import GOING, find_run
 
     read_federation_file(folder)
     found = find_run(folder, study)
-    state = found.status().state
-    if state in GOING:
+    status = found.status()
+    if status.state in GOING:
+        event = Event("pause asked for", study=status.study, facts={"name": status.name})
+        coordinator_log(folder).append(event, who=account())
         found.want_pause()
-        click.echo(f"{found.status().name}: will be held after the present round")
-    elif state == "paused":
-        click.echo(f"{found.status().name}: is paused")
+        click.echo(f"{status.name}: will be held after the present round")
+    elif status.state == "paused":
+        click.echo(f"{status.name}: is paused")
     else:
-        raise RunError(f"{found.status().name}: is {state}, so there is nothing to hold")
+        raise RunError(f"{status.name}: is {status.state}, so there is nothing to hold")
 
 
 @click.command(epilog="Example: fedsurg server stop --dir coordinator")

@@ -1,6 +1,7 @@
 """What a hospital does to join: answer an invitation, take the admission, renew its certificate later.
 
 Private keys are made here, in the site's folder, and stay. What is written to be handed on holds public keys alone.
+Each step is a line of the audit log before it is done; without the line nothing is changed.
 """
 
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
+from fedsurg.audit.log import Event, account
 from fedsurg.errors import ExpiredError, JoiningError, ReplayedError
 from fedsurg.files import write_atomic
 from fedsurg.joining.admission import TrustedAdmission, read_admission
-from fedsurg.joining.certificates import certificate_pem, newest_first, serial_hex
+from fedsurg.joining.certificates import certificate_facts, certificate_pem, newest_first, serial_hex
 from fedsurg.joining.clock import day
 from fedsurg.joining.envelope import SUFFIX
 from fedsurg.joining.folders import locked, require_free, require_owner_only, require_unused, staged_folder, write_new
@@ -38,6 +40,7 @@ from site_client.site_folder import (
     is_joined,
     read_identity,
     read_membership,
+    site_log,
     write_membership,
 )
 
@@ -88,6 +91,8 @@ def enrol(
         write_atomic(stage / AUTHORITY, certificate_pem(invitation.authority), error=JoiningError)
         write_atomic(stage / PENDING, text, error=JoiningError)
         write_atomic(stage / FEDERATION_FILE, membership.text(), error=JoiningError)
+        facts = {"site": body.site, "at": membership.address, "authority": body.fingerprint, "request": request.digest}
+        site_log(stage).append(Event("enrolled", facts=facts), who=account())
         write_new(target, text)
     return body, Asked(request, target)
 
@@ -113,6 +118,9 @@ def join(path: Path, folder: Path, now: datetime) -> TrustedAdmission:
         facts = admission.body
         identity = private_pem(key) + facts.certificate.encode() + facts.authority.encode()
         certificates = newest_first(folder / CERTIFICATES, admission.certificate)
+        what = "certificate renewed" if request.certificate else "federation joined"
+        told = {"site": facts.site, "request": request.digest} | certificate_facts(admission.certificate)
+        site_log(folder).append(Event(what, facts=told), who=account())
         write_atomic(folder / CERTIFICATES, certificates, error=JoiningError)
         write_atomic(folder / IDENTITY, identity, error=JoiningError)
         changes = {"host": facts.host, "port": facts.port, "renew_from": facts.renew_from}
@@ -139,6 +147,8 @@ def renew(folder: Path, out: Path | None, now: datetime) -> Asked:
         serial = serial_hex(identity.certificate)
         request = make_request(membership.site, membership.authority, keys, now, certificate=serial)
         text = request_text(request, keys, identity.key)
+        told = {"site": membership.site, "request": request.digest, "serial": serial}
+        site_log(folder).append(Event("renewal asked for", facts=told), who=account())
         # Key first: a request without its key could not be joined with, a key without its request is replaced.
         (folder / PENDING).unlink(missing_ok=True)
         write_atomic(folder / PENDING_KEY, private_pem(keys.site), error=JoiningError)

@@ -19,7 +19,7 @@ from site_client.study_cli import in_folder
 def enrol(invitation: Path, data: Path, out: Path | None, fingerprint: str | None, folder: Path) -> None:
     """Answer an INVITATION: make the site's folder and keys here, and write the request. The request is not secret.
 
-    Exit code 0: written. 4: refused, nothing was written. 2: a wrong option.
+    Exit code 0: written. 4: refused, or 1: the audit log cannot be written; nothing was written. 2: a wrong option.
     """
     from fedsurg.joining.clock import now
     from fedsurg.joining.names import at
@@ -39,7 +39,8 @@ def enrol(invitation: Path, data: Path, out: Path | None, fingerprint: str | Non
 def join(admission: Path, folder: Path) -> None:
     """Take the coordinator's ADMISSION, the answer to the newest request of this site.
 
-    Exit code 0: joined, or the certificate was renewed. 4: refused, nothing was changed.
+    Exit code 0: joined, or the certificate was renewed. 4: refused, or 1: the audit log cannot be written; nothing was
+    changed.
     """
     from fedsurg.joining.certificates import fingerprint_of
     from fedsurg.joining.clock import day, now
@@ -59,7 +60,8 @@ def join(admission: Path, folder: Path) -> None:
 def renew(out: Path | None, folder: Path) -> None:
     """Ask for a new certificate on a new key. The present one stays in use until the new one is joined with.
 
-    Exit code 0: written. 4: refused, nothing was changed; after the certificate's end the coordinator invites again.
+    Exit code 0: written. 4: refused, or 1: the audit log cannot be written; nothing was changed. After the
+    certificate's end the coordinator invites again.
     """
     from fedsurg.joining.clock import now
     from site_client.enrolment import renew as ask

@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fedsurg.audit.log import FOLDER, AuditLog
 from fedsurg.errors import AlteredError, JoiningError
 from fedsurg.files import write_atomic
 from fedsurg.joining.certificates import public_key, read_certificate, verify_site_certificate
@@ -85,6 +86,11 @@ def write_membership(folder: Path, membership: Membership) -> None:
         JoiningError: it cannot be written; the old one is there.
     """
     write_atomic(folder / FEDERATION_FILE, membership.text(), error=JoiningError)
+
+
+def site_log(folder: Path) -> AuditLog:
+    """The site's audit log."""
+    return AuditLog(folder / FOLDER, "site")
 
 
 def is_joined(folder: Path) -> bool:

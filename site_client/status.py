@@ -8,8 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fedsurg.audit.cli import FOLDER as AUDIT
-from fedsurg.audit.log import read_events
+from fedsurg.audit.log import FOLDER, read_events
 from fedsurg.supervision import read_processes, supervisor_of
 from site_client.approvals import Approval, Approvals
 from site_client.policy import LEFT, read_policy
@@ -30,7 +29,7 @@ def site_status(folder: Path) -> dict[str, Any]:
     sent: Counter[str] = Counter()
     newest: dict[str, int] = {}
     last: dict[str, Any] | None = None
-    for last in read_events(folder / AUDIT):
+    for last in read_events(folder / FOLDER):
         if last["what"] == LEFT:
             study = last["study"]
             replies[study] += 1

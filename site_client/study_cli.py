@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fedsurg.audit.cli import FOLDER, audit_group
+from fedsurg.audit.cli import audit_group
+from fedsurg.audit.log import account
 from fedsurg.cli.options import folder_option
 
 if TYPE_CHECKING:
-    from fedsurg.audit.log import AuditLog
     from fedsurg.study.config import Study
 
 DIRECTORY = "site"  # of the hospital's own files, below the working directory
@@ -76,6 +76,7 @@ def approve(
     from fedsurg.audit.log import Event
     from site_client.approvals import Approvals
     from site_client.policy import read_policy
+    from site_client.site_folder import site_log
 
     study, name, _, contract = _described(study_file, folder, method)
     approvals, config = Approvals(folder), read_policy(folder)
@@ -90,7 +91,7 @@ def approve(
     )
     state = approval.state(today=approvals.today, two_approvers=config.two_approvers)
     facts = approval.model_dump(mode="json", exclude={"study", "revoked", "revoked_by"})
-    site_log(folder).append(Event("study approved", study=approval.study, why=state, facts=facts), who=_user())
+    site_log(folder).append(Event("study approved", study=approval.study, why=state, facts=facts), who=account())
     click.echo(f"{study.name} ({approval.study[:12]}), method {name}: {state}")
     click.echo(f"{approval.max_rounds} of {approval.rounds} rounds, until {approval.expires}, by {_people(approval)}")
     click.echo(f"to close it again: fedsurg site revoke {approval.study[:12]}")
@@ -135,11 +136,12 @@ def revoke(study: str, folder: Path) -> None:
     """
     from fedsurg.audit.log import Event
     from site_client.approvals import Approvals
+    from site_client.site_folder import site_log
 
     site_name(folder)
     known = Approvals(folder)
-    approval = known.revoke(known.find(study), _user())
-    site_log(folder).append(Event("study revoked", study=approval.study, why="a person asked for it"), who=_user())
+    approval = known.revoke(known.find(study), account())
+    site_log(folder).append(Event("study revoked", study=approval.study, why="a person asked for it"), who=account())
     click.echo(f"{approval.name} ({approval.study[:12]}): revoked; nothing more of it is done here, and nothing leaves")
 
 
@@ -159,6 +161,7 @@ def export(digest: str, out: Path, folder: Path, key_file: Path | None, passphra
     from site_client.approvals import Approvals
     from site_client.engine import PERSONAL
     from site_client.model_card import export_model
+    from site_client.site_folder import site_log
     from site_client.vault import open_vault
     from site_client.vault_cli import secret_of
 
@@ -169,7 +172,7 @@ def export(digest: str, out: Path, folder: Path, key_file: Path | None, passphra
     name = site_name(folder)
     tensors, facts = vault.files(found, name).read(PERSONAL)
     sha256, size = export_model(out, name, study, found, approval.method, tensors, facts)
-    log.append(Event("model exported", found, 0, sha256, size, facts={"to": str(out)}), who=_user())
+    log.append(Event("model exported", found, 0, sha256, size, facts={"to": str(out)}), who=account())
     click.echo(f"{out}: model.safetensors ({size:,} bytes, sha256 {sha256[:12]}) and README.md, in the clear")
 
 
@@ -182,13 +185,6 @@ def site_name(folder: Path) -> str:
     from site_client.site_folder import read_membership
 
     return read_membership(folder).site
-
-
-def site_log(folder: Path) -> "AuditLog":
-    """The site's audit log."""
-    from fedsurg.audit.log import AuditLog
-
-    return AuditLog(folder / FOLDER, "site")
 
 
 def _described(study_file: Path, folder: Path, method: str | None) -> tuple["Study", str, dict[str, Any], Any]:
@@ -222,8 +218,3 @@ def _day(text: str | None) -> date | None:
 
 def _people(approval: Any) -> str:
     return " and ".join(filter(None, (approval.approver, approval.second_approver)))
-
-
-def _user() -> str:
-    """Who is at the machine: what the system says, whatever name was typed."""
-    return f"user {getpass.getuser()}"

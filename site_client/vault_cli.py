@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from site_client.study_cli import VAULT, VAULT_KEY, in_folder, site_log, site_name
+from site_client.study_cli import VAULT, VAULT_KEY, in_folder, site_name
 
 if TYPE_CHECKING:
     from site_client.vault_key import Secret
@@ -42,6 +42,7 @@ def init(folder: Path, key_file: Path | None, passphrase: bool, passphrase_file:
     Keep a copy of the key elsewhere: without it nobody can open the vault. Exit code 0; 1: there is one already; 4:
     --dir is no site's folder.
     """
+    from site_client.site_folder import site_log
     from site_client.vault import make_vault
     from site_client.vault_key import Secret
 
@@ -64,6 +65,7 @@ def check(folder: Path, key_file: Path | None, passphrase_file: Path | None) -> 
 
     Exit code 0: all open. 1: the vault or a file does not; each is named.
     """
+    from site_client.site_folder import site_log
     from site_client.vault import open_vault
 
     opened = open_vault(folder / VAULT, site_log(folder), secret_of(key_file, passphrase_file))
@@ -101,7 +103,7 @@ def rekey(
     from fedsurg.errors import SupervisionError
     from fedsurg.supervision import supervisor_of
     from site_client import vault as vaults
-    from site_client.site_folder import RUN
+    from site_client.site_folder import RUN, site_log
     from site_client.vault_key import Secret
 
     if sum(map(bool, (new_key_file, new_passphrase, new_passphrase_file))) != 1:
@@ -131,6 +133,7 @@ def forget(study: str, folder: Path, key_file: Path | None, passphrase_file: Pat
     STUDY is the digest, or its beginning. Exit code 0; 1: the vault does not open or has nothing of it.
     """
     from fedsurg.errors import VaultError
+    from site_client.site_folder import site_log
     from site_client.vault import open_vault
 
     opened = open_vault(folder / VAULT, site_log(folder), secret_of(key_file, passphrase_file))

@@ -1,7 +1,7 @@
 """`fedsurg site audit` and `fedsurg server audit`: the same commands on the log of either end."""
 
-import getpass
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -10,12 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fedsurg.audit.log import FOLDER
+
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
     from fedsurg.audit.heads import SignedHead
 
-FOLDER = "audit"  # below the directory of either end
+SHOWN = {  # facts that a sentence holds, and the words before them; --json prints all
+    "site": "",
+    "sites": "sites",
+    "log": "of",
+    "at": "at",
+    "name": "",
+    "method": "method",
+    "authority": "authority",
+    "invitation": "invitation",
+    "request": "request",
+    "serial": "certificate",
+    "serials": "certificates",
+    "fingerprint": "fingerprint",
+    "until": "until",
+}
+_LONG = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")  # hashes, fingerprints, serial numbers
 
 
 def audit_group(end: str, directory: str, certificate: str) -> click.Group:
@@ -135,9 +152,9 @@ def audit_group(end: str, directory: str, certificate: str) -> click.Group:
         Exit code 0; 1: no head of such a log was kept, or the log cannot be written.
         """
         from fedsurg.audit.heads import accept_new_log
-        from fedsurg.audit.log import AuditLog
+        from fedsurg.audit.log import AuditLog, account
 
-        count = accept_new_log(AuditLog(folder / FOLDER, end), name, reason, f"user {getpass.getuser()}")
+        count = accept_new_log(AuditLog(folder / FOLDER, end), name, reason, account())
         click.echo(f"{name}: its log may begin anew; the {count} heads kept so far stay in this log")
 
     return audit
@@ -191,6 +208,11 @@ def _time(text: str) -> str:
 def _sentence(line: Mapping[str, Any]) -> str:
     """One event for a person; nothing in it can steer the terminal."""
     parts = [f"{line['time'][:19].replace('T', ' ')}  {line['who']}: {line['what']}"]
+    facts = line["facts"] if isinstance(line["facts"], dict) else {}
+    for name, word in SHOWN.items():
+        if value := facts.get(name):
+            text = " ".join(map(str, value if isinstance(value, list) else [value]))
+            parts.append(_LONG.sub(r"\1", f"{word} {text}").strip())
     if line["study"]:
         parts.append(f"study {line['study'][:12]}")
     if line["round"]:

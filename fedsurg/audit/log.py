@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pwd
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,7 @@ from fedsurg.files import sync_folder, write_atomic
 ROTATE_BYTES = 8 << 20  # about 20,000 events: still opened by an editor, and read in well under a second
 MAX_LINE_BYTES = 64 << 10  # so that the last line is found with one read; a line with a signed head has about 1 KiB
 MAX_REASON = 1000  # characters; more is cut, so that no error message can fill the log
+FOLDER = "audit"  # below the directory of either end
 FIRST = "0" * 64  # stands for the line before the first
 
 FIELDS = ("sequence", "time", "who", "what", "study", "round", "sha256", "bytes", "why", "facts", "before", "own")
@@ -171,6 +173,14 @@ class AuditLog:
             yield
         finally:
             os.close(handle)
+
+
+def account() -> str:
+    """The account at the machine that this process runs under, as a line's `who`: what the system says of it."""
+    try:
+        return f"user {pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:  # a container may have numbers alone
+        return f"user {os.getuid()}"
 
 
 def log_files(folder: Path) -> list[Path]:

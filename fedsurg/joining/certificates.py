@@ -10,7 +10,7 @@ from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from fedsurg.errors import AlteredError, UnreadableError
-from fedsurg.joining.clock import CLOCK_SKEW, require_begun, require_not_ended
+from fedsurg.joining.clock import CLOCK_SKEW, day, require_begun, require_not_ended
 from fedsurg.joining.keys import CURVE, fingerprint
 from fedsurg.joining.names import URN
 
@@ -60,6 +60,12 @@ def common_name(name: x509.Name) -> str:
 def serial_hex(certificate: x509.Certificate) -> str:
     """The serial number as files write it."""
     return f"{certificate.serial_number:040x}"
+
+
+def certificate_facts(certificate: x509.Certificate) -> dict[str, str]:
+    """What a line of an audit log says of a certificate."""
+    until = day(certificate.not_valid_after_utc)
+    return {"serial": serial_hex(certificate), "fingerprint": fingerprint_of(certificate), "until": until}
 
 
 def site_of(certificate: x509.Certificate) -> str:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fedsurg.audit.cli import FOLDER
-from fedsurg.audit.log import AuditLog, Event
+from fedsurg.audit.log import Event
 from fedsurg.errors import AuditError
 from fedsurg.joining.clock import now, stamp
+from server.federation_file import coordinator_log
 
 # Somebody is or claims to be who he is not, or was shut out. The rest is noise of networks and clocks.
 MATTERS = frozenset({"expired", "foreign", "forged", "no certificate", "node", "replayed", "revoked"})
@@ -24,7 +24,7 @@ class Notices:
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._log, self._clock = AuditLog(folder / FOLDER, "gateway"), clock
+        self._log, self._clock = coordinator_log(folder), clock
         self._told: dict[tuple[str, str], tuple[float, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -55,6 +55,6 @@ class Notices:
 
     async def _audit(self, event: Event) -> None:
         try:
-            await asyncio.to_thread(self._log.append, event)
+            await asyncio.to_thread(self._log.append, event, who="gateway")
         except AuditError as problem:
             self.say(str(problem))

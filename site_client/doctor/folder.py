@@ -9,7 +9,7 @@ from fedsurg.errors import ExposedError
 from fedsurg.joining.clock import day
 from fedsurg.joining.folders import require_owner_only
 from site_client.doctor.finding import Site, ToDoError
-from site_client.site_folder import MAX_SOCKET_PATH, PENDING, RUN, WORKER_SOCKET, read_identity
+from site_client.site_folder import MAX_SOCKET_PATH, PENDING, RUN, WORKER_SOCKET, read_identity, site_log
 
 
 def modes(site: Site) -> str:
@@ -36,7 +36,7 @@ def certificate(site: Site) -> str:
 
 def vault(site: Site) -> str:
     """The vault opens with the key that the site will use when it starts."""
-    from site_client.study_cli import VAULT, site_log
+    from site_client.study_cli import VAULT
     from site_client.vault import open_vault
     from site_client.vault_cli import secret_of
 
@@ -46,8 +46,6 @@ def vault(site: Site) -> str:
 
 def audit_log(site: Site) -> str:
     """The newest line is whole; `fedsurg site audit verify` reads them all."""
-    from site_client.study_cli import site_log
-
     head = site_log(site.folder).head()
     return f"{_count(head.sequence, 'line', 'lines')}, the last one whole"
 

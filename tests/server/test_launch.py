@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from fedsurg.audit.log import account, read_events
 from fedsurg.cli.main import fedsurg
-from fedsurg.errors import FedsurgError, JoiningError, RunError, StudyError, SupervisionError
+from fedsurg.errors import AuditError, FedsurgError, JoiningError, RunError, StudyError, SupervisionError
 from fedsurg.study.load import load_study, study_digest
 from fedsurg.supervision.lock import SupervisorLock
 from server import launch as launching
@@ -244,6 +246,34 @@ def test_pause(started: Path, study: Path) -> None:
     assert "is finished, so there is nothing" in str(call("server", "pause", "plain", "--dir", started).exception)
     assert "other: no such run" in str(call("server", "pause", "other", "--dir", started).exception)
     assert find_run(started, "plain") == run
+
+
+def test_what_a_person_asks_of_a_run_is_logged(started: Path, study: Path) -> None:
+    run = begin(started, study)
+    assert call("server", "pause", "plain", "--dir", started).exception is None
+    begin(started, study)
+    begin(started, study)  # goes on as it is: nothing to log
+    found = list(read_events(started / "audit"))[-3:]
+    assert [line["what"] for line in found] == ["run set going", "pause asked for", "pause taken back"]
+    assert {(line["study"], line["facts"]["name"], line["who"]) for line in found} == {
+        (run.status().study, "plain", account())
+    }
+    assert found[0]["facts"]["method"] == "fedavg"
+
+
+def test_a_run_is_not_begun_or_paused_without_its_line(started: Path, study: Path) -> None:
+    log, away = started / "audit", started / "away"
+    log.rename(away)
+    log.touch()
+    with pytest.raises(AuditError, match="audit log cannot be"):
+        begin(started, study)
+    assert not (started / "runs").exists()
+    log.unlink()
+    run = begin(started, study)
+    shutil.rmtree(log)
+    log.touch()
+    assert isinstance(call("server", "pause", "plain", "--dir", started).exception, AuditError)
+    assert not run.pause_wanted
 
 
 def test_stop_where_nothing_runs(coordinator: Path) -> None:

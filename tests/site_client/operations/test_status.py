@@ -10,10 +10,9 @@ import pytest
 from fedsurg.audit.log import Event
 from site_client.approvals import Approvals
 from site_client.policy import LEFT
-from site_client.site_folder import RUN
+from site_client.site_folder import RUN, site_log
 from site_client.status import open_approvals, runs, site_status
 from site_client.status_text import size, status_lines
-from site_client.study_cli import site_log
 
 WORK = {"state": "working", "study": "3f9a01c2" * 8, "round": 3, "work": "train", "last": ""}
 
@@ -34,7 +33,7 @@ def test_a_site_that_never_ran(folder: Path) -> None:
     lines = list(status_lines(facts))
     assert lines[1] == "not running; fedsurg site start"
     assert "study        none was approved here" in lines
-    assert lines[-1].startswith("last event   1, ")
+    assert lines[-1].startswith("last event   3, ")
     assert lines[-1].endswith(": vault made")
 
 
