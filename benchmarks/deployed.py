@@ -27,10 +27,11 @@ import click
 import psutil
 from flwr.cli.build import build_fab_from_disk
 
+from fedsurg.flower_programs import flower_program
 from fedsurg.study.cli import describe
 from fedsurg.study.load import load_study, study_digest
 from server.control import Control
-from server.superlink import environment, flower
+from server.superlink import environment
 from simulations.loopback import Loopback, free_ports, wait_for
 from simulations.thin_site import ThinSite, echo
 
@@ -208,14 +209,21 @@ def plain_flower(folder: Path, size: int, count: int) -> list[float]:
     shared = {**os.environ, **environment(folder / "run")}
     commands = [
         [
-            flower("flower-superlink"),
+            flower_program("flower-superlink"),
             "--insecure",
             "--port",
             str(superlink),
             "--disable-runtime-dependency-installation",
         ],
         *(
-            [flower("flower-supernode"), "--insecure", "--superlink", f"127.0.0.1:{superlink}", "--port", str(port)]
+            [
+                flower_program("flower-supernode"),
+                "--insecure",
+                "--superlink",
+                f"127.0.0.1:{superlink}",
+                "--port",
+                str(port),
+            ]
             for port in nodes
         ),
     ]
