@@ -45,6 +45,8 @@ classes = ["background", "shaft", "wrist", "clasper"]
 image_size = [64, 64]
 [network.temporal]
 enabled = false
+[network.gate]
+text = "onehot"
 [federation]
 rounds = {rounds}
 quorum = {sites}

@@ -14,10 +14,11 @@ import pytest
 
 from fedsurg.bundle import fedsurg_bundle
 from fedsurg.errors import SupervisionError
+from fedsurg.flower_programs import flower_program
 from fedsurg.supervision import read_processes, stop, supervisor_of
 from server.control import Control, ControlError
 from server.keeper import keep_nodes
-from server.superlink import flower, secret
+from server.superlink import secret
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -150,6 +151,6 @@ def test_the_secret_is_made_once_and_private(tmp_path: Path) -> None:
 
 
 def test_programs_are_those_of_this_installation() -> None:
-    assert flower("flower-superlink") == str(Path(sys.executable).parent / "flower-superlink")
-    with pytest.raises(SupervisionError, match="flower-nothing is not installed"):
-        flower("flower-nothing")
+    assert flower_program("flower-superlink") == str(Path(sys.executable).parent / "flower-superlink")
+    with pytest.raises(SupervisionError, match="flower-nothing: no such program"):
+        flower_program("flower-nothing")
