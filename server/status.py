@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsurg.errors import FedsurgError
+from fedsurg.joining.clock import shown
 from fedsurg.supervision import read_processes, supervisor_of
 from server.federation_file import RUN, read_federation_file
 from server.members import Members
@@ -48,10 +49,10 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"gateway {facts['address']}: " + (f"started (process {running})" if running else "not started")]
     for name, process in facts["processes"].items():
         again = f", started again {process['restarts']} times" if process["restarts"] else ""
-        lines.append(f"  {name:<10} {process['state']} since {process['since'][:19].replace('T', ' ')}{again}")
+        lines.append(f"  {name:<10} {process['state']} since {shown(process['since'])}{again}")
     lines.append("sites" if facts["sites"] else "sites: none; fedsurg server invite NAME")
     for name, site in facts["sites"].items():
-        seen = f"last seen {site['seen'].replace('T', ' ').rstrip('Z')}" if site["seen"] else "not seen yet"
+        seen = f"last seen {shown(site['seen'])}" if site["seen"] else "not seen yet"
         lines.append(f"  {name:<16} {site['state']}, {'online' if site['online'] else 'offline'}, {seen}")
     lines.append("runs" if facts["runs"] else "runs: none; fedsurg server run STUDY.toml")
     for run in facts["runs"]:

@@ -87,8 +87,8 @@ def read_key_file(path: Path) -> bytes:
         mode, key = path.stat().st_mode, path.read_bytes()
     except OSError as problem:
         raise VaultError(
-            f"{path}: the vault's key cannot be read ({problem.strerror}); bring back the file, or give its path with "
-            "--key-file. Without the key nobody can open the vault"
+            f"{path}: the vault's key cannot be read ({problem.strerror}); bring the file back to this path (vault "
+            "commands also take another with --key-file). Without the key nobody can open the vault"
         ) from problem
     if mode & OTHERS:
         raise VaultError(f"{path}: others than its owner may read the key (mode {mode & 0o777:o}); chmod 600 {path}")

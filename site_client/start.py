@@ -7,9 +7,10 @@ from fedsurg.errors import SupervisionError
 from fedsurg.joining.clock import now
 from fedsurg.supervision import Supervisor, supervisor_of
 from site_client.doctor import folder as checks
-from site_client.doctor.finding import Site
+from site_client.doctor.data import data_folder
+from site_client.doctor.finding import Site, ToDoError
 from site_client.processes import children_of, free_ports
-from site_client.site_folder import RUN, Membership, read_identity, read_membership
+from site_client.site_folder import CONNECTION, PROGRESS, RUN, Membership, read_identity, read_membership
 from site_client.status import open_approvals
 
 Say = Callable[[str], None]
@@ -32,8 +33,14 @@ def start_site(folder: Path, say: Say) -> None:
     if running:
         raise SupervisionError(f"{folder}: runs already (process {running}); fedsurg site status shows how")
     run.mkdir(mode=0o700, exist_ok=True)
+    for said in (PROGRESS, CONNECTION):
+        (folder / said).unlink(missing_ok=True)  # of the start before
     children = children_of(folder, free_ports())
     say(f"{membership.site}: starting {', '.join(child.name for child in children)}; logs in {run / 'logs'}")
+    try:
+        data_folder(Site(folder, membership, now()))
+    except ToDoError as problem:  # no reason to stop: a share may come back
+        say(f"note: {problem}; until then every round fails here")
 
     def all_up() -> None:
         say(f"{membership.site}: all run; {_approved(folder)}")

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fedsurg.joining.clock import shown
+
 Facts = Mapping[str, Any]
 
 
@@ -30,7 +32,7 @@ def size(count: int) -> str:
 
 
 def _process(process: Facts) -> str:
-    said = f"{process['state']} since {process['since']}"
+    said = f"{process['state']} since {shown(process['since'])}"
     if process["pid"]:
         said += f", process {process['pid']}"
     if process["restarts"]:
@@ -44,7 +46,7 @@ def _connection(connection: Facts | None) -> str:
     known = {"ok": "connected", "waiting": "waits for its first request"}
     said = known.get(connection["state"], str(connection["state"]))
     why = f": {connection['why']}" if connection["why"] else ""
-    return f"{said}{why}, since {connection['since']}"
+    return f"{said}{why}, since {shown(connection['since'])}"
 
 
 def _work(worker: Facts | None) -> str:
@@ -70,7 +72,7 @@ def _study(study: Facts) -> str:
 
 
 def _event(line: Facts) -> str:
-    said = f"{line['sequence']}, {line['time'][:19]}Z: {line['what']}"
+    said = f"{line['sequence']}, {shown(line['time'])}: {line['what']}"
     if line["study"]:
         said += f", study {line['study'][:12]}"
     if line["round"]:

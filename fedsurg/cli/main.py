@@ -15,6 +15,8 @@ from fedsurg.errors import DEBUG, FedsurgError
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
+UNEXPECTED = 70  # exit code of a mistake of ours: EX_SOFTWARE of sysexits.h
+
 COMMANDS = {
     "simulate": ("simulations.cli:simulate", "Run a study with many sites on this machine."),
     "compare": ("simulations.compare.cli:compare", "Hold methods against each other, with seeds and intervals."),
@@ -95,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as problem:
         if debug:
             raise
-        _fail(f"unexpected {type(problem).__name__}: {problem} (run again with --debug and report it)", 70)
+        _fail(f"unexpected {type(problem).__name__}: {problem} (run again with --debug and report it)", UNEXPECTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

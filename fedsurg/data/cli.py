@@ -80,14 +80,14 @@ def _print(report: SiteReport) -> None:
         click.echo(f"... and {len(report.problems) - SHOWN} more; --json lists all")
     for warning in report.warnings[:SHOWN]:
         click.echo(f"warning: {warning}")
-    click.echo("ok" if report.ok else f"{len(report.problems)} problem(s)")
+    click.echo("ok" if report.ok else f"{len(report.problems)} to mend")
 
 
 def _table(report: SiteReport) -> Table:
     """Counts, and the share of labelled pixels, by split."""
     from rich.table import Table
 
-    table = Table("split", "cases", "clips", "frames", *report.labels, "not labelled")
+    table = Table("split", "cases", "clips", "frames", *report.labels, "not labelled", box=None, pad_edge=False)
     for name, split in report.splits.items():
         shares = [f"{100 * split.shares[label]:.2f} %" if label in split.shares else "-" for label in report.labels]
         counts = (str(split.cases), str(split.clips), str(split.frames))

@@ -21,6 +21,11 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def shown(moment: str) -> str:
+    """A date of a file as people read it: 2026-03-01 09:30:00 UTC."""
+    return f"{moment[:19].replace('T', ' ')} UTC"
+
+
 def day(moment: datetime) -> str:
     """A date as people read it: 2026-03-01."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d")

@@ -70,6 +70,7 @@ class Supervisor:
                         self._advance(lock.handle)
                         self._publish()
                         self._wait()
+                    self._say("stopping")
                 finally:
                     self._end_all()
         finally:

@@ -4,6 +4,19 @@ from pathlib import Path
 
 from fedsurg.errors import DataError
 from site_client.doctor.finding import Site, ToDoError
+from site_client.site_folder import FEDERATION_FILE
+
+
+def data_folder(site: Site) -> Path:
+    """The folder of the site's data.
+
+    Raises:
+        ToDoError: it is not there.
+    """
+    folder = Path(site.membership.data)
+    if not folder.is_dir():
+        raise ToDoError(f"{folder}: no such folder; bring it back, or change data in {site.folder / FEDERATION_FILE}")
+    return folder
 
 
 def data(site: Site) -> str:
@@ -11,7 +24,7 @@ def data(site: Site) -> str:
     from fedsurg.data.check import check_site
     from site_client.policy import FILE, read_policy
 
-    folder, policy = Path(site.membership.data), read_policy(site.folder)
+    folder, policy = data_folder(site), read_policy(site.folder)
     report = check_site(folder, pixels=False)
     if report.problems:
         more = len(report.problems) - 1

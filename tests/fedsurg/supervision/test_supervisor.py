@@ -174,7 +174,7 @@ def test_children_start_in_order_and_stop_in_reverse(supervise: Callable[..., An
     assert run.ready.wait(30)
     run.end()
     assert marks.read_text().split("\n") == ["ready first", "ready second", "end second", "end first", ""]
-    assert run.said == ["first: running", "second: running"]
+    assert run.said == ["first: running", "second: running", "stopping"]
     assert run.process("first").last_exit == 0
     assert {process.state for process in read_processes(run.folder).values()} == {"stopped"}
 

@@ -106,6 +106,13 @@ def test_too_few_cases_for_scores_is_said_and_no_fault(
     assert found.line.endswith("too few val cases for scores to leave")
 
 
+def test_the_data_folder_is_gone(data_folder: Path, folder: Path, examined: Examined) -> None:
+    data_folder.rename(data_folder.with_name("elsewhere"))
+    found = examined("data")
+    assert not found.ok
+    assert found.line.endswith(f"no such folder; bring it back, or change data in {folder / 'federation.toml'}")
+
+
 def test_a_file_of_the_data_is_gone(data_folder: Path, examined: Examined) -> None:
     (data_folder / "1.png").unlink()
     (data_folder / "2.png").unlink()

@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
+import site_client.start
 from fedsurg.cli import main
 from fedsurg.errors import FedsurgError, SupervisionError
 from fedsurg.flower_programs import LOOPBACK_ONLY
 from fedsurg.supervision import Child, supervisor_of
 from site_client.doctor import CHECKS, examine
 from site_client.processes import SECRET, Ports, children_of, free_ports, socket_open
-from site_client.site_folder import RUN, read_identity, read_membership
-from site_client.start import require_ready
+from site_client.site_folder import CONNECTION, RUN, read_identity, read_membership
+from site_client.start import require_ready, start_site
 
 # `fedsurg site start` with quiet children in place of the real ones.
 STUB = """
@@ -160,6 +161,22 @@ def test_a_certificate_to_renew_soon_stops_nothing(folder: Path) -> None:
     assert read_identity(folder, "hospital-a", read_membership(folder).renew_from)  # type: ignore[arg-type]
 
 
+def test_a_start_without_data_says_so_and_forgets_the_start_before(
+    folder: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site_client.start, "Supervisor", lambda *_: Namespace(run=lambda: None))
+    (folder / RUN).mkdir(mode=0o700)
+    (folder / CONNECTION).write_text('{"state": "ok"}')
+    said: list[str] = []
+    start_site(folder, said.append)
+    assert not (folder / CONNECTION).exists()
+    assert not [line for line in said if line.startswith("note")]
+    data_folder.rename(data_folder.with_name("elsewhere"))
+    start_site(folder, said.append)
+    told = f"bring it back, or change data in {folder / 'federation.toml'}; until then every round fails here"
+    assert f"note: {data_folder}: no such folder; {told}" in said
+
+
 def test_start_status_stop(folder: Path, started: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]) -> None:
     until(lambda: supervisor_of(folder / RUN))
 
@@ -182,8 +199,9 @@ def test_start_status_stop(folder: Path, started: subprocess.Popen[str], capsys:
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     out, err = started.communicate(timeout=60)
     assert (started.returncode, err) == (0, "")
-    assert [line.partition("  ")[2] for line in out.splitlines()][-2:] == [
+    assert [line.partition("  ")[2] for line in out.splitlines()][-3:] == [
         "waiting for studies from localhost:9443; Ctrl-C stops, fedsurg site status shows more",
+        "stopping",
         "hospital-a: stopped",
     ]
     code, out, _ = run(capsys, f"site status --dir {folder}")
