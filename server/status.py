@@ -88,6 +88,6 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
-def _when(site: dict[str, Any], run: dict[str, Any]) -> str:
+def _when(number: int, rounds: int) -> str:
     """A round for a person; the one after the last delivers the shared model."""
-    return f"in round {site['round']}" if site["round"] <= run["rounds"] else "at the last delivery"
+    return f"in round {number}" if number <= rounds else "at the last delivery"

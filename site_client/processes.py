@@ -27,6 +27,7 @@ SECRET_BYTES = 32
 
 # A node whose process was killed is taken for alive for a minute, and a second one is sent away so long.
 NODE_PAUSE_S, NODE_LONGEST_PAUSE_S = 10.0, 30.0
+READY_S = 120.0  # on a machine that is busy with something else; an idle one needs some seconds
 LOOK_S = 0.5
 POLL_S = "0.25"  # between two looks of the executor for a message
 
@@ -68,12 +69,13 @@ def children_of(folder: Path, ports: Ports) -> list[Child]:
             (*_fedsurg("worker", folder),),
             env=LOOPBACK_ONLY,
             ready=socket_open(folder / WORKER_SOCKET),
-            ready_s=120.0,
+            ready_s=READY_S,
         ),
         Child(
             "connection",
             (*_fedsurg("connection", folder), "--port", str(ports.connection)),
             ready=port_open(ports.connection),
+            ready_s=READY_S,
         ),
         Child(
             "node",
@@ -85,6 +87,7 @@ def children_of(folder: Path, ports: Ports) -> list[Child]:
             ),
             env=flower,
             ready=port_open(ports.node),
+            ready_s=READY_S,
             first_pause_s=NODE_PAUSE_S,
             longest_pause_s=NODE_LONGEST_PAUSE_S,
         ),
