@@ -108,7 +108,8 @@ class World:
         deployed.federate(grid, Context(1, 1, {}, RecordDict(), {"study": self.digest}))
 
     def said(self) -> list[str]:
-        return [line["what"] for line in read_events(self.folder / "audit")]
+        """What the run's process logged; joining is of persons."""
+        return [line["what"] for line in read_events(self.folder / "audit") if line["who"] == "coordinator"]
 
 
 @pytest.fixture
