@@ -252,30 +252,9 @@ def plain_flower(folder: Path, size: int, count: int) -> list[float]:
 def rendered(folder: Path) -> dict[str, Path]:
     """A small folder of simulated video for each hospital."""
     for number, name in enumerate(SITES):
-        words = [
-            "--profile",
-            "abdominal",
-            "--clips",
-            "6",
-            "--val-cases",
-            "1",
-            "--frames",
-            "2",
-            "--seed",
-            str(40 + number),
-        ]
-        command = [
-            sys.executable,
-            "-m",
-            "fedsurg",
-            "simulator",
-            "render",
-            *words,
-            "--size",
-            "64x64",
-            "--seed",
-            str(40 + number),
-        ]
+        words = ["--profile", "abdominal", "--clips", "6", "--val-cases", "1", "--frames", "2", "--size", "64x64"]
+        seed = str(40 + number)
+        command = [sys.executable, "-m", "fedsurg", "simulator", "render", *words, "--seed", seed]
         subprocess.run([*command, "--out", str(folder / name)], check=True, capture_output=True)
     return {name: folder / name for name in SITES}
 
