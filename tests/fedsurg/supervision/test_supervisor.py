@@ -120,8 +120,11 @@ def supervise(tmp_path: Path) -> Iterator[Callable[..., Run]]:
         run.end()
 
 
+# Signals as at a terminal, whatever the tests were started by: nohup and background shells ignore some.
 PROGRAM = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from pathlib import Path
 from fedsurg.supervision import Child, Supervisor
 from fedsurg.errors import FedsurgError
