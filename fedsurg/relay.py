@@ -6,6 +6,7 @@ Each end adds its own policy between the steps. Nothing is passed on but what is
 """
 
 import asyncio
+import contextlib
 import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -120,6 +121,13 @@ class Traffic:
 
     received: int = 0  # from whoever asked
     sent: int = 0  # to whoever asked
+
+
+def hang_up(transport: asyncio.BaseTransport | None) -> None:
+    """End a connection at once, whatever is still to be sent."""
+    with contextlib.suppress(AttributeError):  # of asyncio's TLS transport, when the connection is gone already
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.abort()
 
 
 class Relay:

@@ -18,6 +18,7 @@ from fedsurg.relay import (
     Relay,
     Traffic,
     body_chunks,
+    hang_up,
     pass_back,
     passed_headers,
     read_answer,
@@ -80,7 +81,7 @@ class Gateway:
         except RefusedError as refusal:
             response = self._refuse(refusal, visitor, entry, traffic)
         except (ConnectionError, asyncio.CancelledError) as problem:
-            visitor.transport.abort()
+            hang_up(visitor.transport)
             entry.status, entry.reason, entry.why = 499, "broken", str(problem) or "the connection broke off"
             if isinstance(problem, asyncio.CancelledError):
                 raise
@@ -100,7 +101,7 @@ class Gateway:
         while True:
             for visitor in self.door.visitors:
                 if self._register.must_go(visitor):
-                    visitor.transport.abort()
+                    hang_up(visitor.transport)
             await asyncio.sleep(WATCH_SECONDS)
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ from cryptography import x509
 
 from fedsurg.errors import JoiningError
 from fedsurg.joining.certificates import site_of
+from fedsurg.relay import hang_up
 
 HANDSHAKE_SECONDS = 10.0  # two round trips and one signature; nobody is that far away
 IDLE_SECONDS = 75.0  # a SuperNode asks every three seconds; headers that trickle in for longer are cut off too
@@ -122,7 +123,7 @@ class Door:
         shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         visitor = Visitor(x509.load_der_x509_certificate(shown), address, transport)
         if sum(one.site == visitor.site for one in self.visitors) >= self._limit:
-            transport.abort()
+            hang_up(transport)
             self._turned_away(address, "connections", f"{visitor.site} has {self._limit} open connections already")
             return
         self._visitors[transport] = visitor

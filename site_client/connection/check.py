@@ -17,6 +17,7 @@ from site_client.site_folder import read_identity, read_membership
 
 ANSWER_BYTES = 64 << 10
 AHEAD_SECONDS = 5.0  # Flower takes no signature from further in the future
+CLOSING_SECONDS = 0.25  # that a TLS connection needs to close before its loop ends; aiohttp does not wait for it
 BEHIND_SECONDS = 300.0  # nor one that is older
 
 
@@ -47,6 +48,7 @@ async def _trial(folder: Path, route: Route, ends: datetime) -> str:
         raise JoiningError(f"{route}: {refusal.why}; is it the gateway that is there?") from refusal
     finally:
         await relay.close()
+        await asyncio.sleep(CLOSING_SECONDS)
     facts = _facts(content)
     if refused or status != 200:
         raise JoiningError(f"{route}: the gateway refused: {facts.get('detail', f'HTTP {status}')}")

@@ -23,6 +23,7 @@ from fedsurg.relay import (
     Relay,
     Traffic,
     body_chunks,
+    hang_up,
     pass_back,
     passed_headers,
     read_answer,
@@ -85,8 +86,7 @@ class Forwarder:
             entry.status, entry.reason, entry.why = 499, "broken", str(problem) or "the connection broke off"
             if isinstance(problem, asyncio.CancelledError):
                 raise
-            if request.transport:
-                request.transport.abort()
+            hang_up(request.transport)
             response = web.Response()  # reaches nobody
         finally:
             entry.bytes_in, entry.bytes_out = traffic.received, traffic.sent

@@ -98,13 +98,13 @@ def test_a_digest_without_a_file(tiny_study: MakeStudy) -> None:
 
 
 def test_a_missing_file(tiny_study: MakeStudy, tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"server\.pretrain\.start: .*none: No such file or directory; .* make one with"):
+    with pytest.raises(StudyError, match=r"server\.pretrain\.start: .*none: No such file or directory; .* make one"):
         tiny_study(server__pretrain__start=str(tmp_path / "none"))
 
 
 def test_a_package_without_a_start(tiny_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study_start, "SHIPPED", tmp_path / "start.safetensors")
-    with pytest.raises(StudyError, match="this installation ships no start; .* make one with fedsurg pretrain"):
+    with pytest.raises(StudyError, match=r"this installation ships no start; .* make one with fedsurg pretrain"):
         tiny_study(server__pretrain__start="shipped")
 
 
