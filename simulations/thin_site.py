@@ -4,6 +4,7 @@ It speaks Flower's own Fleet protocol over mutual TLS with the keys of a site th
 them on one machine, faults use it for what an honest hospital never sends.
 """
 
+import contextlib
 import ssl
 import threading
 import time
@@ -15,7 +16,7 @@ import httpx
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.app.message.message import remove_content_from_message
 from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.proto.fleet_pb2 import ActivateNodeRequest, PullMessagesRequest, PushMessagesRequest
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest, PullMessagesRequest, PushMessagesRequest
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
@@ -87,6 +88,8 @@ class ThinSite:
         """Be gone."""
         self._over.set()
         self._thread.join(30.0)
+        with contextlib.suppress(httpx.HTTPError):
+            self._client.DeactivateNode(DeactivateNodeRequest(node_id=self._node.node_id))
 
     def _run(self) -> None:
         beaten = -BEAT_S
