@@ -85,6 +85,12 @@ CLIPS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _no_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that gives --debug in this process leaves it in the environment; the next one must not find it there."""
+    monkeypatch.delenv("FEDSURG_DEBUG", raising=False)
+
+
 @pytest.fixture(scope="session")
 def tiny_text() -> str:
     """The study file that most tests run: 64 x 64 pixels, two frames a clip, one step a round."""
