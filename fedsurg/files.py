@@ -1,6 +1,7 @@
-"""Files that are whole or absent: atomic writing, and digests of plain values."""
+"""Files that are whole or absent, locks of files, and digests of plain values."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -49,6 +50,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def try_lock(handle: int) -> bool:
+    """Take the lock of an open file if it is free; it goes with its holder, however that ends."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def canonical_json(value: Any) -> str:

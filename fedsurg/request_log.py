@@ -1,13 +1,18 @@
 """A log of requests: one JSON line each, without bodies, in files that are rotated."""
 
+import asyncio
+import contextlib
 import json
 import logging
 import logging.handlers
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fedsurg.errors import JoiningError
+from fedsurg.relay import Traffic
 
 ROTATE_BYTES = 16 << 20  # some 80,000 lines: twenty sites for a day
 KEEP = 9  # older files, so 160 MiB at most
@@ -26,6 +31,26 @@ class Entry:
     reason: str = ""
     why: str = ""
     address: str = ""
+
+
+@contextlib.contextmanager
+def recorded(entry: Entry, traffic: Traffic, *takers: Callable[[Entry], None]) -> Iterator[None]:
+    """Complete the entry of a request when it is over, and give it to all `takers`.
+
+    Raises:
+        ConnectionError, asyncio.CancelledError: as it came, when the connection broke off; the entry says so.
+    """
+    begun = time.monotonic()
+    try:
+        yield
+    except (ConnectionError, asyncio.CancelledError) as problem:
+        entry.status, entry.reason, entry.why = 499, "broken", str(problem) or "the connection broke off"
+        raise
+    finally:
+        entry.bytes_in, entry.bytes_out = traffic.received, traffic.sent
+        entry.ms = round(1000 * (time.monotonic() - begun))
+        for take in takers:
+            take(entry)
 
 
 class RequestLog:
@@ -47,8 +72,8 @@ class RequestLog:
 
     def write(self, entry: Entry) -> None:
         """One line. A full disk loses lines here, and stops nothing."""
-        time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": time} | {key: value for key, value in asdict(entry).items() if value != ""})
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": moment} | {key: value for key, value in asdict(entry).items() if value != ""})
         self._handler.emit(logging.makeLogRecord({"msg": line, "levelno": logging.INFO}))
 
     def close(self) -> None:

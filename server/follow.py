@@ -4,20 +4,20 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 
+from fedsurg.cli.bars import Bars
 from fedsurg.errors import SupervisionError
+from fedsurg.report.wording import plural
 from server.runs import GOING, RunFolder, Status
 
 LOOK_S = 0.5
 GONE_S = 15.0  # a coordinator that is started again is not gone
 
 
-class Display:
+class Display(Bars):
     """Shows how far video and rounds are; use as a context manager.
 
     Args:
@@ -26,34 +26,19 @@ class Display:
     """
 
     def __init__(self, console: Console, as_json: bool) -> None:
+        super().__init__(console, console.is_terminal and not as_json)
         self._console, self._as_json = console, as_json
-        shown = console.is_terminal and not as_json
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bars = Bars(*columns, TextColumn("{task.fields[note]}"), console=console, disable=not shown)
-        self._tasks: dict[str, Any] = {}
-        self._shown = shown
         self._rounds = -1
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._bars.stop()
 
     def say(self, line: str) -> None:
         """One line for the person."""
         if not self._as_json:
             self._console.print(line, highlight=False, soft_wrap=True)
 
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Something has come to `done` of `total`."""
-        self._advance(what, done, total, "")
-
     def status(self, run: RunFolder, status: Status) -> None:
         """Show where the run stands."""
         note = ", ".join(f"{name} {site.get('doing', '')}" for name, site in status.sites.items()) or status.state
-        self._advance(status.name, status.round, status.rounds, note)
+        self.advance(status.name, status.round, status.rounds, note)
         records = _records(run)
         if self._rounds < 0:
             self._rounds = len(records)
@@ -68,14 +53,9 @@ class Display:
         known = [site["received"]["iou"] for site in record["sites"].values() if site["received"]["iou"] is not None]
         score = f", mean IoU {sum(known) / len(known):.3f}" if known else ""
         what = f"round {record['round']} of {status.rounds}" if record["work"] == "train" else "model delivered"
-        self.say(f"{what}: {len(record['sites'])} sites{score}")
+        self.say(f"{what}: {plural(len(record['sites']), 'site')}{score}")
         for name, why in record["refused"].items():
             self.say(f"    {name} refused: {why}")
-
-    def _advance(self, what: str, done: int, total: int, note: str) -> None:
-        if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what, total=total, note=note)
-        self._bars.update(self._tasks[what], completed=done, total=total, note=note)
 
 
 def follow(run: RunFolder, display: Display, started: Callable[[], bool]) -> Status:

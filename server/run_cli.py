@@ -49,7 +49,7 @@ def run(study: Path, method: str | None, device: str, detach: bool, as_json: boo
 
     with Display(Console(), as_json) as display:
         try:
-            going = launch(folder, study, method, device, display.progress, display.say)
+            going = launch(folder, study, method, device, display.advance, display.say)
             if detach:
                 status = going.status()
             else:
@@ -77,7 +77,8 @@ def status(as_json: bool, folder: Path) -> int:
     import json
 
     from fedsurg.joining.clock import now
-    from server.status import all_run, server_status, status_lines
+    from fedsurg.supervision import all_run
+    from server.status import server_status, status_lines
 
     facts = server_status(folder, now())
     click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(status_lines(facts)))

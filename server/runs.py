@@ -13,7 +13,6 @@ global.safetensors              the shared model, when it is finished
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from fedsurg.errors import FedsurgError, RunError
-from fedsurg.files import write_atomic
+from fedsurg.files import try_lock, write_atomic
 from server.federation_file import RUNS
 
 State = Literal["waiting", "running", "paused", "failed", "finished"]
@@ -181,7 +180,7 @@ class RunFolder:
         """
         deadline = time.monotonic() + wait_s
         with (self.path / "lock").open("a+") as lock:
-            while not _locked(lock.fileno()):
+            while not try_lock(lock.fileno()):
                 if time.monotonic() > deadline:
                     raise RunError(f"{self.path}: its rounds are run already; fedsurg server status shows how far")
                 time.sleep(LOOK_S)
@@ -195,7 +194,7 @@ class RunFolder:
         try:
             with (self.path / "lock").open() as lock:
                 process, flower = map(int, lock.read().split())
-                return 0 if _locked(lock.fileno()) else process, flower
+                return 0 if try_lock(lock.fileno()) else process, flower
         except (OSError, ValueError):
             return 0, 0
 
@@ -252,11 +251,3 @@ def find_run(coordinator: Path, word: str) -> RunFolder:
         if found
         else f"{word}: no such run in {coordinator}; known: {have}"
     )
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fedsurg.errors import SupervisionError
 from fedsurg.joining.folders import require_owner_only
+from fedsurg.report.wording import plural
 from fedsurg.supervision import Child, Supervisor, await_leftovers, port_open, require_free_port, supervisor_of
 from server.authority import read_authority_certificate
 from server.federation_file import FEDERATION_FILE, RUN, FederationFile, read_federation_file
@@ -50,7 +51,7 @@ def start_server(folder: Path, say: Say) -> None:
     def all_up() -> None:
         sites = sum(bool(member.node_public_key) for member in Members(folder).all())
         going = [status.name for status in statuses(folder) if status.state in GOING]
-        say(f"all run: gateway at {settings.address}, {sites} sites admitted; Ctrl-C stops")
+        say(f"all run: gateway at {settings.address}, {plural(sites, 'site')} admitted; Ctrl-C stops")
         say(f"goes on with {', '.join(going)}" if going else "next: fedsurg server run STUDY.toml, in another terminal")
 
     Supervisor(run, children, say, all_up).run()

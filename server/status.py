@@ -8,6 +8,7 @@ from typing import Any
 
 from fedsurg.errors import FedsurgError
 from fedsurg.joining.clock import shown
+from fedsurg.report.wording import plural, size
 from fedsurg.supervision import read_processes, supervisor_of
 from server.federation_file import RUN, read_federation_file
 from server.members import Members
@@ -37,18 +38,12 @@ def server_status(folder: Path, now: datetime) -> dict[str, Any]:
     }
 
 
-def all_run(facts: dict[str, Any]) -> bool:
-    """All processes run, and someone looks after them."""
-    states = {process["state"] for process in facts["processes"].values()}
-    return facts["supervisor"] is not None and states == {"running"}
-
-
 def status_lines(facts: dict[str, Any]) -> list[str]:
     """The same for a person."""
     running = facts["supervisor"]
     lines = [f"gateway {facts['address']}: " + (f"started (process {running})" if running else "not started")]
     for name, process in facts["processes"].items():
-        again = f", started again {process['restarts']} times" if process["restarts"] else ""
+        again = f", started again {plural(process['restarts'], 'time')}" if process["restarts"] else ""
         lines.append(f"  {name:<10} {process['state']} since {shown(process['since'])}{again}")
     lines.append("sites" if facts["sites"] else "sites: none; fedsurg server invite NAME")
     for name, site in facts["sites"].items():
@@ -65,7 +60,7 @@ def run_lines(run: dict[str, Any]) -> list[str]:
     why = f": {run['why']}" if run["why"] else ""
     lines = [
         f"  {run['name']} ({run['study'][:12]}) {run['state']}, round {run['round']} of {run['rounds']}, "
-        f"quorum {run['quorum']}, {_size(run['bytes_out'])} out, {_size(run['bytes_in'])} in{why}"
+        f"quorum {run['quorum']}, {size(run['bytes_out'])} out, {size(run['bytes_in'])} in{why}"
     ]
     for name, site in run["sites"].items():
         took = f", {site['seconds']:.1f} s" if "seconds" in site else ""
@@ -82,10 +77,6 @@ def _runs(folder: Path) -> list[dict[str, Any]]:
         with suppress(FedsurgError):
             found.append(asdict(run.status()) | {"folder": str(run.path), "pause_wanted": run.pause_wanted})
     return found
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB"
 
 
 def _when(number: int, rounds: int) -> str:

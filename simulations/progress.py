@@ -1,48 +1,25 @@
 """Progress of a run: bars with time left on a terminal, plain lines when there is none."""
 
 import time
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bars
+from rich.progress import TimeRemainingColumn
+
+from fedsurg.cli.bars import Bars
 
 LINE_EVERY_S = 10.0  # at most one plain line in this time for a step that counts quickly
 MANY_JOBS = 12  # more than these would fill the terminal: then those at work are shown, and how many are done
 ALL_JOBS = "all jobs"
 
 
-class Progress:
+class Progress(Bars):
     """Shows preparation and rounds; use as a context manager."""
 
     def __init__(self, console: Console) -> None:
+        super().__init__(console, console.is_terminal, TimeRemainingColumn())
         self._console = console
-        self._bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, float] = {}
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._bars.stop()
 
     def say(self, line: str) -> None:
         """One line for the person."""
@@ -50,7 +27,7 @@ class Progress:
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Something that all jobs share has come to `done` of `total`."""
-        self._advance(what, done, total, "")
+        self.advance(what, done, total)
         now = time.monotonic()
         if not self._console.is_terminal and (done == total or now - self._said.get(what, 0.0) > LINE_EVERY_S):
             self._said[what] = now
@@ -60,10 +37,9 @@ class Progress:
         """All jobs that will run, `rounds` each (the last one delivers the final model)."""
         self._rounds, self._many, self._scored, self._jobs = rounds, len(names) > MANY_JOBS, 0, len(names)
         if self._many:
-            self._advance(ALL_JOBS, 0, len(names), "")
+            self.advance(ALL_JOBS, 0, len(names))
         for name in names:
-            self._advance(name, 0, rounds, "")
-            self._bars.update(self._tasks[name], visible=not self._many)
+            self.advance(name, 0, rounds, visible=not self._many)
 
     def round_done(self, job: str, record: dict[str, Any]) -> None:
         """A job has finished a round."""
@@ -71,21 +47,15 @@ class Progress:
         note = f"IoU {sum(known) / len(known):.3f}" if known else ""
         if record["refused"]:
             note += f" ({len(record['refused'])} refused)"
-        self._advance(job, record["round"], self._rounds, note)
-        self._bars.update(self._tasks[job], visible=True)
+        self.advance(job, record["round"], self._rounds, note)
         if not self._console.is_terminal:
             self.say(f"{job}: round {record['round']} of {self._rounds} {note}".rstrip())
 
     def finish_job(self, job: str) -> None:
         """A job is scored."""
         self._scored += 1
-        self._bars.update(self._tasks[job], completed=self._rounds, visible=not self._many)
+        self.advance(job, self._rounds, self._rounds, visible=not self._many)
         if self._many:
-            self._advance(ALL_JOBS, self._scored, self._jobs, "")
+            self.advance(ALL_JOBS, self._scored, self._jobs)
         if not self._console.is_terminal:
             self.say(f"{job}: scored" + (f" ({self._scored} of {self._jobs})" if self._many else ""))
-
-    def _advance(self, what: str, done: int, total: int, note: str) -> None:
-        if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what, total=total, note=note)
-        self._bars.update(self._tasks[what], completed=done, total=total, note=note)

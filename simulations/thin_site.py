@@ -5,6 +5,7 @@ them on one machine, faults use it for what an honest hospital never sends.
 """
 
 import contextlib
+import logging
 import ssl
 import threading
 import time
@@ -46,6 +47,8 @@ from site_client.site_folder import AUTHORITY, IDENTITY, NODE_KEY, read_membersh
 POLL_S, BEAT_S = 0.3, 10.0  # between two looks for a message; between two heartbeats (Flower's: 3 and 30)
 INTERVAL_S = 30.0  # of heartbeats, as told to the SuperLink
 
+log = logging.getLogger("fedsurg.simulations")
+
 Answer = Callable[[RecordDict], RecordDict]
 
 _identity = threading.Lock()  # Flower keeps the author of messages once per process
@@ -62,8 +65,6 @@ class ThinSite:
     def __init__(self, folder: Path, answer: Answer) -> None:
         membership = read_membership(folder)
         self.name, self._answer = membership.site, answer
-        self.answered = 0
-        self.problem = ""  # why the last message was not answered
         self._log = site_log(folder)
         self._key = read_private_key(folder / IDENTITY)
         context = ssl.create_default_context(cafile=str(folder / AUTHORITY))
@@ -105,7 +106,7 @@ class ThinSite:
                     )
                 self._turn()
             except (httpx.HTTPError, RuntimeError, ValueError) as problem:
-                self.problem = f"{type(problem).__name__}: {problem}"
+                log.warning("%s: %s: %s", self.name, type(problem).__name__, problem)
 
     def _turn(self) -> None:
         """Take one message, if there is one, and answer it."""
@@ -123,7 +124,6 @@ class ThinSite:
             TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, self._node.node_id, 1
             reply = Message(answer, reply_to=message)
         self._push(reply)
-        self.answered += 1
 
     def _content(self, run_id: int, tree: ObjectTree) -> RecordDict:
         pull = make_pull_object_fn_protobuf(self._client.PullObject, self._node, run_id)

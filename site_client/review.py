@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from fedsurg.report.wording import plural, size
 from fedsurg.sharing.contract import Contract, Entry
 from fedsurg.study.config import Study
 from site_client.policy import METRICS, PolicyConfig
@@ -70,22 +71,22 @@ def review_text(facts: Mapping[str, Any], *, tensors: bool = False) -> str:
         "",
         "What is trained",
         f"  A network that marks {', '.join(facts['classes'])} in pictures of {height} x {width} pixels. It is trained",
-        f"  on this hospital's own frames, on this hospital's machine: {_count(rounds, 'round')} of "
-        f"{_count(facts['steps'], 'step')}.",
+        f"  on this hospital's own frames, on this hospital's machine: {plural(rounds, 'round')} of "
+        f"{plural(facts['steps'], 'step')}.",
         f"  Taking part: {', '.join(site['name'] for site in facts['sites'])}.",
         "",
         "How long",
-        f"  {_count(rounds, 'round')}. A round ends when all sites have answered, after {_time(deadline)} at",
+        f"  {plural(rounds, 'round')}. A round ends when all sites have answered, after {_time(deadline)} at",
         f"  the latest: {_time(rounds * deadline)} at most.",
         "",
         f"What leaves, each round: {len(leaves['tensors'])} tensors of model weights, "
-        f"{_size(leaves['bytes_per_round'])} ({_size(leaves['bytes_total'])} in all)",
+        f"{size(leaves['bytes_per_round'])} ({size(leaves['bytes_total'])} in all)",
         *(_tensor_lines(leaves["tensors"]) if tensors else _group_lines(leaves["groups"])),
         "  and these numbers, once per round:",
         "  the number of training samples, " + ", ".join(leaves["metrics"]) + ", seconds of work;",
         "  the hospital's name in the study.",
         "",
-        f"What stays: frames, masks, file and case names, and {_size(stays['bytes'])} of private weights",
+        f"What stays: frames, masks, file and case names, and {size(stays['bytes'])} of private weights",
         *(_group_lines(stays["groups"]) or ["  This method has no private weights."]),
         "  The trainer's own state stays too.",
         "",
@@ -104,7 +105,7 @@ def _group_lines(groups: list[dict[str, Any]]) -> list[str]:
         if row["part"] != part:
             part = row["part"]
             lines.append(f"  {_PARTS.get(part, part)}")
-        lines.append(f"    {row['names']:<40} {_count(row['tensors'], 'tensor'):>12} {_size(row['bytes']):>10}")
+        lines.append(f"    {row['names']:<40} {plural(row['tensors'], 'tensor'):>12} {size(row['bytes']):>10}")
     return lines
 
 
@@ -112,17 +113,6 @@ def _tensor_lines(tensors: list[dict[str, Any]]) -> list[str]:
     return [f"    {row['name']:<60} {'x'.join(map(str, row['shape'])):>16} {row['bytes']:>12,} B" for row in tensors]
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
-
-
 def _time(seconds: float) -> str:
     """An upper bound for a person: never less than it is."""
     return f"{math.ceil(seconds / 60)} minutes" if seconds < 7200 else f"{math.ceil(seconds / 360) / 10:g} hours"
-
-
-def _size(count: int) -> str:
-    """Bytes for a person."""
-    if count < 1000:
-        return f"{count} B"
-    return f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"

@@ -48,9 +48,10 @@ def status(folder: Path, as_json: bool) -> int:
     """
     import json
 
-    from site_client.status import runs, site_status
+    from fedsurg.supervision import all_run
+    from site_client.status import site_status
     from site_client.status_text import status_lines
 
     facts = site_status(folder)
     click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(status_lines(facts)))
-    return int(not runs(facts))
+    return int(not all_run(facts))

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -59,12 +59,6 @@ def site_status(folder: Path) -> dict[str, Any]:
         "bytes_out": sent.total(),
         "last_event": last,
     }
-
-
-def runs(facts: Mapping[str, Any]) -> bool:
-    """All processes of a site run, and someone looks after them."""
-    states = {process["state"] for process in facts["processes"].values()}
-    return facts["supervisor"] is not None and states == {"running"}
 
 
 def open_approvals(folder: Path) -> list[Approval]:

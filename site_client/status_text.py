@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedsurg.joining.clock import shown
+from fedsurg.report.wording import plural, size
 
 Facts = Mapping[str, Any]
 
@@ -26,17 +27,12 @@ def status_lines(facts: Facts) -> Iterator[str]:
     yield f"last event   {_event(last)}" if last else "last event   none"
 
 
-def size(count: int) -> str:
-    """Bytes as people read them."""
-    return f"{count} bytes" if count < 1000 else f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
-
-
 def _process(process: Facts) -> str:
     said = f"{process['state']} since {shown(process['since'])}"
     if process["pid"]:
         said += f", process {process['pid']}"
     if process["restarts"]:
-        said += f", {process['restarts']} restarts, the last one after exit code {process['last_exit']}"
+        said += f", {plural(process['restarts'], 'restart')}, the last one after exit code {process['last_exit']}"
     return said
 
 
@@ -68,7 +64,7 @@ def _study(study: Facts) -> str:
         return f"{line}; no reply yet"
     last, rounds = study["last_round"], study["max_rounds"]
     answered = f"round {last} of {rounds} answered last" if last <= rounds else "the last delivery answered"
-    return f"{line}; {answered}, {study['replies']} replies, {size(study['bytes_out'])}"
+    return f"{line}; {answered}, {plural(study['replies'], 'reply')}, {size(study['bytes_out'])}"
 
 
 def _event(line: Facts) -> str:

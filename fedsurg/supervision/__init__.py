@@ -7,13 +7,14 @@ are, `stop` ends them from another process.
 from fedsurg.supervision.child import Child
 from fedsurg.supervision.lock import await_leftovers, left_behind, stop, supervisor_of
 from fedsurg.supervision.ready import file_there, port_open, require_free_port
-from fedsurg.supervision.status import Process, read_processes
+from fedsurg.supervision.status import Process, all_run, read_processes
 from fedsurg.supervision.supervisor import Supervisor
 
 __all__ = [
     "Child",
     "Process",
     "Supervisor",
+    "all_run",
     "await_leftovers",
     "file_there",
     "left_behind",

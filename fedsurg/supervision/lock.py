@@ -5,13 +5,13 @@ the last child of the old one is gone, and never beside it.
 """
 
 import contextlib
-import fcntl
 import os
 import signal
 import time
 from pathlib import Path
 
 from fedsurg.errors import SupervisionError
+from fedsurg.files import try_lock
 
 NAME = "supervisor.lock"
 LOOK_S = 0.1
@@ -42,7 +42,7 @@ class SupervisorLock:
 
     def _take(self) -> None:
         deadline = time.monotonic() + ORPHANS_S
-        while not _try(self.handle):
+        while not try_lock(self.handle):
             holder = _written(self.path)
             if _alive(holder) or time.monotonic() > deadline:
                 raise SupervisionError(
@@ -71,7 +71,7 @@ def supervisor_of(folder: Path) -> int | None:
     """Process number of the supervisor that runs in `folder`; none: nobody does."""
     path = folder / NAME
     with contextlib.suppress(OSError), path.open("rb") as file:
-        if not _try(file.fileno()):
+        if not try_lock(file.fileno()):
             holder = _written(path)
             return holder if _alive(holder) else None
     return None
@@ -81,7 +81,7 @@ def left_behind(folder: Path) -> bool:
     """Children of a supervisor that was killed still run in `folder`."""
     path = folder / NAME
     with contextlib.suppress(OSError), path.open("rb") as file:
-        return not _try(file.fileno()) and not _alive(_written(path))
+        return not try_lock(file.fileno()) and not _alive(_written(path))
     return False
 
 
@@ -107,15 +107,6 @@ def stop(folder: Path, timeout_s: float = 60.0) -> bool:
                 f"{folder}: process {holder} did not end within {timeout_s:g} s; look at {folder / 'logs'}, or kill it"
             )
         time.sleep(LOOK_S)
-    return True
-
-
-def _try(handle: int) -> bool:
-    """Take the lock if it is free."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     return True
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from fedsurg.errors import FedsurgError
 from fedsurg.files import write_atomic
@@ -38,6 +39,11 @@ def write_processes(folder: Path, processes: Mapping[str, Process]) -> None:
     text = json.dumps({name: asdict(process) for name, process in processes.items()}, indent=1)
     with suppress(FedsurgError):
         write_atomic(folder / NAME, text)
+
+
+def all_run(facts: Mapping[str, Any]) -> bool:
+    """Of an end's status as plain values: its `processes` all run, and a `supervisor` looks after them."""
+    return facts["supervisor"] is not None and {each["state"] for each in facts["processes"].values()} == {"running"}
 
 
 def read_processes(folder: Path) -> dict[str, Process]:

@@ -1,7 +1,7 @@
 """The gateway itself: the steps of one request."""
 
 import asyncio
-import time
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from fedsurg.relay import (
     read_answer,
     require_fleet,
 )
-from fedsurg.request_log import Entry, RequestLog
+from fedsurg.request_log import Entry, RequestLog, recorded
 from fedsurg.tls import Fresh, server_context
 from server.federation_file import AUTHORITY, GATEWAY, FederationFile
 from server.gateway.claims import WINDOW, NodeIds, header_key, read_claims, timestamp_of
@@ -73,28 +73,22 @@ class Gateway:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and write its line."""
-        visitor, begun, traffic = self.door.visitor(request), time.monotonic(), Traffic()
+        visitor, traffic = self.door.visitor(request), Traffic()
         entry = Entry(visitor.site, request.raw_path[:100], address=visitor.address)
-        try:
-            response = await self._answer(request, visitor, traffic)
-            entry.status = response.status
-        except RefusedError as refusal:
-            response = self._refuse(refusal, visitor, entry, traffic)
-        except (ConnectionError, asyncio.CancelledError) as problem:
-            hang_up(visitor.transport)
-            entry.status, entry.reason, entry.why = 499, "broken", str(problem) or "the connection broke off"
-            if isinstance(problem, asyncio.CancelledError):
+        with contextlib.suppress(ConnectionError), recorded(entry, traffic, self._log.write, self.meters.count):
+            try:
+                response = await self._answer(request, visitor, traffic)
+                entry.status = response.status
+            except RefusedError as refusal:
+                response = self._refuse(refusal, visitor, entry, traffic)
+            except (ConnectionError, asyncio.CancelledError):
+                hang_up(visitor.transport)
                 raise
-            response = web.Response()  # reaches nobody
-        except Exception as problem:
-            self.notices.say(f"unexpected {type(problem).__name__} in {entry.path}: {problem}")
-            response = self._refuse(RefusedError(500, "error", "the gateway failed"), visitor, entry, traffic)
-        finally:
-            entry.bytes_in, entry.bytes_out = traffic.received, traffic.sent
-            entry.ms = round(1000 * (time.monotonic() - begun))
-            self._log.write(entry)
-            self.meters.count(entry)
-        return response
+            except Exception as problem:
+                self.notices.say(f"unexpected {type(problem).__name__} in {entry.path}: {problem}")
+                response = self._refuse(RefusedError(500, "error", "the gateway failed"), visitor, entry, traffic)
+            return response
+        return web.Response()  # reaches nobody
 
     async def watch(self) -> None:
         """Close connections of those who must not stay, until cancelled."""

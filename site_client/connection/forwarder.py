@@ -29,7 +29,7 @@ from fedsurg.relay import (
     read_answer,
     require_fleet,
 )
-from fedsurg.request_log import Entry, RequestLog
+from fedsurg.request_log import Entry, RequestLog, recorded
 from fedsurg.tls import Fresh
 from site_client.connection.bundle import BUNDLE_BYTES, require_own_bundle
 from site_client.connection.explain import explained
@@ -74,26 +74,17 @@ class Forwarder:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and write its line."""
-        begun, traffic = time.monotonic(), Traffic()
-        entry = Entry(self._route.membership.site, request.raw_path[:100])
-        try:
-            response = await self._answer(request, traffic)
-            entry.status = response.status
-        except RefusedError as refusal:
-            response = refusal.response()
-            entry.status, entry.reason, entry.why = refusal.status, refusal.reason, refusal.why
-        except (ConnectionError, asyncio.CancelledError) as problem:
-            entry.status, entry.reason, entry.why = 499, "broken", str(problem) or "the connection broke off"
-            if isinstance(problem, asyncio.CancelledError):
-                raise
-            hang_up(request.transport)
-            response = web.Response()  # reaches nobody
-        finally:
-            entry.bytes_in, entry.bytes_out = traffic.received, traffic.sent
-            entry.ms = round(1000 * (time.monotonic() - begun))
-            self._log.write(entry)
-            self._status.count(entry)
-        return response
+        traffic, entry = Traffic(), Entry(self._route.membership.site, request.raw_path[:100])
+        with suppress(ConnectionError), recorded(entry, traffic, self._log.write, self._status.count):
+            try:
+                response = await self._answer(request, traffic)
+                entry.status = response.status
+            except RefusedError as refusal:
+                response = refusal.response()
+                entry.status, entry.reason, entry.why = refusal.status, refusal.reason, refusal.why
+            return response
+        hang_up(request.transport)
+        return web.Response()  # reaches nobody
 
     async def close(self) -> None:
         """Close all connections."""

@@ -1,7 +1,6 @@
 """The worker's process: one per site, on a Unix socket that only its own account may use."""
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from fedsurg.errors import SupervisionError
+from fedsurg.files import try_lock
 from fedsurg.joining.folders import require_owner_only
 from site_client.bundle.worker_pb2 import DESCRIPTOR
 from site_client.bundle.worker_pb2_grpc import add_SiteWorkerServicer_to_server
@@ -128,10 +128,9 @@ def only_one(run: Path) -> Iterator[None]:
     except OSError as problem:
         raise SupervisionError(f"{run}: cannot be written ({problem.strerror}); check space and owner") from problem
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(handle):
+            raise SupervisionError(f"{run.parent}: a worker runs here already; fedsurg site status shows it")
         yield
-    except BlockingIOError:
-        raise SupervisionError(f"{run.parent}: a worker runs here already; fedsurg site status shows it") from None
     finally:
         os.close(handle)
 

@@ -216,7 +216,7 @@ def test_status(started: Path, study: Path) -> None:
     assert f"gateway 127.0.0.1:9443: started (process {os.getpid()})" in result.output
     assert "  north            admitted, online, last seen 2026-03-01 09:30:00 UTC\n" in result.output
     assert "  east             admitted, offline, not seen yet\n" in result.output
-    assert "failed, round 0 of 2, quorum 1, 0.0 MB out, 0.0 MB in: round 1: 0 of 2 sites accepted" in result.output
+    assert "failed, round 0 of 2, quorum 1, 0 B out, 0 B in: round 1: 0 of 2 sites accepted" in result.output
     facts = json.loads(call("server", "status", "--dir", started, "--json").output)
     assert facts["sites"]["north"] == {
         "state": "admitted",

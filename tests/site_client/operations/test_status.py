@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from fedsurg.audit.log import Event
+from fedsurg.supervision import all_run
 from site_client.approvals import Approvals
 from site_client.policy import LEFT
 from site_client.site_folder import RUN, site_log
-from site_client.status import open_approvals, runs, site_status
-from site_client.status_text import size, status_lines
+from site_client.status import open_approvals, site_status
+from site_client.status_text import status_lines
 
 WORK = {"state": "working", "study": "3f9a01c2" * 8, "round": 3, "work": "train", "last": ""}
 
@@ -28,7 +29,7 @@ def study(folder: Path, tiny_study: Callable[..., Any]) -> str:
 
 def test_a_site_that_never_ran(folder: Path) -> None:
     facts = site_status(folder)
-    assert not runs(facts)
+    assert not all_run(facts)
     assert (facts["supervisor"], facts["processes"], facts["worker"], facts["studies"]) == (None, {}, None, [])
     lines = list(status_lines(facts))
     assert lines[1] == "not running; fedsurg site start"
@@ -43,7 +44,7 @@ def test_what_left_is_counted_by_study(folder: Path, study: str) -> None:
     (found,) = facts["studies"]
     assert (found["study"], found["state"], found["last_round"], found["replies"]) == (study, "approved", 2, 2)
     assert (found["bytes_out"], facts["bytes_out"]) == (3000, 3000)
-    assert any("round 2 of 2 answered last, 2 replies, 3.0 kB" in line for line in status_lines(facts))
+    assert any("round 2 of 2 answered last, 2 replies, 3.00 kB" in line for line in status_lines(facts))
     assert [one.study for one in open_approvals(folder)] == [study]
 
 
@@ -56,11 +57,11 @@ def test_what_a_worker_said_before_it_was_stopped_does_not_count(folder: Path) -
 def test_restarts_are_shown(folder: Path) -> None:
     process = {"pid": 7, "state": "running", "since": "2026-03-01T09:30:00+00:00", "restarts": 2, "last_exit": 137}
     facts = site_status(folder) | {"supervisor": 6, "processes": {"worker": process}}
-    assert runs(facts)
+    assert all_run(facts)
     lines = list(status_lines(facts))
     assert lines[2].endswith("process 7, 2 restarts, the last one after exit code 137")
     assert "working on   nothing said yet" in lines
-    assert not runs(facts | {"processes": {"worker": process | {"state": "pausing"}}})
+    assert not all_run(facts | {"processes": {"worker": process | {"state": "pausing"}}})
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,3 @@ def test_how_the_connection_does(folder: Path) -> None:
     assert "connection   refused: nobody listens there, since 2026-03-01 09:30:00 UTC" in list(status_lines(facts))
     fine = facts | {"connection": {"state": "ok", "why": "", "since": "2026-03-01T09:30:00Z"}}
     assert "connection   connected, since 2026-03-01 09:30:00 UTC" in list(status_lines(fine))
-
-
-def test_sizes() -> None:
-    assert [size(count) for count in (0, 999, 1500, 28_000_000)] == ["0 bytes", "999 bytes", "1.5 kB", "28.0 MB"]
