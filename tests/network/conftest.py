@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import json
 import shutil
 import socket
 import ssl
@@ -19,8 +20,9 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from flwr.proto.fleet_pb2 import ActivateNodeRequest, ActivateNodeResponse
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, ActivateNodeResponse, PushMessagesRequest
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest, SendNodeHeartbeatResponse
+from flwr.proto.message_pb2 import Message, Metadata, ObjectTree
 from flwr.proto.node_pb2 import Node
 
 from fedsurg.joining.clock import now as clock_now
@@ -131,6 +133,18 @@ class Hospital:
             "send-node-heartbeat", SendNodeHeartbeatRequest(node=node, heartbeat_interval=30), **options
         )
 
+    def reply(
+        self, source: int | None = None, target: int = 1, reply_to: str = "m1", count: int = 1
+    ) -> PushMessagesRequest:
+        """The site's answer to the SuperLink's message `m1`; a forged one has another source, target or question."""
+        node = NODES[self.folder.name]
+        facts = Metadata(src_node_id=source or node, dst_node_id=target, reply_to_message_id=reply_to, message_id="r1")
+        return PushMessagesRequest(
+            node=Node(node_id=node),
+            messages_list=[Message(metadata=facts)] * count,
+            message_object_trees=[ObjectTree(object_id="r1")] * count,
+        )
+
 
 @dataclass
 class Scene:
@@ -155,6 +169,11 @@ class Scene:
     @property
     def coordinator(self) -> Path:
         return self.folder / "coordinator"
+
+    @staticmethod
+    def detail(answer: bytes) -> str:
+        """What a refusal says."""
+        return str(json.loads(answer)["detail"])
 
     def log(self) -> str:
         return (self.coordinator / "run/logs/requests.jsonl").read_text("utf-8")

@@ -120,7 +120,7 @@ def test_only_this_installations_app_reaches_the_node(play: Any, content: bytes,
         assert found == status
         assert (content in answer) == (status == 200)
         if status == 403:
-            assert "is not the one of this installation" in json.loads(answer)["detail"]
+            assert "is not the one of this installation" in scene.detail(answer)
 
     play(actions)
 
@@ -153,7 +153,7 @@ def test_a_refusal_of_the_gateway_is_one_line_at_the_hospital(play: Any, capsys:
             for _ in range(3):
                 status, answer = await post(session, scene, "activate-node", activation(scene))
         why = "the gateway refused: hospital-a was revoked by the coordinator; ask why, and for an invitation"
-        assert (status, json.loads(answer)["detail"]) == (401, why)
+        assert (status, scene.detail(answer)) == (401, why)
         assert len([line for line in capsys.readouterr().err.splitlines() if line.endswith(why)]) == 1
         facts = json.loads((scene.a.folder / "run/connection.json").read_text())
         assert (facts["state"], facts["why"]) == ("refused", why)
