@@ -1,21 +1,49 @@
-"""One site's engine in the tiny study."""
+"""One site's engine in the tiny study; a policy before a worker that does nothing."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from fedsurg.audit import AuditLog
 from fedsurg.data.site import load_site
 from fedsurg.methods import plan
-from fedsurg.sharing.protocol import Request
+from fedsurg.sharing.contract import Contract, Entry
+from fedsurg.sharing.protocol import Report, Request
+from fedsurg.sharing.update import Packed, Update
 from fedsurg.study import Study
+from fedsurg.study.load import study_digest
 from fedsurg.tensor_file import read_tensors
+from site_client.approvals import Approval, Approvals
 from site_client.engine import SiteEngine, SiteSetup
+from site_client.policy import Cohort, Policy, answer_under_policy
 from site_client.site_files import SiteFiles
 
 MakeEngine = Callable[..., SiteEngine]
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CONTRACT = Contract((Entry("head.weight", "head", "shared", (2, 3)), Entry("encoder.q", "query", "site", (4,))))
+UPDATE = Update.of({"head.weight": np.ones((2, 3), np.float32)})
+REPORT = Report(40, 0.5, 0.4, 0.7, 0.6, 0.3, 0.8, 0.7, 1.0, 2.0, 3.0, 4.0)
+
+
+class FakeWorker:
+    """A site of some cases to train on and to score; it answers with `answer`, whatever it is asked."""
+
+    def __init__(self, contract: Contract = CONTRACT, cases: tuple[int, int] = (6, 2)) -> None:
+        self.contract, self.cases, self.asked = contract, cases, 0
+        self.answer: tuple[Update | None, Report] = (UPDATE, REPORT)
+
+    def cohort(self) -> Cohort:
+        return Cohort(*self.cases)
+
+    def work(self, request: Request, packed: Packed) -> tuple[Update | None, Report]:
+        self.asked += 1
+        return self.answer
 
 
 @pytest.fixture(autouse=True)
@@ -56,5 +84,88 @@ def request_of() -> Callable[..., Request]:
 
     def make(engine: SiteEngine, number: int, work: str = "train") -> Request:
         return Request("study", engine.contract.digest, number, work)
+
+    return make
+
+
+@pytest.fixture
+def study(tiny_study: Callable[..., Study]) -> Study:
+    """The tiny study, in three rounds."""
+    return tiny_study(federation__rounds=3)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> AuditLog:
+    """The site's log; its folder is `tmp_path`."""
+    return AuditLog(tmp_path / "audit", "site north")
+
+
+@pytest.fixture
+def approvals(tmp_path: Path) -> Approvals:
+    """The site's approvals, at noon on 1 March 2026."""
+    return Approvals(tmp_path, lambda: NOON)
+
+
+@pytest.fixture
+def policy_of(tmp_path: Path, log: AuditLog, approvals: Approvals) -> Callable[[], Policy]:
+    """The site's policy, read anew."""
+    return lambda: Policy(tmp_path, log, approvals)
+
+
+@pytest.fixture
+def ask(study: Study) -> Callable[..., Request]:
+    """A request of the study: `ask(round, work)`; keyword arguments replace its fields."""
+
+    def make(number: int = 1, work: str = "train", **fields: Any) -> Request:
+        facts = {"study": study_digest(study), "contract": CONTRACT.digest, "round": number, "work": work}
+        return Request(**facts | fields)
+
+    return make
+
+
+@pytest.fixture
+def approve(approvals: Approvals, study: Study) -> Callable[..., Approval]:
+    """Approve the study, as A. Vogel."""
+
+    def make(**options: Any) -> Approval:
+        return approvals.approve(study, "fedst", CONTRACT.digest, "A. Vogel", **options)
+
+    return make
+
+
+@pytest.fixture
+def update() -> Update:
+    """What goes to the worker and comes back from it: 24 bytes."""
+    return UPDATE
+
+
+@pytest.fixture
+def report() -> Report:
+    """What the worker says of its work."""
+    return REPORT
+
+
+@pytest.fixture
+def worker_of() -> type[FakeWorker]:
+    """A worker: `worker_of(contract, (cases to train on, cases to score))`."""
+    return FakeWorker
+
+
+@pytest.fixture
+def check(policy_of: Callable[[], Policy], ask: Callable[..., Request]) -> Callable[..., Approval]:
+    """Ask a policy that was read just now; `worker` is the site's, the rest as for `ask`."""
+
+    def make(*words: Any, worker: FakeWorker | None = None, **fields: Any) -> Approval:
+        return policy_of().check(ask(*words, **fields), UPDATE.pack(), worker or FakeWorker())
+
+    return make
+
+
+@pytest.fixture
+def answer(policy_of: Callable[[], Policy], ask: Callable[..., Request]) -> Callable[..., tuple[Packed, Report]]:
+    """Have a request answered under a policy that was read just now; arguments as for `check`."""
+
+    def make(*words: Any, worker: FakeWorker | None = None, **fields: Any) -> tuple[Packed, Report]:
+        return answer_under_policy(policy_of(), worker or FakeWorker(), ask(*words, **fields), UPDATE.pack())
 
     return make
