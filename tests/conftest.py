@@ -1,8 +1,9 @@
-"""What several folders of tests need: a tiny study, site data that the simulator drew once, a start, jobs."""
+"""What several folders of tests need: the command, waiting, a tiny study, data that was drawn once, a start, jobs."""
 
 import csv
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,53 @@ CLIPS = {
 def _no_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that gives --debug in this process leaves it in the environment; the next one must not find it there."""
     monkeypatch.delenv("FEDSURG_DEBUG", raising=False)
+
+
+@pytest.fixture
+def fedsurg(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process, word by word; its exit code, its standard output and its standard error."""
+    from fedsurg.cli import main
+
+    def run(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([str(word) for word in words])
+        captured = capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def until(request: pytest.FixtureRequest) -> Callable[[Callable[[], Any], str], Any]:
+    """Wait for a condition: `until(condition, what)` gives its first true value.
+
+    It fails with `what` after the `WAIT_S` seconds of the test's module. They are for a loaded machine: a test that
+    passes waits some hundredths.
+    """
+    wait_s: float = request.module.WAIT_S
+
+    def wait(condition: Callable[[], Any], what: str) -> Any:
+        deadline = time.monotonic() + wait_s
+        while not (found := condition()):
+            assert time.monotonic() < deadline, what
+            time.sleep(0.02)
+        return found
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def alive() -> Callable[[int], bool]:
+    """Whether a process runs and is no zombie."""
+
+    def look(process: int) -> bool:
+        try:
+            return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    return look
 
 
 @pytest.fixture(scope="session")

@@ -71,9 +71,6 @@ class World:
             read_private_key(self.site(name) / PENDING_KEY), read_node_private_key(self.site(name) / NODE_KEY)
         )
 
-    def joinedread_node_private_key(self, name: str) -> ec.EllipticCurvePrivateKey:
-        return read_node_private_key(self.site(name) / NODE_KEY)
-
     def joined_node_key(self, name: str) -> ec.EllipticCurvePrivateKey:
         return read_node_private_key(self.site(name) / NODE_KEY)
 

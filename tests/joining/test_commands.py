@@ -4,13 +4,16 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
 
-from fedsurg.cli import main
-from fedsurg.cli.main import fedsurg
+from fedsurg.cli.main import fedsurg as commands
+
+Fedsurg = Callable[..., tuple[int, str, str]]
+Done = Callable[[str], str]
 
 HEAVY = ("torch", "flwr", "ray", "pandas", "numpy", "mitsuba")
 
@@ -21,18 +24,16 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
 
 
-def run(capsys: pytest.CaptureFixture[str], line: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as caught:
-        main(line.split())
-    captured = capsys.readouterr()
-    assert isinstance(caught.value.code, int)
-    return caught.value.code, captured.out, captured.err
+@pytest.fixture
+def done(fedsurg: Fedsurg) -> Done:
+    """Run a command that has nothing to complain of; its standard output."""
 
+    def run(line: str) -> str:
+        code, out, err = fedsurg(*line.split())
+        assert (code, err) == (0, ""), line
+        return out
 
-def done(capsys: pytest.CaptureFixture[str], line: str) -> str:
-    code, out, err = run(capsys, line)
-    assert (code, err) == (0, ""), line
-    return out
+    return run
 
 
 def fingerprints(text: str) -> list[str]:
@@ -40,36 +41,36 @@ def fingerprints(text: str) -> list[str]:
     return ["".join(found.split()) for found in re.findall(r"(?<![0-9a-f])((?:[0-9a-f]{4}\s+){16})", text)]
 
 
-def test_from_the_first_command_to_the_last(capsys: pytest.CaptureFixture[str]) -> None:
-    (authority,) = fingerprints(done(capsys, "server init --host fl.example.org"))
-    assert fingerprints(done(capsys, "server invite hospital-a")) == [authority]
-    shown, request = fingerprints(done(capsys, f"site enrol hospital-a.invite --data data --fingerprint {authority}"))
+def test_from_the_first_command_to_the_last(done: Done) -> None:
+    (authority,) = fingerprints(done("server init --host fl.example.org"))
+    assert fingerprints(done("server invite hospital-a")) == [authority]
+    shown, request = fingerprints(done(f"site enrol hospital-a.invite --data data --fingerprint {authority}"))
     assert shown == authority
-    assert fingerprints(done(capsys, f"server admit hospital-a.request --fingerprint {request}")) == [request]
-    joined = done(capsys, "site join hospital-a.admission")
+    assert fingerprints(done(f"server admit hospital-a.request --fingerprint {request}")) == [request]
+    joined = done("site join hospital-a.admission")
     assert "hospital-a joined the federation at fl.example.org:9443" in joined
-    listed = done(capsys, "server sites")
+    listed = done("server sites")
     assert "hospital-a: admitted" in listed
     assert fingerprints(listed) == fingerprints(joined)
 
     Path("hospital-a.request").unlink()
-    (renewed,) = fingerprints(done(capsys, "site renew"))
-    answer = done(capsys, "server admit hospital-a.request --out again.admission")
+    (renewed,) = fingerprints(done("site renew"))
+    answer = done("server admit hospital-a.request --out again.admission")
     assert "hospital-a renewed" in answer
     assert fingerprints(answer) == [renewed]
-    done(capsys, "site join again.admission")
+    done("site join again.admission")
 
-    done(capsys, "server invite hospital-b --expires 3")
-    assert "hospital-a revoked: 2 certificates on the list" in done(capsys, "server revoke hospital-a --reason lost")
-    facts = json.loads(done(capsys, "server sites --json"))
+    done("server invite hospital-b --expires 3")
+    assert "hospital-a revoked: 2 certificates on the list" in done("server revoke hospital-a --reason lost")
+    facts = json.loads(done("server sites --json"))
     assert (facts["address"], facts["authority"]) == ("fl.example.org:9443", authority)
     first, second = facts["sites"]
     assert (first["site"], first["state"], first["revoked"]["reason"]) == ("hospital-a", "revoked", "lost")
     assert [one["state"] for one in first["certificates"]] == ["revoked", "revoked"]
     assert (second["site"], second["state"], second["certificates"]) == ("hospital-b", "invited", [])
     assert "token" not in json.dumps(facts)
-    assert "revoked at 20" in done(capsys, "server sites")
-    assert "gateway's certificate renewed" in done(capsys, "server renew")
+    assert "revoked at 20" in done("server sites")
+    assert "gateway's certificate renewed" in done("server renew")
 
 
 @pytest.mark.parametrize(
@@ -105,30 +106,30 @@ def test_from_the_first_command_to_the_last(capsys: pytest.CaptureFixture[str]) 
         ("site audit show", 1, "site/audit: holds no audit log; give the folder with --dir"),
     ],
 )
-def test_refusals_are_one_line(capsys: pytest.CaptureFixture[str], line: str, code: int, message: str) -> None:
-    done(capsys, "server init --host fl.example.org")
-    done(capsys, "server invite hospital-a")
-    found, out, err = run(capsys, line)
+def test_refusals_are_one_line(fedsurg: Fedsurg, done: Done, line: str, code: int, message: str) -> None:
+    done("server init --host fl.example.org")
+    done("server invite hospital-a")
+    found, out, err = fedsurg(*line.split())
     assert (found, out) == (code, "")
     assert message in err
     assert code == 2 or err.count("\n") == 1
     assert {path.name for path in Path().iterdir()} == {"coordinator", "data", "hospital-a.invite"}
 
 
-def test_enrolling_again_keeps_the_folder_and_its_request(capsys: pytest.CaptureFixture[str]) -> None:
-    done(capsys, "server init --host fl.example.org")
-    done(capsys, "server invite hospital-a")
-    done(capsys, "site enrol hospital-a.invite --data data")
+def test_enrolling_again_keeps_the_folder_and_its_request(fedsurg: Fedsurg, done: Done) -> None:
+    done("server init --host fl.example.org")
+    done("server invite hospital-a")
+    done("site enrol hospital-a.invite --data data")
     request = Path("hospital-a.request").read_bytes()
-    code, out, err = run(capsys, "site enrol hospital-a.invite --data data")
+    code, out, err = fedsurg("site", "enrol", "hospital-a.invite", "--data", "data")
     assert (code, out) == (4, "")
     assert "site: exists already and is left as it is; choose another --dir" in err
     assert Path("hospital-a.request").read_bytes() == request
 
 
-def test_an_empty_federation_says_what_is_next(capsys: pytest.CaptureFixture[str]) -> None:
-    done(capsys, "server init --host 127.0.0.1 --dir fl")
-    assert done(capsys, "server sites --dir fl") == "no sites yet; run fedsurg server invite NAME\n"
+def test_an_empty_federation_says_what_is_next(done: Done) -> None:
+    done("server init --host 127.0.0.1 --dir fl")
+    assert done("server sites --dir fl") == "no sites yet; run fedsurg server invite NAME\n"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_an_empty_federation_says_what_is_next(capsys: pytest.CaptureFixture[str
     [("server", ["init", "invite", "admit", "sites", "revoke", "renew"]), ("site", ["enrol", "join", "renew"])],
 )
 def test_every_command_has_help_with_an_example_and_its_exit_codes(name: str, ours: list[str]) -> None:
-    group = fedsurg.get_command(click.Context(fedsurg), name)
+    group = commands.get_command(click.Context(commands), name)
     assert isinstance(group, click.Group)
     for inner in ours:
         command = group.get_command(click.Context(group), inner)

@@ -148,14 +148,11 @@ def test_the_coordinators_log_says_nothing_of_machines(world: Any) -> None:
     assert "PRIVATE" not in text and "BEGIN" not in text
 
 
-def test_a_log_for_people(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    from fedsurg.cli import main
-
+def test_a_log_for_people(world: Any, fedsurg: Callable[..., tuple[int, str, str]]) -> None:
     world.joined()
-    for end, folder in (("server", world.coordinator), ("site", world.site())):
-        with pytest.raises(SystemExit):
-            main([end, "audit", "show", "--dir", str(folder)])
-    shown = [line.split("  ", 1)[1] for line in capsys.readouterr().out.splitlines()]
+    ends = (("server", world.coordinator), ("site", world.site()))
+    out = "".join(fedsurg(end, "audit", "show", "--dir", folder)[1] for end, folder in ends)
+    shown = [line.split("  ", 1)[1] for line in out.splitlines()]
     admitted = lines(world.coordinator)[-1]["facts"]
     request, serial, fingerprint = (admitted[name][:12] for name in ("request", "serial", "fingerprint"))
     certificate = f"certificate {serial}, fingerprint {fingerprint}, until 2027-03-01"

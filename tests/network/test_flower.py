@@ -7,10 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +22,9 @@ from server.superlink import superlink
 from site_client.processes import Ports, children_of
 from site_client.site_folder import read_membership, write_membership
 
-PATIENCE = 120.0  # seconds; a SuperLink starts in five on an idle machine
+Until = Callable[[Callable[[], Any], str], Any]
+
+WAIT_S = 120.0  # a SuperLink starts in five on an idle machine
 
 
 @contextmanager
@@ -40,21 +42,15 @@ def running(folder: Path, name: str, command: list[str], env: dict[str, str]) ->
                 process.wait()
 
 
-def until(true: Callable[[], object], what: str, *alive: "subprocess.Popen[bytes]") -> None:
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert all(process.poll() is None for process in alive), "a process ended"
-        assert time.monotonic() < end, what
-        time.sleep(0.2)
-
-
 def answered(path: Path) -> set[tuple[str, int]]:
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     return {(one["path"].rpartition("/")[2], one["status"]) for one in map(json.loads, lines)}
 
 
 @pytest.mark.slow
-def test_a_supernode_gets_to_work_and_stops_when_its_site_is_revoked(federation: Path, tmp_path: Path) -> None:
+def test_a_supernode_gets_to_work_and_stops_when_its_site_is_revoked(
+    federation: Path, tmp_path: Path, until: Until
+) -> None:
     shutil.copytree(federation, tmp_path, dirs_exist_ok=True)
     coordinator, site = tmp_path / "coordinator", tmp_path / "hospital-a"
     ports = free_ports(5)
@@ -79,7 +75,12 @@ def test_a_supernode_gets_to_work_and_stops_when_its_site_is_revoked(federation:
                 running(tmp_path, "node", list(node.command), dict(node.env)) as process,
             ):
                 wanted = {(name, 200) for name in ("activate-node", "send-node-heartbeat", "pull-messages")}
-                until(lambda: wanted <= answered(log), f"asked only {answered(log)}", way, process)
+
+                def asked() -> bool:
+                    assert (way.poll(), process.poll()) == (None, None), "a process ended"
+                    return wanted <= answered(log)
+
+                until(asked, f"not asked for all of {wanted}")
                 assert [one.online for one in control.nodes() if one.id == registered] == [True]
                 revoke(coordinator, "hospital-a", "", clock_now())
                 until(lambda: process.poll() is not None, "the node goes on")

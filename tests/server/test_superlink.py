@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,9 @@ from server.superlink import secret
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+Until = Callable[[Callable[[], Any], str], Any]
+Alive = Callable[[int], bool]
+
 WAIT_S = 180.0  # on a loaded machine
 
 PROGRAM = """
@@ -33,21 +35,6 @@ run, port = Path(sys.argv[1]) / "run", int(sys.argv[2])
 say = lambda line: print(line, flush=True)
 Supervisor(run, [superlink(run, port), superexec(run, port, Path(sys.argv[1]))], say).run()
 """
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + WAIT_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-    return found
-
-
-def alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def listening(process: int) -> set[str]:
@@ -77,7 +64,7 @@ def port() -> int:
 
 
 @pytest.fixture
-def started(coordinator: Path, port: int) -> Iterator[Path]:
+def started(coordinator: Path, port: int, until: Until) -> Iterator[Path]:
     """Both are running; at the end none of what was started is left."""
     with subprocess.Popen([sys.executable, "-c", PROGRAM, str(coordinator), str(port)]) as process:
         run = coordinator / "run"
@@ -89,7 +76,7 @@ def started(coordinator: Path, port: int) -> Iterator[Path]:
         process.wait(WAIT_S)
 
 
-def test_nodes_runs_and_an_end_without_orphans(started: Path, port: int) -> None:
+def test_nodes_runs_and_an_end_without_orphans(started: Path, port: int, until: Until, alive: Alive) -> None:
     run = started / "run"
     children = {name: process.pid for name, process in read_processes(run).items()}
     assert listening(children["superlink"] or 0) == {f"127.0.0.1:{port}"}
@@ -122,7 +109,7 @@ def test_nodes_runs_and_an_end_without_orphans(started: Path, port: int) -> None
         control.nodes()
 
 
-def test_killed_superlinks_come_back_with_what_they_knew(started: Path, port: int) -> None:
+def test_killed_superlinks_come_back_with_what_they_knew(started: Path, port: int, until: Until, alive: Alive) -> None:
     run = started / "run"
     with Control(port) as control:
         keep_nodes(started, control, control.nodes())

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from fedsurg.cli import main
 from fedsurg.tensor_file import read_tensors
 
 Fedsurg = Callable[..., tuple[int, str, str]]
@@ -40,19 +39,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> Path
     assert (done.returncode, done.stderr) == (0, "")
     assert f"report: {out}" in done.stdout
     return out
-
-
-@pytest.fixture
-def fedsurg(capsys: pytest.CaptureFixture[str]) -> Fedsurg:
-    """Run a command here; its exit code and what it wrote."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return int(caught.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_a_run_leaves_everything_that_a_person_needs(finished: Path) -> None:

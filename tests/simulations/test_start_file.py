@@ -24,6 +24,7 @@ from simulations.transfer import transfer
 
 MakeStudy = Callable[..., Study]
 Command = Callable[..., tuple[int, str]]
+Fedsurg = Callable[..., tuple[int, str, str]]
 
 
 def quiet(_what: str, _done: int, _total: int) -> None:
@@ -31,18 +32,14 @@ def quiet(_what: str, _done: int, _total: int) -> None:
 
 
 @pytest.fixture
-def command(tmp_path: Path, tiny_text: str, cache: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+def command(tmp_path: Path, tiny_text: str, cache: Path, fedsurg: Fedsurg) -> Command:
     """Run `fedsurg pretrain` on the tiny study; exit code, and what it wrote on either stream."""
-    from fedsurg.cli import main
-
     (tmp_path / "tiny.toml").write_text(tiny_text)
 
     def run(*words: object, into: Path = cache) -> tuple[int, str]:
         fixed = ["pretrain", tmp_path / "tiny.toml", "--device", "cpu", "--cache", into]
-        with pytest.raises(SystemExit) as caught:
-            main([str(word) for word in (*fixed, *words)])
-        captured = capsys.readouterr()
-        return int(caught.value.code or 0), captured.out + captured.err
+        code, out, err = fedsurg(*fixed, *words)
+        return code, out + err
 
     return run
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -11,15 +12,9 @@ from fedsurg import errors
 from fedsurg.cli import main
 from fedsurg.cli.main import COMMANDS, LazyGroup
 
+Fedsurg = Callable[..., tuple[int, str, str]]
+
 HEAVY = ("torch", "timm", "peft", "flwr", "ray", "pandas", "numpy", "mitsuba", "matplotlib")
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as caught:
-        main(list(words))
-    captured = capsys.readouterr()
-    assert isinstance(caught.value.code, int)
-    return caught.value.code, captured.out, captured.err
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["simulate", "--help"]])
@@ -32,21 +27,21 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
-def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "--help")
+def test_help_names_every_command(fedsurg: Fedsurg) -> None:
+    code, out, _ = fedsurg("--help")
     assert code == 0
     assert all(name in out and text[:30] in out for name, (_, text) in COMMANDS.items())
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_there_and_says_what_it_does(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, name, "--help")
+def test_every_command_is_there_and_says_what_it_does(name: str, fedsurg: Fedsurg) -> None:
+    code, out, _ = fedsurg(name, "--help")
     assert code == 0
     assert out.startswith(f"Usage: fedsurg {name}")
 
 
-def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = run(capsys, "simulat")
+def test_an_unknown_command(fedsurg: Fedsurg) -> None:
+    code, _, err = fedsurg("simulat")
     assert code == 2
     assert err.startswith("fedsurg: No such command 'simulat'")
     assert err.endswith("; see fedsurg --help\n")
@@ -78,12 +73,12 @@ def test_an_error_is_one_line(
     words: list[str],
     code: int,
     message: str,
-    capsys: pytest.CaptureFixture[str],
+    fedsurg: Fedsurg,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found, out, err = run(capsys, *words)
+    found, out, err = fedsurg(*words)
     assert found == code
     assert message in err
     assert len(err.splitlines()) == 1
@@ -111,14 +106,14 @@ def test_debug_shows_where_it_comes_from() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_every_end_has_its_code(
-    problem: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    problem: BaseException, code: int, line: str, fedsurg: Fedsurg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @click.command()
     def fail() -> None:
         raise problem
 
     monkeypatch.setattr(LazyGroup, "get_command", lambda self, ctx, name: fail)
-    found, out, err = run(capsys, "anything")
+    found, out, err = fedsurg("anything")
     assert (found, out, err.strip()) == (code, "", line)
 
 

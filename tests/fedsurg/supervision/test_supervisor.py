@@ -34,24 +34,10 @@ from fedsurg.supervision import (
 )
 from fedsurg.supervision.child import Watched
 
-WAIT_S = 30.0  # on a loaded machine; a test that passes waits some hundredths
+Until = Callable[[Callable[[], Any], str], Any]
+Alive = Callable[[int], bool]
 
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """The first true value of `condition`."""
-    deadline = time.monotonic() + WAIT_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-    return found
-
-
-def alive(process: int) -> bool:
-    """The process runs and is no zombie."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+WAIT_S = 30.0  # on a loaded machine
 
 
 def python(code: str) -> list[str]:
@@ -67,8 +53,8 @@ STUBBORN = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n
 class Run:
     """A supervisor in a thread."""
 
-    def __init__(self, folder: Path, *children: Child) -> None:
-        self.folder, self.said = folder, list[str]()
+    def __init__(self, folder: Path, children: tuple[Child, ...], until: Until) -> None:
+        self.folder, self.said, self._until = folder, list[str](), until
         self.problem: FedsurgError | None = None
         self.ready = threading.Event()
         self.supervisor = Supervisor(folder, children, self.said.append, self.ready.set)
@@ -89,7 +75,7 @@ class Run:
             found = read_processes(self.folder).get(name)
             return found if found and found.state == state else None
 
-        process: Process = until(look, f"{name} never became {state}: {self.said}")
+        process: Process = self._until(look, f"{name} never became {state}: {self.said}")
         return process
 
     def log(self, name: str) -> str:
@@ -107,12 +93,12 @@ class Run:
 
 
 @pytest.fixture
-def supervise(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+def supervise(tmp_path: Path, until: Until) -> Iterator[Callable[..., Run]]:
     """Runs children until the test ends."""
     runs: list[Run] = []
 
     def make(*children: Child, folder: str = "run") -> Run:
-        runs.append(Run(tmp_path / folder, *children))
+        runs.append(Run(tmp_path / folder, children, until))
         return runs[-1]
 
     yield make
@@ -182,7 +168,7 @@ def test_children_start_in_order_and_stop_in_reverse(supervise: Callable[..., An
     assert {process.state for process in read_processes(run.folder).values()} == {"stopped"}
 
 
-def test_a_killed_child_comes_back(supervise: Callable[..., Any]) -> None:
+def test_a_killed_child_comes_back(supervise: Callable[..., Any], until: Until) -> None:
     run = supervise(Child("one", python(SLEEPER), first_pause_s=0.05), Child("other", python(SLEEPER)))
     before, other = run.in_state("one", "running"), run.in_state("other", "running")
     os.kill(before.pid, signal.SIGKILL)
@@ -194,7 +180,7 @@ def test_a_killed_child_comes_back(supervise: Callable[..., Any]) -> None:
     assert "one: ended by signal 9, starts again in 0.05 s" in run.said
 
 
-def test_a_killed_leash_takes_its_child_along(supervise: Callable[..., Any]) -> None:
+def test_a_killed_leash_takes_its_child_along(supervise: Callable[..., Any], until: Until, alive: Alive) -> None:
     run = supervise(Child("one", python(PARENT), first_pause_s=0.05))
     before = run.in_state("one", "running")
     grandchild = int(until(lambda: [line for line in run.log("one").splitlines() if line.isdigit()], "no output")[0])
@@ -211,7 +197,7 @@ def test_pauses_grow_up_to_a_cap_and_begin_anew(tmp_path: Path) -> None:
     assert watched.next_pause(100.0) == 0.5  # it had run for 100 s
 
 
-def test_one_that_keeps_ending_is_told_once(supervise: Callable[..., Any]) -> None:
+def test_one_that_keeps_ending_is_told_once(supervise: Callable[..., Any], until: Until) -> None:
     code = "import sys\nprint('the disk is on fire')\nsys.exit(3)"
     run = supervise(Child("one", python(code), ready=lambda: False, first_pause_s=0.01, longest_pause_s=0.02))
     until(lambda: read_processes(run.folder).get("one") and run.process("one").restarts >= 5, "no restarts")
@@ -240,13 +226,13 @@ def test_a_program_that_is_not_there(supervise: Callable[..., Any]) -> None:
     assert "cannot be started: [Errno 2]" in run.log("one")
 
 
-def test_one_that_never_gets_ready_is_started_again(supervise: Callable[..., Any]) -> None:
+def test_one_that_never_gets_ready_is_started_again(supervise: Callable[..., Any], until: Until) -> None:
     run = supervise(Child("one", python(SLEEPER), ready=lambda: False, ready_s=0.2, first_pause_s=0.01))
     until(lambda: "one: not ready within 0.2 s, started again" in run.said, "it was never given up")
     until(lambda: run.process("one").restarts >= 1, "no restart")
 
 
-def test_one_that_ignores_the_request_is_killed(supervise: Callable[..., Any]) -> None:
+def test_one_that_ignores_the_request_is_killed(supervise: Callable[..., Any], until: Until) -> None:
     run = supervise(Child("one", python(STUBBORN), grace_s=0.2))
     run.in_state("one", "running")
     until(lambda: "deaf" in run.log("one"), "no output")
@@ -257,7 +243,7 @@ def test_one_that_ignores_the_request_is_killed(supervise: Callable[..., Any]) -
     assert "did not end within 0.2 s and is killed" in run.log("one")
 
 
-def test_what_a_child_started_ends_with_it(supervise: Callable[..., Any]) -> None:
+def test_what_a_child_started_ends_with_it(supervise: Callable[..., Any], until: Until, alive: Alive) -> None:
     run = supervise(Child("one", python(PARENT), first_pause_s=60))
     child = run.in_state("one", "running")
     grandchild = int(until(lambda: [line for line in run.log("one").splitlines() if line.isdigit()], "no output")[0])
@@ -265,7 +251,7 @@ def test_what_a_child_started_ends_with_it(supervise: Callable[..., Any]) -> Non
     until(lambda: not alive(grandchild), "the grandchild lives on")
 
 
-def test_environment_and_privacy(supervise: Callable[..., Any]) -> None:
+def test_environment_and_privacy(supervise: Callable[..., Any], until: Until) -> None:
     code = "import os, time\nprint(os.environ['COLOUR'], os.environ['PATH'])\ntime.sleep(600)"
     run = supervise(Child("one", python(code), env={"COLOUR": "green"}))
     until(lambda: f"green {os.environ['PATH']}" in run.log("one"), "no output")
@@ -274,7 +260,9 @@ def test_environment_and_privacy(supervise: Callable[..., Any]) -> None:
     assert set(modes.values()) == {0}
 
 
-def test_nothing_outlives_a_killed_supervisor(in_process: Callable[..., Any], tmp_path: Path) -> None:
+def test_nothing_outlives_a_killed_supervisor(
+    in_process: Callable[..., Any], tmp_path: Path, until: Until, alive: Alive
+) -> None:
     first = in_process(tmp_path / "run", one=python(PARENT), two=python(SLEEPER))
     until(lambda: len([1 for p in read_processes(tmp_path / "run").values() if p.state == "running"]) == 2, "no start")
     log = tmp_path / "run" / "logs" / "one.log"
@@ -288,7 +276,7 @@ def test_nothing_outlives_a_killed_supervisor(in_process: Callable[..., Any], tm
 
 
 def test_a_start_can_wait_for_the_children_of_a_killed_supervisor(
-    in_process: Callable[..., Any], tmp_path: Path
+    in_process: Callable[..., Any], tmp_path: Path, alive: Alive
 ) -> None:
     first = in_process(tmp_path, one=python(SLEEPER))
     assert first.stdout.readline() == "one: running\n"
@@ -312,7 +300,7 @@ def test_a_second_supervisor_is_refused(in_process: Callable[..., Any], tmp_path
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_stops_all(in_process: Callable[..., Any], tmp_path: Path, number: int) -> None:
+def test_a_signal_stops_all(in_process: Callable[..., Any], tmp_path: Path, number: int, alive: Alive) -> None:
     process = in_process(tmp_path / "run", one=python(SLEEPER))
     assert process.stdout.readline() == "one: running\n"
     child = read_processes(tmp_path / "run")["one"].pid
@@ -321,7 +309,9 @@ def test_a_signal_stops_all(in_process: Callable[..., Any], tmp_path: Path, numb
     assert child is None or not alive(child)
 
 
-def test_a_second_signal_does_not_wait(in_process: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_second_signal_does_not_wait(
+    in_process: Callable[..., Any], tmp_path: Path, until: Until, alive: Alive
+) -> None:
     process = in_process(tmp_path / "run", one=python(STUBBORN))
     assert process.stdout.readline() == "one: running\n"
     child = until(lambda: read_processes(tmp_path / "run")["one"].pid, "no pid")

@@ -13,22 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fedsurg.cli import main
-
 Fedsurg = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def fedsurg(capsys: pytest.CaptureFixture[str]) -> Fedsurg:
-    """Run a command here; its exit code and what it wrote."""
-
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return int(caught.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_a_comparison_leaves_tables_a_figure_and_a_page(finished: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from fedsurg.bundle import fedsurg_bundle
-from fedsurg.cli import main
 from fedsurg.errors import ClockError, ExposedError, JoiningError
 from site_client.approvals import Approvals
 from site_client.doctor import CHECKS, examine, machine
@@ -20,17 +19,10 @@ from site_client.site_folder import read_membership, write_membership
 from site_client.study_cli import VAULT_KEY
 
 Examined = Callable[[str], Finding]
+Fedsurg = Callable[..., tuple[int, str, str]]
 
 # What can be told without a gateway, a GPU or another machine.
 STEADY = {name: CHECKS[name] for name in ("folder", "socket", "data", "vault", "audit log", "approvals", "certificate")}
-
-
-def run(capsys: pytest.CaptureFixture[str], line: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as caught:
-        main(line.split())
-    captured = capsys.readouterr()
-    assert isinstance(caught.value.code, int)
-    return caught.value.code, captured.out, captured.err
 
 
 def test_a_site_where_all_is_well(folder: Path) -> None:
@@ -43,25 +35,25 @@ def test_a_site_where_all_is_well(folder: Path) -> None:
 
 
 def test_the_command_says_ok_or_what_to_do_and_so_does_its_exit_code(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, fedsurg: Fedsurg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("site_client.doctor.CHECKS", STEADY)
-    code, out, _ = run(capsys, f"site doctor --dir {folder}")
+    code, out, _ = fedsurg("site", "doctor", "--dir", folder)
     assert code == 0
     assert out.splitlines()[-1] == f"all {len(STEADY)} ok"
     (folder / VAULT_KEY).rename(folder / "elsewhere.key")
-    code, out, _ = run(capsys, f"site doctor --dir {folder}")
+    code, out, _ = fedsurg("site", "doctor", "--dir", folder)
     assert code == 1
     assert [line for line in out.splitlines() if line.startswith("TO DO  vault")]
     assert out.splitlines()[-1] == f"1 of {len(STEADY)} to do"
-    code, out, _ = run(capsys, f"site doctor --dir {folder} --json")
+    code, out, _ = fedsurg("site", "doctor", "--dir", folder, "--json")
     facts = json.loads(out)
     assert (code, facts["ok"]) == (1, False)
     assert [one["check"] for one in facts["checks"] if not one["ok"]] == ["vault"]
 
 
-def test_a_folder_that_is_no_sites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = run(capsys, f"site doctor --dir {tmp_path / 'nothing'}")
+def test_a_folder_that_is_no_sites(tmp_path: Path, fedsurg: Fedsurg) -> None:
+    code, _, err = fedsurg("site", "doctor", "--dir", tmp_path / "nothing")
     assert code == 4
     assert "enrol with fedsurg site enrol" in err
 

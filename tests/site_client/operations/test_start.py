@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 
 import site_client.start
-from fedsurg.cli import main
 from fedsurg.errors import FedsurgError, SupervisionError
 from fedsurg.flower_programs import LOOPBACK_ONLY
 from fedsurg.supervision import Child, supervisor_of
@@ -22,6 +20,11 @@ from site_client.doctor import CHECKS, examine
 from site_client.processes import SECRET, Ports, children_of, free_ports, socket_open
 from site_client.site_folder import CONNECTION, RUN, read_identity, read_membership
 from site_client.start import require_ready, start_site
+
+Fedsurg = Callable[..., tuple[int, str, str]]
+Until = Callable[[Callable[[], Any], str], Any]
+
+WAIT_S = 60.0  # on a loaded machine
 
 # `fedsurg site start` with quiet children in place of the real ones.
 STUB = """
@@ -54,21 +57,6 @@ def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.terminate()
         process.communicate(timeout=60)
-
-
-def run(capsys: pytest.CaptureFixture[str], line: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as caught:
-        main(line.split())
-    captured = capsys.readouterr()
-    assert isinstance(caught.value.code, int)
-    return caught.value.code, captured.out, captured.err
-
-
-def until(true: Callable[[], Any], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_children_start_in_the_order_in_which_they_need_each_other(children: dict[str, Child]) -> None:
@@ -177,25 +165,25 @@ def test_a_start_without_data_says_so_and_forgets_the_start_before(
     assert f"note: {data_folder}: no such folder; {told}" in said
 
 
-def test_start_status_stop(folder: Path, started: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]) -> None:
-    until(lambda: supervisor_of(folder / RUN))
+def test_start_status_stop(folder: Path, started: subprocess.Popen[str], fedsurg: Fedsurg, until: Until) -> None:
+    until(lambda: supervisor_of(folder / RUN), "no supervisor")
 
     def states() -> set[str]:
         path = folder / RUN / "status.json"
         return {one["state"] for one in json.loads(path.read_text()).values()} if path.exists() else set()
 
-    until(lambda: states() == {"running"})
-    code, out, _ = run(capsys, f"site status --dir {folder}")
+    until(lambda: states() == {"running"}, "not all of them run")
+    code, out, _ = fedsurg("site", "status", "--dir", folder)
     assert code == 0
     assert f"running, process {started.pid}" in out
     assert "worker      running since" in out
     (found,) = examine(folder, {"leftovers": CHECKS["leftovers"]})
     assert found.line == f"none; the site runs, process {started.pid}"
-    code, _, err = run(capsys, f"site start --dir {folder}")
+    code, _, err = fedsurg("site", "start", "--dir", folder)
     assert (code, "runs already" in err) == (SupervisionError.exit_code, True)
 
     pids = [one["pid"] for one in json.loads((folder / RUN / "status.json").read_text()).values()]
-    assert run(capsys, f"site stop --dir {folder}")[:2] == (0, "hospital-a: stopped\n")
+    assert fedsurg("site", "stop", "--dir", folder)[:2] == (0, "hospital-a: stopped\n")
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     out, err = started.communicate(timeout=60)
     assert (started.returncode, err) == (0, "")
@@ -204,13 +192,13 @@ def test_start_status_stop(folder: Path, started: subprocess.Popen[str], capsys:
         "stopping",
         "hospital-a: stopped",
     ]
-    code, out, _ = run(capsys, f"site status --dir {folder}")
+    code, out, _ = fedsurg("site", "status", "--dir", folder)
     assert (code, "not running; fedsurg site start" in out) == (1, True)
-    assert run(capsys, f"site stop --dir {folder}")[:2] == (0, "hospital-a: did not run\n")
+    assert fedsurg("site", "stop", "--dir", folder)[:2] == (0, "hospital-a: did not run\n")
 
 
-def test_leftovers_of_a_killed_start(folder: Path, started: subprocess.Popen[str]) -> None:
-    until((folder / RUN / "status.json").exists)
+def test_leftovers_of_a_killed_start(folder: Path, started: subprocess.Popen[str], until: Until) -> None:
+    until((folder / RUN / "status.json").exists, "not started")
     started.kill()
     started.wait()
-    until(lambda: next(examine(folder, {"leftovers": CHECKS["leftovers"]})).ok)
+    until(lambda: next(examine(folder, {"leftovers": CHECKS["leftovers"]})).ok, "its children live on")

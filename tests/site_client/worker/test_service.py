@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -35,8 +34,9 @@ from site_client.worker.server import SERVICE, only_one, serving
 
 SECRET = "/srv/hospital/PATIENT-7.png"
 FIRST = Update.of({"a": np.ones((2, 2), np.float32)})
-SOON_S = 20.0
-Wait = threading.Event
+WAIT_S = 20.0
+
+Until = Callable[[Callable[[], Any], str], Any]
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Echo:
             watch("train", step, self.steps)
             if step == self.hold_at:
                 self.held.set()
-                assert self.go_on.wait(SOON_S)
+                assert self.go_on.wait(WAIT_S)
         if self.problem:
             raise self.problem
         return Answered("north", *self.work(asked.request, asked.packed))
@@ -92,15 +92,8 @@ def calling(hospital: Any) -> Iterator[grpc.Channel]:
         yield channel
 
 
-def call(channel: grpc.Channel, number: int = 1, timeout_s: float = SOON_S) -> Answered:
+def call(channel: grpc.Channel, number: int = 1, timeout_s: float = WAIT_S) -> Answered:
     return answered_from(SiteWorkerStub(channel).Work(parts_of(asked(number)), timeout=timeout_s))
-
-
-def until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SOON_S
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def state(hospital: Any) -> dict[str, Any]:
@@ -131,17 +124,17 @@ def test_only_the_sites_account_may_use_the_socket(hospital) -> None:
         assert (socket.stat().st_mode & 0o777, socket.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
-def test_it_is_healthy_and_says_what_it_does_while_it_works(hospital) -> None:
+def test_it_is_healthy_and_says_what_it_does_while_it_works(hospital, until: Until) -> None:
     echo = Echo(hold_at=1)
     with hospital.worker(echo), calling(hospital) as channel, ThreadPoolExecutor(1) as other:
         stub, health = SiteWorkerStub(channel), HealthStub(channel)
         assert stub.Status(pb.StatusRequest()).state == "idle"
         answer = other.submit(call, channel, 3)
-        assert echo.held.wait(SOON_S)
+        assert echo.held.wait(WAIT_S)
         for service in ("", SERVICE):
-            said = health.Check(HealthCheckRequest(service=service), timeout=SOON_S).status
+            said = health.Check(HealthCheckRequest(service=service), timeout=WAIT_S).status
             assert said == HealthCheckResponse.SERVING
-        status = stub.Status(pb.StatusRequest(), timeout=SOON_S)
+        status = stub.Status(pb.StatusRequest(), timeout=WAIT_S)
         assert (status.site, status.state, status.request.round, status.progress.step) == ("north", "working", 3, 1)
         assert state(hospital) | {"seconds": 0, "updated": ""} == {
             "state": "working",
@@ -157,7 +150,7 @@ def test_it_is_healthy_and_says_what_it_does_while_it_works(hospital) -> None:
         }
         echo.go_on.set()
         assert answer.result().site == "north"
-        until(lambda: state(hospital)["state"] == "idle")
+        until(lambda: state(hospital)["state"] == "idle", "still at work")
         assert stub.Status(pb.StatusRequest()).last == state(hospital)["last"] == "answered"
     assert state(hospital)["state"] == "stopped"
 
@@ -165,20 +158,20 @@ def test_it_is_healthy_and_says_what_it_does_while_it_works(hospital) -> None:
 def test_progress_is_streamed(hospital) -> None:
     with hospital.worker(Echo(steps=3)), calling(hospital) as channel:
         seen: list[tuple[str, int, int]] = []
-        events = SiteWorkerStub(channel).Work(parts_of(asked()), timeout=SOON_S)
+        events = SiteWorkerStub(channel).Work(parts_of(asked()), timeout=WAIT_S)
         answered_from(events, lambda one: seen.append((one.phase, one.step, one.steps)))
     assert seen == [("waiting", 0, 0), ("train", 0, 3), ("train", 1, 3), ("train", 2, 3)]
 
 
-def test_one_request_at_a_time(hospital) -> None:
+def test_one_request_at_a_time(hospital, until: Until) -> None:
     echo = Echo(hold_at=0)
     with hospital.worker(echo) as desk, calling(hospital) as channel, ThreadPoolExecutor(4) as others:
         first = others.submit(call, channel, 1)
-        assert echo.held.wait(SOON_S)
+        assert echo.held.wait(WAIT_S)
         waiting = []
         for number in range(2, 2 + WAITING):
             waiting.append(others.submit(call, channel, number))
-            until(lambda number=number: len(desk._jobs) == number)
+            until(lambda number=number: len(desk._jobs) == number, "not taken")
         with pytest.raises(grpc.RpcError) as refused:
             call(channel, 9)
         assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BusyError")
@@ -194,7 +187,7 @@ def test_cancel_stops_at_the_next_step(hospital) -> None:
     echo = Echo(steps=1000, hold_at=1)
     with hospital.worker(echo), calling(hospital) as channel, ThreadPoolExecutor(2) as others:
         calls = [others.submit(call, channel, 1)]
-        assert echo.held.wait(SOON_S)
+        assert echo.held.wait(WAIT_S)
         assert SiteWorkerStub(channel).Cancel(pb.CancelRequest()).cancelled
         echo.go_on.set()
         with pytest.raises(grpc.RpcError) as problem:
@@ -204,32 +197,34 @@ def test_cancel_stops_at_the_next_step(hospital) -> None:
         assert not SiteWorkerStub(channel).Cancel(pb.CancelRequest()).cancelled
 
 
-def test_nobody_waits_any_more(hospital) -> None:
+def test_nobody_waits_any_more(hospital, until: Until) -> None:
     """The asker ends the call: the work ends at its next step, and the next request is taken."""
     echo = Echo(steps=1000, hold_at=1)
     with hospital.worker(echo) as desk, calling(hospital) as channel:
-        events = SiteWorkerStub(channel).Work(parts_of(asked()), timeout=SOON_S)
-        assert echo.held.wait(SOON_S)
+        events = SiteWorkerStub(channel).Work(parts_of(asked()), timeout=WAIT_S)
+        assert echo.held.wait(WAIT_S)
         events.cancel()
         (job,) = desk._jobs
-        until(job._stopped.is_set)
+        until(job._stopped.is_set, "not stopped")
         echo.go_on.set()
-        until(lambda: not desk._jobs)
+        until(lambda: not desk._jobs, "still at work")
         assert echo.reached == 2
-        until(lambda: state(hospital)["last"] == "StoppedError")
+        until(lambda: state(hospital)["last"] == "StoppedError", "not written down")
         echo.steps = 2
         assert call(channel, 2).site == "north"
 
 
-def test_a_message_that_is_too_old_by_its_time_to_live(hospital, over_flower: Callable[..., Message]) -> None:
+def test_a_message_that_is_too_old_by_its_time_to_live(
+    hospital, over_flower: Callable[..., Message], until: Until
+) -> None:
     echo = Echo(steps=1000, hold_at=1)
     with hospital.worker(echo) as desk:
         reply = over_flower(request(), FIRST, ttl_s=4.0)
         assert reply.has_error()
         (job,) = desk._jobs
-        until(job._stopped.is_set)
+        until(job._stopped.is_set, "not stopped")
         echo.go_on.set()
-        until(lambda: not desk._jobs)
+        until(lambda: not desk._jobs, "still at work")
     assert echo.reached == 2
 
 
@@ -275,15 +270,15 @@ def test_a_worker_that_is_not_there(hospital, over_flower, monkeypatch: pytest.M
     assert over_flower(request(), FIRST).error.reason == "WorkerUnavailable"
 
 
-def test_a_worker_that_comes_back_is_asked_again(hospital, over_flower) -> None:
+def test_a_worker_that_comes_back_is_asked_again(hospital, over_flower, until: Until) -> None:
     """Stopped in the middle of the work, and started again: the same message is answered."""
     first, second = Echo(steps=1000, hold_at=1), Echo()
     with ThreadPoolExecutor(1) as other:
         with hospital.worker(first) as desk:
             reply = other.submit(over_flower, request(), FIRST)
-            assert first.held.wait(SOON_S)
+            assert first.held.wait(WAIT_S)
             (job,) = desk._jobs
-            threading.Thread(target=lambda: (until(job._stopped.is_set), first.go_on.set())).start()
+            threading.Thread(target=lambda: (until(job._stopped.is_set, "not stopped"), first.go_on.set())).start()
         with hospital.worker(second):
             assert read_reply(reply.result()).site == "north"
     assert (first.reached, second.asked) == (2, [1])
@@ -311,7 +306,7 @@ def test_a_full_disk_does_not_stop_the_work(hospital, monkeypatch: pytest.Monkey
     board = Board(hospital.folder / "nowhere" / "worker.json")
     (hospital.folder / "nowhere").write_text("a file in the way")
     desk = Desk(Echo(), board)
-    assert desk.take(asked()).answer.result(SOON_S).site == "north"
+    assert desk.take(asked()).answer.result(WAIT_S).site == "north"
     desk.close()
     assert "worker.json: cannot be written" in caplog.text
 
