@@ -10,29 +10,24 @@ training. The first round of each is left out of the medians and shown apart.
 """
 
 import argparse
-import hashlib
 import json
-import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 from datetime import datetime
 from pathlib import Path
 
 import click
 import psutil
-from flwr.cli.build import build_fab_from_disk
+from plain_flower import plain_flower
+from processor_time import processor_seconds
 
-from fedsurg.flower_programs import flower_program
 from fedsurg.study.cli import describe
 from fedsurg.study.load import load_study, study_digest
-from server.control import Control
-from server.superlink import environment
-from simulations.loopback import Loopback, free_ports, wait_for
+from simulations.loopback import Loopback, wait_for
 from simulations.thin_site import ThinSite, echo
 
 SITES = ("north", "east", "south")
@@ -82,10 +77,10 @@ def rounds(folder: Path, count: int) -> None:
     """Time a round of three hospitals, and one of plain Flower with as many bytes."""
     data = rendered(folder / "data")
     study = study_file(folder, SITES, count, start_file(folder))
-    ours, wire, contract, started = deployed(folder / "deployed", data, study)
-    plain = plain_flower(folder / "plain", contract, count)
-    show("plain Flower, a client that imports nothing", plain)
-    show("fedsurg, deployed", ours)
+    ours, ours_work, wire, contract, started = deployed(folder / "deployed", data, study)
+    plain, plain_work = plain_flower(folder / "plain", contract, len(SITES), count)
+    show("plain Flower, a client that imports nothing", plain, plain_work)
+    show("fedsurg, deployed", ours, ours_work)
     ratio = statistics.median(ours[1:]) / statistics.median(plain[1:])
     click.echo(f"a deployed round costs {100 * (ratio - 1):+.1f} % (aim: at most +10 %)")
     click.echo(f"contract {contract} B; on the wire, per round and site: " + ", ".join(wire_text(wire, contract)))
@@ -94,8 +89,13 @@ def rounds(folder: Path, count: int) -> None:
 
 def deployed(
     folder: Path, data: dict[str, Path], study: Path
-) -> tuple[list[float], dict[str, float], int, dict[str, float]]:
-    """Seconds of each round, bytes that a site sent and received in one, bytes of the contract, start of workers."""
+) -> tuple[list[float], dict[str, float], dict[str, float], int, dict[str, float]]:
+    """Run the study with real processes.
+
+    Returns:
+        Seconds of each round; processor seconds of the run, by kind of process; bytes that a site sent and received in
+        one round; bytes of the contract; seconds until each worker was ready.
+    """
     with Loopback(folder, data, POLICY, {"OMP_NUM_THREADS": "1", "FEDSURG_THREADS": "1"}) as federation:
         federation.join()
         federation.approve(study)
@@ -103,7 +103,10 @@ def deployed(
         federation.start()
         started = {name: worker_start(federation, name) for name in data}
         click.echo(f"all processes up after {time.monotonic() - begun:.1f} s")
+        processes = by_kind(federation)
+        before = processor_seconds(processes)
         done = federation.run(study, timeout_s=FINISH_S)
+        after = processor_seconds(processes)
         if done.returncode:
             sys.exit(done.stderr)
         folder = federation.run_folder(study_digest(load_study(study)))
@@ -113,7 +116,17 @@ def deployed(
         if any(restarts.values()):
             sys.exit(f"workers were started again: {restarts}")
         contract = describe(load_study(study), "fedavg")[1].bytes_per_message
-        return seconds, on_the_wire(federation, len(history)), contract, started
+        work = {kind: after[kind] - before[kind] for kind in after}
+        return seconds, work, on_the_wire(federation, len(history)), contract, started
+
+
+def by_kind(federation: Loopback) -> dict[str, list[int]]:
+    """Process numbers of all supervised processes by their names; a name of the sites' has one of each site."""
+    found: dict[str, list[int]] = {}
+    for end in ("coordinator", *federation.sites):
+        for name, process in federation.processes(end).items():
+            found.setdefault(name, []).append(process["pid"])
+    return found
 
 
 def worker_start(federation: Loopback, name: str) -> float:
@@ -199,56 +212,6 @@ def memory(process: psutil.Process) -> int:
         return 0
 
 
-def plain_flower(folder: Path, size: int, count: int) -> list[float]:
-    """Seconds of each round of Flower's own FedAvg with three echoing clients."""
-    app = folder / "app"
-    (app / "plain").mkdir(parents=True)
-    (app / "pyproject.toml").write_text(PLAIN_PROJECT)
-    (app / "plain" / "__init__.py").write_text("")
-    (app / "plain" / "client.py").write_text(PLAIN_CLIENT)
-    (app / "plain" / "server.py").write_text(PLAIN_SERVER.format(size=size, rounds=count, out=str(folder / "times")))
-    superlink, *nodes = free_ports(1 + len(SITES))
-    shared = {**os.environ, **environment(folder / "run")}
-    commands = [
-        [
-            flower_program("flower-superlink"),
-            "--insecure",
-            "--port",
-            str(superlink),
-            "--disable-runtime-dependency-installation",
-        ],
-        *(
-            [
-                flower_program("flower-supernode"),
-                "--insecure",
-                "--superlink",
-                f"127.0.0.1:{superlink}",
-                "--port",
-                str(port),
-            ]
-            for port in nodes
-        ),
-    ]
-    with (folder / "log").open("wb") as log:
-        running = []
-        try:
-            for command in commands:
-                running.append(subprocess.Popen(command, env=shared, stdout=log, stderr=log, cwd=folder))
-                time.sleep(3.0)
-            with Control(superlink) as control:
-                wait_for(lambda: len(control.nodes()) == len(nodes), 60.0, "SuperNodes are not there")
-                fab = build_fab_from_disk(app)
-                control.start(fab, hashlib.sha256(fab).hexdigest(), "")
-                wait_for((folder / "times").exists, FINISH_S, "plain Flower does not end")
-        finally:
-            for process in reversed(running):
-                process.terminate()
-            for process in running:
-                process.wait(60.0)
-    found: list[float] = json.loads((folder / "times").read_text())
-    return found
-
-
 def rendered(folder: Path) -> dict[str, Path]:
     """A small folder of simulated video for each hospital."""
     for number, name in enumerate(SITES):
@@ -280,66 +243,15 @@ def study_file(folder: Path, names: list[str] | tuple[str, ...], count: int, sta
     return file
 
 
-def show(what: str, seconds: list[float]) -> None:
-    """One line."""
+def show(what: str, seconds: list[float], work: dict[str, float]) -> None:
+    """Two lines: how long a round takes, and what the processors do in one, all rounds and the delivery together."""
     rest = seconds[1:]
     click.echo(
         f"{what}: median {statistics.median(rest):.2f} s a round ({min(rest):.2f} to {max(rest):.2f}), "
         f"the first {seconds[0]:.2f} s",
     )
-
-
-PLAIN_PROJECT = textwrap.dedent("""
-    [project]
-    name = "plain"
-    version = "1.0.0"
-    description = "echo"
-    license = "Apache-2.0"
-    [tool.flwr.app]
-    publisher = "nobody"
-    [tool.flwr.app.components]
-    serverapp = "plain.server:app"
-    clientapp = "plain.client:app"
-    [tool.flwr.app.config]
-    study = ""
-""")
-PLAIN_CLIENT = textwrap.dedent("""
-    from flwr.app import Message, MetricRecord, RecordDict
-    from flwr.clientapp import ClientApp
-
-    app = ClientApp()
-
-
-    @app.train()
-    def train(message, context):
-        metrics = MetricRecord({"num-examples": 1})
-        return Message(RecordDict({"arrays": message.content["arrays"], "metrics": metrics}), reply_to=message)
-""")
-PLAIN_SERVER = textwrap.dedent("""
-    import json, time
-    import numpy as np
-    from flwr.app import ArrayRecord
-    from flwr.serverapp import ServerApp
-    from flwr.serverapp.strategy import FedAvg
-
-    app = ServerApp()
-    begun = []
-
-
-    class Timed(FedAvg):
-        def configure_train(self, *words, **more):
-            begun.append(time.perf_counter())
-            return super().configure_train(*words, **more)
-
-
-    @app.main()
-    def main(grid, context):
-        strategy = Timed(fraction_evaluate=0.0, min_available_nodes=3, min_train_nodes=3)
-        strategy.start(grid, ArrayRecord([np.zeros({size} // 4, np.float32)]), num_rounds={rounds})
-        begun.append(time.perf_counter())
-        with open("{out}", "w") as file:
-            file.write(json.dumps([later - earlier for earlier, later in zip(begun, begun[1:])]))
-""")
+    shares = ", ".join(f"{kind} {spent / len(seconds):.2f}" for kind, spent in work.items())
+    click.echo(f"    processor seconds for each round: {sum(work.values()) / len(seconds):.2f}: {shares}")
 
 
 if __name__ == "__main__":

@@ -19,16 +19,13 @@ from aiohttp import web
 PREFIX = "/v1/fleet/"
 
 # What a SuperNode with a key of its own needs, and no more: it neither registers nor removes itself.
-GET_FAB, PUSH_MESSAGES, PUSH_OBJECT, PULL_OBJECT = (
-    f"{PREFIX}{name}" for name in ("get-fab", "push-messages", "push-object", "pull-object")
+GET_FAB, PULL_MESSAGES, PUSH_MESSAGES, PUSH_OBJECT, PULL_OBJECT = (
+    f"{PREFIX}{name}" for name in ("get-fab", "pull-messages", "push-messages", "push-object", "pull-object")
 )
 ACTIVATE = f"{PREFIX}activate-node"
 FLEET_PATHS = frozenset(
-    {ACTIVATE, GET_FAB, PUSH_MESSAGES, PUSH_OBJECT, PULL_OBJECT}
-    | {
-        f"{PREFIX}{name}"
-        for name in ("confirm-message-received", "deactivate-node", "get-run", "pull-messages", "send-node-heartbeat")
-    }
+    {ACTIVATE, GET_FAB, PULL_MESSAGES, PUSH_MESSAGES, PUSH_OBJECT, PULL_OBJECT}
+    | {f"{PREFIX}{name}" for name in ("confirm-message-received", "deactivate-node", "get-run", "send-node-heartbeat")}
 )
 HELLO = "/hello"  # the gateway's own page: it answers, nothing is passed on
 

@@ -28,7 +28,7 @@ from server.validation import Accepted, check_reply
 
 log = logging.getLogger("fedsurg.server")
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.001, 1.0  # between two looks for replies
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.001, 0.5  # between two looks for replies
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.2, 2.0  # between two looks for nodes
 JOIN_S = 300.0  # at most, that the first round waits for all sites: people start them at about the same time
 RETURN_S = 90.0  # at most, that a round waits for a lost site: Flower lets a restarted node in again after a minute

@@ -3,7 +3,7 @@
 worker      fedsurg site worker: data, model, private state and policy; a Unix socket
 connection  fedsurg site connection: mutual TLS to the gateway; listens on 127.0.0.1
 node        Flower's SuperNode: asks for messages, through the connection; listens on 127.0.0.1
-executor    Flower's superexec: starts a short process for each message, which calls the worker
+executor    Flower's superexec: forks a short process for each message, which calls the worker
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fedsurg.errors import SupervisionError
 from fedsurg.files import write_atomic
-from fedsurg.flower_programs import LOOPBACK_ONLY, flower_environment, flower_program
+from fedsurg.flower_programs import LOOPBACK_ONLY, flower_environment
 from fedsurg.supervision import Child, port_open
 from site_client.bundle import SOCKET
 from site_client.loopback import HOST, make_loopback
@@ -51,7 +51,6 @@ def children_of(folder: Path, ports: Ports) -> list[Child]:
     """The processes in the order of their start; what they need for each other is made in `run`.
 
     Raises:
-        SupervisionError: Flower's commands are not installed beside this Python.
         FedsurgError: `run` cannot be written.
     """
     folder = folder.absolute()
@@ -94,7 +93,7 @@ def children_of(folder: Path, ports: Ports) -> list[Child]:
         Child(
             "executor",
             (
-                flower_program("flower-superexec"),
+                *(sys.executable, "-m", "site_client.executor"),
                 "--insecure",
                 "--runtime-api-address",
                 f"{HOST}:{ports.node}",

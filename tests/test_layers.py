@@ -34,6 +34,7 @@ MEETS_FLOWER = {
     "site_client/bundle/server_app.py",
     "site_client/client_app.py",
     "site_client/connection/bundle.py",
+    "site_client/executor.py",
     "site_client/node.py",
     "simulations/inline.py",
     "simulations/job.py",

@@ -13,6 +13,7 @@ from fedsurg.joining.clock import stamp
 from fedsurg.relay import (
     ACTIVATE,
     HELLO,
+    PULL_MESSAGES,
     REQUEST_HEADERS,
     RefusedError,
     Relay,
@@ -29,6 +30,7 @@ from fedsurg.tls import Fresh, server_context
 from server.federation_file import AUTHORITY, GATEWAY, FederationFile
 from server.gateway.claims import WINDOW, NodeIds, header_key, read_claims, timestamp_of
 from server.gateway.door import Door, Visitor
+from server.gateway.hold import Hold
 from server.gateway.limits import BODY_SECONDS, SMALL, Allowance, Seen, body_limits
 from server.gateway.members import Register
 from server.gateway.metrics import Meters
@@ -61,7 +63,7 @@ class Gateway:
         self._log = RequestLog(folder / LOG)
         self._allowance = Allowance(limits.requests_per_second, limits.upload_mib_per_minute << 20)
         self._bodies = body_limits(limits.object_mib << 20)
-        self._seen, self._nodes = Seen(WINDOW), NodeIds()
+        self._seen, self._nodes, self._hold = Seen(WINDOW), NodeIds(), Hold()
         context = Fresh(
             folder / GATEWAY,
             lambda: server_context(folder / GATEWAY, folder / AUTHORITY),
@@ -100,6 +102,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Let requests in progress end."""
+        self._hold.end()
         await self.door.close(STOP_SECONDS)
         await self._superlink.close()
         await self.notices.settle()
@@ -115,7 +118,8 @@ class Gateway:
         5. Its body is no longer than such a body is, and comes.
         6. Its body names the site's own node as its author: `read_claims`, `NodeIds.require`.
         7. Its signed time was not used before.
-        8. The SuperLink answers; it verifies the signature, and that the node is the key's.
+        8. The SuperLink answers; it verifies the signature, and that the node is the key's. A site that asks for
+           messages when there is none is held until there is one: `Hold`.
 
         Raises:
             RefusedError: the step that failed.
@@ -142,7 +146,7 @@ class Gateway:
         if not self._seen.use(site, timestamp):
             raise RefusedError(503, "replayed", f"{site} sent a request a second time; a new one has to be signed anew")
         # 8.
-        return await self._ask(request, path, body, (site, node_id), traffic)
+        return await self._ask(request, path, body, (visitor, node_id), traffic)
 
     async def _body(self, request: web.BaseRequest, path: str, site: str, traffic: Traffic) -> bytes:
         body = bytearray()
@@ -155,11 +159,19 @@ class Gateway:
         return bytes(body)
 
     async def _ask(
-        self, request: web.BaseRequest, path: str, body: bytes, author: tuple[str, int], traffic: Traffic
+        self, request: web.BaseRequest, path: str, body: bytes, author: tuple[Visitor, int], traffic: Traffic
     ) -> web.StreamResponse:
-        site, node_id = author
+        visitor, node_id = author
+        site, headers = visitor.site, passed_headers(request.headers, REQUEST_HEADERS)
+
+        async def ask() -> aiohttp.ClientResponse:
+            return await self._superlink.ask("POST", path, headers, body)
+
+        async def still_welcome() -> None:
+            await self._register.member(visitor)
+
         try:
-            answer = await self._superlink.ask("POST", path, passed_headers(request.headers, REQUEST_HEADERS), body)
+            answer = await self._hold.answer(ask, still_welcome) if path == PULL_MESSAGES else await ask()
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
             raise RefusedError(
                 503, "superlink", "the SuperLink does not answer; it is being started again"

@@ -26,14 +26,23 @@ from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
 from google.protobuf.message import DecodeError
 
 from fedsurg.joining.keys import read_node_key
-from fedsurg.relay import ACTIVATE, GET_FAB, PREFIX, PULL_OBJECT, PUSH_MESSAGES, PUSH_OBJECT, RefusedError
+from fedsurg.relay import (
+    ACTIVATE,
+    GET_FAB,
+    PREFIX,
+    PULL_MESSAGES,
+    PULL_OBJECT,
+    PUSH_MESSAGES,
+    PUSH_OBJECT,
+    RefusedError,
+)
 
 DEACTIVATE = f"{PREFIX}deactivate-node"
 REQUESTS: dict[str, Any] = {
     ACTIVATE: ActivateNodeRequest,
     DEACTIVATE: DeactivateNodeRequest,
     f"{PREFIX}send-node-heartbeat": SendNodeHeartbeatRequest,
-    f"{PREFIX}pull-messages": PullMessagesRequest,
+    PULL_MESSAGES: PullMessagesRequest,
     PUSH_MESSAGES: PushMessagesRequest,
     f"{PREFIX}get-run": GetRunRequest,
     GET_FAB: GetFabRequest,

@@ -80,7 +80,8 @@ def test_flower_takes_the_commands_and_the_key(folder: Path, children: dict[str,
     assert keys
     assert keys[0].private_numbers().private_value
 
-    monkeypatch.setattr(sys, "argv", list(children["executor"].command))
+    assert children["executor"].command[1:3] == ("-m", "site_client.executor")
+    monkeypatch.setattr(sys, "argv", list(children["executor"].command[2:]))
     executor: Namespace = flower_superexec._parse_args().parse_args()
     assert executor.runtime_api_address == "127.0.0.1:40002"
     assert not executor.runtime_dependency_install
