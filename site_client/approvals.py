@@ -88,8 +88,19 @@ class Approvals:
         second: str = "",
         max_rounds: int | None = None,
         expires: date | None = None,
+        announce: Callable[[Approval], None] = lambda approval: None,
     ) -> Approval:
         """Approve a study, or add the second person to an approval that waits for one and is otherwise the same.
+
+        Args:
+            study: as it will be run.
+            method: of the study.
+            contract: digest of what leaves.
+            approver: who approves.
+            second: another person who does.
+            max_rounds: default: all of the study.
+            expires: last day; default: in 180 days.
+            announce: told of the approval before it counts; what it raises ends this, and nothing is approved.
 
         Raises:
             PolicyError: more rounds than the study has, a day that is over, or twice the same person.
@@ -116,6 +127,7 @@ class Approvals:
             approval = approval.model_copy(update=more)
             if not approval.has_two:
                 raise PolicyError(f"{second!r} has approved already; the second approver is another person")
+        announce(approval)
         write_atomic(self._study_path(digest), canonical_json(study.resolved()) + "\n", error=PolicyError)
         self._write(approval)
         return approval

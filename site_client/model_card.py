@@ -1,7 +1,7 @@
 """A personalised model outside the vault: safetensors and a card that says what it is."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,19 @@ def export_model(
     method: str,
     tensors: Mapping[str, Tensor],
     facts: Mapping[str, Any],
+    announce: Callable[[str, int], None],
 ) -> tuple[str, int]:
     """Write the model and its card to the folder `out`; returns the model's SHA-256 and bytes.
+
+    Args:
+        out: the folder.
+        site: name of the hospital.
+        study: that the model is of.
+        digest: of the study.
+        method: of the study.
+        tensors: of the model by canonical name.
+        facts: of the sealed model.
+        announce: told SHA-256 and bytes before anything is written; what it raises ends this.
 
     Raises:
         CheckpointError: the folder has a model already, or cannot be written.
@@ -62,6 +73,7 @@ def export_model(
         raise CheckpointError(f"{out / MODEL}: exists; choose another --out")
     content = tensor_bytes(tensors, {"study": digest, "site": site, "method": method})
     sha256 = hashlib.sha256(content).hexdigest()
+    announce(sha256, len(content))
     write_atomic(out / CARD, model_card(site, study, digest, method, tensors, facts, sha256), error=CheckpointError)
     write_atomic(out / MODEL, content, error=CheckpointError)
     return sha256, len(content)

@@ -7,6 +7,7 @@ executor    Flower's superexec: forks a short process for each message, which ca
 """
 
 import contextlib
+import json
 import secrets
 import socket
 import sys
@@ -20,7 +21,7 @@ from fedsurg.flower_programs import LOOPBACK_ONLY, flower_environment
 from fedsurg.supervision import Child, port_open
 from site_client.bundle import SOCKET
 from site_client.loopback import HOST, make_loopback
-from site_client.site_folder import NODE_KEY, RUN, WORKER_SOCKET
+from site_client.site_folder import CONNECTION, NODE_KEY, RUN, WORKER_SOCKET
 
 SECRET = "superexec.secret"  # between node and executor: others on this machine cannot ask for messages
 SECRET_BYTES = 32
@@ -89,6 +90,7 @@ def children_of(folder: Path, ports: Ports) -> list[Child]:
             ready_s=READY_S,
             first_pause_s=NODE_PAUSE_S,
             longest_pause_s=NODE_LONGEST_PAUSE_S,
+            why=lambda: refusal(folder),
         ),
         Child(
             "executor",
@@ -117,6 +119,14 @@ def socket_open(path: Path) -> Callable[[], bool]:
             return True
 
     return ready
+
+
+def refusal(folder: Path) -> str:
+    """Why the gateway refuses this site just now; empty: it does not, or nobody asked yet."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        said = json.loads((folder / CONNECTION).read_text("utf-8"))
+        return str(said["why"]) if said["state"] == "refused" else ""
+    return ""
 
 
 def _fedsurg(command: str, folder: Path) -> tuple[str, ...]:

@@ -74,12 +74,21 @@ def approve(
     5: the approval makes no sense.
     """
     from fedsurg.audit.log import Event
-    from site_client.approvals import Approvals
+    from site_client.approvals import Approval, Approvals
     from site_client.policy import read_policy
     from site_client.site_folder import site_log
 
     study, name, _, contract = _described(study_file, folder, method)
     approvals, config = Approvals(folder), read_policy(folder)
+
+    def state(approval: Approval) -> str:
+        return approval.state(today=approvals.today, two_approvers=config.two_approvers)
+
+    def announce(approval: Approval) -> None:
+        facts = approval.model_dump(mode="json", exclude={"study", "revoked", "revoked_by"})
+        event = Event("study approved", study=approval.study, why=state(approval), facts=facts)
+        site_log(folder).append(event, who=account())
+
     approval = approvals.approve(
         study,
         name,
@@ -88,11 +97,9 @@ def approve(
         second=second_approver,
         max_rounds=max_rounds,
         expires=_day(expires),
+        announce=announce,
     )
-    state = approval.state(today=approvals.today, two_approvers=config.two_approvers)
-    facts = approval.model_dump(mode="json", exclude={"study", "revoked", "revoked_by"})
-    site_log(folder).append(Event("study approved", study=approval.study, why=state, facts=facts), who=account())
-    click.echo(f"{study.name} ({approval.study[:12]}), method {name}: {state}")
+    click.echo(f"{study.name} ({approval.study[:12]}), method {name}: {state(approval)}")
     click.echo(f"{approval.max_rounds} of {approval.rounds} rounds, until {approval.expires}, by {_people(approval)}")
     click.echo(f"to close it again: fedsurg site revoke {approval.study[:12]}")
 
@@ -171,8 +178,11 @@ def export(digest: str, out: Path, folder: Path, key_file: Path | None, passphra
     vault = open_vault(folder / VAULT, log, secret_of(key_file, passphrase_file))
     name = site_name(folder)
     tensors, facts = vault.files(found, name).read(PERSONAL)
-    sha256, size = export_model(out, name, study, found, approval.method, tensors, facts)
-    log.append(Event("model exported", found, 0, sha256, size, facts={"to": str(out)}), who=account())
+
+    def announce(sha256: str, size: int) -> None:
+        log.append(Event("model exported", found, 0, sha256, size, facts={"to": str(out)}), who=account())
+
+    sha256, size = export_model(out, name, study, found, approval.method, tensors, facts, announce)
     click.echo(f"{out}: model.safetensors ({size:,} bytes, sha256 {sha256[:12]}) and README.md, in the clear")
 
 

@@ -34,6 +34,7 @@ class Child:
         first_pause_s: before the first restart; it doubles with every further end.
         longest_pause_s: the largest.
         hopeless: exit codes after which a restart is of no use, as a person has to do something: all is stopped then.
+        why: what is known elsewhere about why it ended, for the person; empty: nothing.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Child:
     first_pause_s: float = 0.5
     longest_pause_s: float = 30.0
     hopeless: frozenset[int] = frozenset()
+    why: Callable[[], str] = lambda: ""
 
 
 class Watched:

@@ -105,6 +105,8 @@ class Supervisor:
         """Say how a child ended, and decide on its next start."""
         name, code = child.wanted.name, child.last_exit
         how = f"ended by signal {code - 128}" if code and code > 128 else f"ended with exit code {code}"
+        why = child.wanted.why()
+        how += f" ({why})" if why else ""
         words = child.last_words()
         if code in child.wanted.hopeless:
             child.enter("stopped")

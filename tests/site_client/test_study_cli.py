@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from fedsurg.audit import AuditLog
 from fedsurg.audit.log import read_events
-from fedsurg.errors import StudyError, SupervisionError
+from fedsurg.errors import AuditError, StudyError, SupervisionError
 from fedsurg.study.load import load_study, study_digest
 from fedsurg.supervision.lock import SupervisorLock
 from fedsurg.tensor_file import read_tensors
@@ -105,6 +105,31 @@ def test_a_start_file_is_found_again_from_elsewhere(
     digest = study_digest(load_study(tmp_path / "study.toml"))
     approved = Approvals(tmp_path / "site").study(digest)
     assert approved.server.pretrain.start == str(tmp_path / "own.safetensors")
+
+
+def test_what_cannot_be_logged_is_not_done(
+    tiny_text: str, tmp_path: Path, approve: Callable[..., Approval], log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*words: str) -> None:
+        done = CliRunner().invoke(cli.site, [*words, "--dir", str(tmp_path)])
+        assert isinstance(done.exception, AuditError), done.output
+
+    enrolled(tmp_path, "north")
+    study = tmp_path / "study.toml"
+    study.write_text(tiny_text.replace("[server.pretrain]", '[server.pretrain]\nstart = "shipped"'))
+    digest = approve().study
+    CliRunner().invoke(cli.site, ["vault", "init", "--dir", str(tmp_path)], catch_exceptions=False)
+    open_vault(tmp_path / "vault", log).files(digest, "north").write("personal", {"a": torch.ones(2)}, {})
+    before = len(Approvals(tmp_path).all())
+
+    def full(*_event: object, **_who: object) -> None:
+        raise AuditError("audit: no space left")
+
+    monkeypatch.setattr(AuditLog, "append", full)
+    fails("approve", str(study))
+    assert len(Approvals(tmp_path).all()) == before
+    fails("export", "--study", digest[:8], "--out", str(tmp_path / "model"))
+    assert not (tmp_path / "model").exists()
 
 
 def test_export(tmp_path: Path, approve: Callable[..., Approval], log: AuditLog) -> None:

@@ -169,7 +169,8 @@ def test_children_start_in_order_and_stop_in_reverse(supervise: Callable[..., An
 
 
 def test_a_killed_child_comes_back(supervise: Callable[..., Any], until: Until) -> None:
-    run = supervise(Child("one", python(SLEEPER), first_pause_s=0.05), Child("other", python(SLEEPER)))
+    one = Child("one", python(SLEEPER), first_pause_s=0.05, why=lambda: "somebody killed it")
+    run = supervise(one, Child("other", python(SLEEPER)))
     before, other = run.in_state("one", "running"), run.in_state("other", "running")
     os.kill(before.pid, signal.SIGKILL)
     until(lambda: run.process("one").restarts == 1 and run.process("one").state == "running", "no restart")
@@ -177,7 +178,7 @@ def test_a_killed_child_comes_back(supervise: Callable[..., Any], until: Until) 
     assert after.pid != before.pid
     assert after.last_exit == 128 + signal.SIGKILL
     assert run.process("other") == other
-    assert "one: ended by signal 9, starts again in 0.05 s" in run.said
+    assert "one: ended by signal 9 (somebody killed it), starts again in 0.05 s" in run.said
 
 
 def test_a_killed_leash_takes_its_child_along(supervise: Callable[..., Any], until: Until, alive: Alive) -> None:

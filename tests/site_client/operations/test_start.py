@@ -65,6 +65,15 @@ def test_children_start_in_the_order_in_which_they_need_each_other(children: dic
     assert children["connection"].command[-2:] == ("--port", "40001")
 
 
+def test_the_person_is_told_why_the_node_ended(folder: Path, children: dict[str, Child]) -> None:
+    assert children["node"].why() == ""
+    said = {"state": "refused", "why": "the gateway refused: hospital-a was revoked"}
+    (folder / CONNECTION).write_text(json.dumps(said))
+    assert children["node"].why() == said["why"]
+    (folder / CONNECTION).write_text(json.dumps(said | {"state": "ok"}))
+    assert children["node"].why() == ""
+
+
 def test_flower_takes_the_commands_and_the_key(folder: Path, children: dict[str, Child], monkeypatch: Any) -> None:
     # The packages' names for the modules are those of their functions.
     flower_superexec = importlib.import_module("flwr.supercore.cli.flower_superexec")
