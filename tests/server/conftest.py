@@ -80,9 +80,9 @@ class World:
 
     @property
     def study(self) -> Study:
-        """Two rounds, any two of the sites are enough, half a second for a reply."""
+        """Two rounds, any two of the sites are enough, half a minute for a reply."""
         sites = tuple(SiteConfig(name=f"site{n}", procedure="any") for n in range(1, self.sites + 1))
-        limits = {"rounds": 2, "quorum": min(2, self.sites), "deadline_s": 0.5} | self.options
+        limits = {"rounds": 2, "quorum": min(2, self.sites), "deadline_s": 30} | self.options
         return Study.model_validate({"name": "echo", "sites": sites, "federation": limits})
 
     @property

@@ -121,7 +121,7 @@ BAD: dict[str, tuple[Callable[[Any], RecordDict], str]] = {
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_site_costs_only_itself(make_world: Callable[..., Any], kind: str) -> None:
     reply, message = BAD[kind]
-    world = make_world(replies={3: reply}, options={"rounds": 1, "deadline_s": 5})
+    world = make_world(replies={3: reply}, options={"rounds": 1})
     state = world.run()
     # sites 1 and 2 alone
     assert state.shared.vector.tolist() == [2.5] * 6 + [1.5] * 2
@@ -139,16 +139,16 @@ def test_the_first_site_that_never_answers_costs_only_itself(make_world: Callabl
         silence.wait(20)
         return script.reply()
 
-    world = make_world(replies={1: wait}, options={"deadline_s": 0.2})
+    world = make_world(replies={1: wait}, options={"deadline_s": 2})
     started = time.monotonic()
     try:
         state = world.run()
     finally:
         silence.set()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 20
     assert [sorted(record["sites"]) for record in state.history] == [["site2", "site3"]] * 3
     assert state.history[0]["refused"] == {
-        "node 10": "the site failed: no answer within 0.2 s; its own log says why",
+        "node 10": "the site failed: no answer within 2 s; its own log says why",
     }
     # It is still busy with round 1, so it is not asked again: two calls at once would spoil its state.
     assert "still busy with an earlier message" in state.history[1]["refused"]["node 10"]
@@ -176,10 +176,10 @@ def test_a_late_reply_is_ignored(make_world: Callable[..., Any]) -> None:
                 return []
             return [*replies, self.held] if self.held is not None and replies else replies
 
-    world = make_world(options={"deadline_s": 0.3})
-    world.grid = lambda: Late(world.app(), 3, 0.3)
+    world = make_world(options={"deadline_s": 2})
+    world.grid = lambda: Late(world.app(), 3, 2)
     state = world.run(turns=1)
-    assert state.history[0]["refused"] == {"node 12": "no answer within 0.3 s"}
+    assert state.history[0]["refused"] == {"node 12": "no answer within 2 s"}
     assert sorted(state.history[0]["sites"]) == ["site1", "site2"]
     assert sorted(state.history[1]["sites"]) == ["site1", "site2", "site3"]
     assert state.shared.vector[6] == 1.5 + 2
@@ -242,7 +242,7 @@ def test_too_few_sites_are_not_awaited_for_ever(world: Any) -> None:
 
 
 def test_enough_sites_begin_without_the_others(world: Any) -> None:
-    world.options = {"deadline_s": 0.3}
+    world.options = {"deadline_s": 2}
     world.sites = 2
     grid = world.grid()
     world.sites = 3
