@@ -91,6 +91,7 @@ class ThinSite:
         self._thread.join(30.0)
         with contextlib.suppress(httpx.HTTPError):
             self._client.DeactivateNode(DeactivateNodeRequest(node_id=self._node.node_id))
+        self._client.close()
 
     def _run(self) -> None:
         beaten = -BEAT_S

@@ -205,7 +205,7 @@ def test_a_site_that_sends_nonsense(federation: Loopback, play: Callable[..., Pl
 
 
 def test_a_straggler_past_the_deadline(federation: Loopback, play: Callable[..., Play]) -> None:
-    run = play("straggler", federation__rounds="6", federation__deadline_s="15.0", local__steps="60")
+    run = play("straggler", federation__rounds="6", federation__deadline_s="30.0", local__steps="60")
     run.working("north")
     worker = federation.processes("north")["worker"]["pid"]
     os.kill(worker, signal.SIGSTOP)
