@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from fedsurg.errors import FedsurgError, InterruptedRunError
+from fedsurg.workers import stand_by
 from simulations.progress import Progress
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ _stop: Any = None
 def _start_worker(rounds: Any, stop: Any) -> None:
     """In a new worker: the person's Ctrl-C reaches the main process alone, which asks workers to stop."""
     global _rounds, _stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stand_by()
     _rounds, _stop = rounds, stop
 
 

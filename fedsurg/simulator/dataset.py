@@ -9,13 +9,11 @@ import fcntl
 import json
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 
 import fedsurg
@@ -23,6 +21,7 @@ from fedsurg.errors import SimulatorError
 from fedsurg.files import write_atomic
 from fedsurg.simulator.assets import check_pictures
 from fedsurg.simulator.request import SIMULATOR_VERSION, RenderRequest
+from fedsurg.workers import stand_by
 
 INSTRUMENT_VALUE = 255
 PART_VALUES = {"background": 0, "shaft": 1, "wrist": 2, "clasper": 3}
@@ -121,7 +120,7 @@ def _render_clips(request: RenderRequest, partial: Path, workers: int, progress:
     if not missing:
         return
     count = min(workers, len(missing))
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_stand_by)
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=stand_by)
     try:
         waiting: list[Future[None]] = [pool.submit(_render_clip, request, clip, partial) for clip in missing]
         for future in as_completed(waiting):
@@ -140,20 +139,6 @@ def _render_clips(request: RenderRequest, partial: Path, workers: int, progress:
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _stand_by() -> None:
-    """In a worker, first of all: it leaves Ctrl-C to the parent, prints no traceback, and ends when the parent does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """A killed parent cannot stop its workers: they would wait for work for ever, and keep their memory."""
-    connection.wait([parent])
-    os._exit(1)
 
 
 def _render_clip(request: RenderRequest, clip: int, partial: Path) -> None:

@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fedsurg.tensor_file import read_tensors
 
 Fedsurg = Callable[..., tuple[int, str, str]]
+
+WAIT_S = 120.0
 
 
 @pytest.fixture(scope="session")
@@ -134,6 +137,23 @@ def test_must_hold_8_ctrl_c_then_resume_is_the_same_run(
     assert scores[0] == scores[1]
 
 
+@pytest.mark.slow
+def test_jobs_end_with_the_command(words: list[str], tmp_path: Path, until: Callable[..., Any]) -> None:
+    """Else they would train on for nobody, and write into the folder beside a resumed run."""
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        _command(*words, "--out", str(out), "--rounds", "500"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    checkpoint = out / "runs" / "fedst" / "server" / "checkpoint.safetensors"
+    until(checkpoint.exists, "no round is finished")
+    process.kill()
+    process.wait(30)
+    until(lambda: not _members(process.pid), "a job lives on")
+
+
 def test_evaluate_scores_other_cases(finished: Path, data: Path, fedsurg: Fedsurg) -> None:
     code, out, _ = fedsurg("evaluate", finished, "--data", data, "--split", "val", "--json", "--device", "cpu")
     assert code == 0
@@ -159,6 +179,19 @@ def test_evaluate_before_anything_is_finished(finished: Path, data: Path, tmp_pa
     code, _, err = fedsurg("evaluate", tmp_path, "--data", data)
     assert code == 1
     assert err == f"fedsurg: {tmp_path}: no method has finished there; go on with fedsurg simulate --resume\n"
+
+
+def _members(group: int) -> list[int]:
+    """Processes of a group that run, without those that only wait to be reaped."""
+    found = [one for one in psutil.process_iter(["status"]) if one.info["status"] != psutil.STATUS_ZOMBIE]
+    return [one.pid for one in found if _group(one.pid) == group]
+
+
+def _group(process: int) -> int:
+    try:
+        return os.getpgid(process)
+    except ProcessLookupError:
+        return 0
 
 
 def _command(*words: str) -> list[str]:
