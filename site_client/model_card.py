@@ -64,7 +64,7 @@ def export_model(
         method: of the study.
         tensors: of the model by canonical name.
         facts: of the sealed model.
-        announce: told SHA-256 and bytes before anything is written; what it raises ends this.
+        announce: told SHA-256 and bytes before the model is written; what it raises ends this.
 
     Raises:
         CheckpointError: the folder has a model already, or cannot be written.
@@ -73,8 +73,8 @@ def export_model(
         raise CheckpointError(f"{out / MODEL}: exists; choose another --out")
     content = tensor_bytes(tensors, {"study": digest, "site": site, "method": method})
     sha256 = hashlib.sha256(content).hexdigest()
-    announce(sha256, len(content))
     write_atomic(out / CARD, model_card(site, study, digest, method, tensors, facts, sha256), error=CheckpointError)
+    announce(sha256, len(content))
     write_atomic(out / MODEL, content, error=CheckpointError)
     return sha256, len(content)
 

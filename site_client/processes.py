@@ -32,6 +32,9 @@ READY_S = 120.0  # on a machine that is busy with something else; an idle one ne
 LOOK_S = 0.5
 POLL_S = "0.25"  # between two looks of the executor for a message
 
+# Of the executor, which forks: numpy must begin no threads, and the path of its socket has to be short.
+FORKING = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TMPDIR": "/tmp"}  # in a folder of its own there
+
 
 @dataclass(frozen=True)
 class Ports:
@@ -90,7 +93,7 @@ def children_of(folder: Path, ports: Ports) -> list[Child]:
             ready_s=READY_S,
             first_pause_s=NODE_PAUSE_S,
             longest_pause_s=NODE_LONGEST_PAUSE_S,
-            why=lambda: refusal(folder),
+            why=lambda: said_by_connection(folder),
         ),
         Child(
             "executor",
@@ -101,7 +104,7 @@ def children_of(folder: Path, ports: Ports) -> list[Child]:
                 f"{HOST}:{ports.node}",
                 *secret,
             ),
-            env=flower,
+            env=flower | FORKING,
         ),
     ]
 
@@ -121,11 +124,11 @@ def socket_open(path: Path) -> Callable[[], bool]:
     return ready
 
 
-def refusal(folder: Path) -> str:
-    """Why the gateway refuses this site just now; empty: it does not, or nobody asked yet."""
+def said_by_connection(folder: Path) -> str:
+    """What stands in its way just now; empty: nothing, or nobody asked yet."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         said = json.loads((folder / CONNECTION).read_text("utf-8"))
-        return str(said["why"]) if said["state"] == "refused" else ""
+        return f"the connection says: {said['why']}" if said["state"] == "refused" else ""
     return ""
 
 

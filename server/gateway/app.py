@@ -28,7 +28,7 @@ from fedsurg.relay import (
 from fedsurg.request_log import Entry, RequestLog, recorded
 from fedsurg.tls import Fresh, server_context
 from server.federation_file import AUTHORITY, GATEWAY, FederationFile
-from server.gateway.claims import WINDOW, NodeIds, header_key, read_claims, timestamp_of
+from server.gateway.claims import WINDOW, NodeIds, header_key, read_claims, seconds_left, timestamp_of
 from server.gateway.door import Door, Visitor
 from server.gateway.hold import Hold
 from server.gateway.limits import BODY_SECONDS, SMALL, Allowance, Seen, body_limits
@@ -165,17 +165,24 @@ class Gateway:
         site, headers = visitor.site, passed_headers(request.headers, REQUEST_HEADERS)
 
         async def ask() -> aiohttp.ClientResponse:
-            return await self._superlink.ask("POST", path, headers, body)
+            try:
+                return await self._superlink.ask("POST", path, headers, body)
+            except (aiohttp.ClientError, OSError, TimeoutError) as problem:
+                raise RefusedError(
+                    503, "superlink", "the SuperLink does not answer; it is being started again"
+                ) from problem
 
         async def still_welcome() -> None:
-            await self._register.member(visitor)
+            try:
+                await self._register.member(visitor)
+            except RefusedError as refusal:  # perhaps it only has a newer certificate: it may come again and is told
+                raise ConnectionResetError(refusal.why) from refusal
 
-        try:
-            answer = await self._hold.answer(ask, still_welcome) if path == PULL_MESSAGES else await ask()
-        except (aiohttp.ClientError, OSError, TimeoutError) as problem:
-            raise RefusedError(
-                503, "superlink", "the SuperLink does not answer; it is being started again"
-            ) from problem
+        if path == PULL_MESSAGES:
+            longest = seconds_left(request.headers, self._now())
+            answer = await self._hold.answer(site, ask, still_welcome, longest)
+        else:
+            answer = await ask()
         async with answer:
             if answer.status == 500:  # a SuperNode would end its work for it; a busy database is well a moment later
                 raise RefusedError(503, "superlink", "the SuperLink failed at a request; it is asked again")

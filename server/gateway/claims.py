@@ -94,6 +94,12 @@ def timestamp_of(headers: Any, site: str, now: datetime) -> str:
     return text
 
 
+def seconds_left(headers: Any, now: datetime) -> float:
+    """For which Flower still takes a request whose time `timestamp_of` took, by any clock it may have."""
+    signed = datetime.fromisoformat(headers[TIMESTAMP_HEADER]).astimezone(UTC)
+    return float(TIMESTAMP_TOLERANCE - (now - signed).total_seconds())
+
+
 def read_claims(path: str, body: bytes, key: bytes, site: str) -> int:
     """The node that a request's body names as its author; 0: it asks for that. Verify what needs nothing else.
 

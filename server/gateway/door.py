@@ -16,7 +16,9 @@ from fedsurg.joining.certificates import site_of
 from fedsurg.relay import hang_up
 
 HANDSHAKE_SECONDS = 10.0  # two round trips and one signature; nobody is that far away
-IDLE_SECONDS = 75.0  # a SuperNode asks every three seconds; headers that trickle in for longer are cut off too
+IDLE_SECONDS = (
+    75.0  # a SuperNode asks at least every eleven seconds; headers that trickle in for longer are cut off too
+)
 HANDSHAKES = 64  # at a time; more wait in the kernel's queue
 BACKLOG = 128
 

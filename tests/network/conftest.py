@@ -68,6 +68,7 @@ class SuperLink:
     delay: float = 0.0
     answers: dict[str, bytes] = field(default_factory=dict)
     keys: dict[bytes, int] = field(default_factory=dict)
+    empty: int = 0  # answers without content
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.content.read()
@@ -83,6 +84,7 @@ class SuperLink:
             ).SerializeToString()
         if request.path.endswith("heartbeat"):
             answer = SendNodeHeartbeatResponse(success=True).SerializeToString()
+        self.empty += not answer
         return web.Response(body=answer, content_type=PROTOBUF)
 
 

@@ -129,7 +129,7 @@ def test_what_cannot_be_logged_is_not_done(
     fails("approve", str(study))
     assert len(Approvals(tmp_path).all()) == before
     fails("export", "--study", digest[:8], "--out", str(tmp_path / "model"))
-    assert not (tmp_path / "model").exists()
+    assert not (tmp_path / "model" / "model.safetensors").exists()
 
 
 def test_export(tmp_path: Path, approve: Callable[..., Approval], log: AuditLog) -> None:

@@ -69,7 +69,7 @@ def test_the_person_is_told_why_the_node_ended(folder: Path, children: dict[str,
     assert children["node"].why() == ""
     said = {"state": "refused", "why": "the gateway refused: hospital-a was revoked"}
     (folder / CONNECTION).write_text(json.dumps(said))
-    assert children["node"].why() == said["why"]
+    assert children["node"].why() == "the connection says: the gateway refused: hospital-a was revoked"
     (folder / CONNECTION).write_text(json.dumps(said | {"state": "ok"}))
     assert children["node"].why() == ""
 
