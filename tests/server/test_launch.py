@@ -21,6 +21,7 @@ from server.deployed import study_of
 from server.launch import launch
 from server.nodes import write_nodes
 from server.runs import RunFolder, find_run
+from simulations.loopback import free_ports
 
 TEXT = """
 name = "plain"
@@ -289,6 +290,7 @@ def test_a_taken_port(coordinator: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         edited(coordinator / "federation.toml", "superlink = 9444", f"superlink = {port}")
+        edited(coordinator / "federation.toml", "port = 9443", f"port = {free_ports(1)[0]}")
         result = call("server", "start", "--dir", coordinator)
     assert f"port {port} for the SuperLink (see {coordinator / 'federation.toml'}, ports.superlink)" in str(
         result.exception
