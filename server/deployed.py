@@ -17,7 +17,7 @@ import torch
 from flwr.app import Context
 from flwr.serverapp import Grid
 
-from fedsurg.errors import ContractError, FederationError, FedsurgError
+from fedsurg.errors import ContractError, FederationError, FedsurgError, RunError
 from fedsurg.files import write_atomic
 from fedsurg.learning.device import choose_device
 from fedsurg.methods.registry import plan
@@ -61,12 +61,10 @@ def _rounds(coordinator: Path, run: RunFolder, wanted: Wanted, control: Control,
     study = study_of(wanted)
     if os.environ.get(THREADS):
         torch.set_num_threads(int(os.environ[THREADS]))
-    setup = ServerSetup(
-        plan(study, wanted.method),
-        lambda: read_start(study),
-        Path(wanted.synthetic) if wanted.synthetic else None,
-        choose_device(wanted.device),
-    )
+    video = Path(wanted.synthetic) if wanted.synthetic else None
+    if video and not video.is_dir():  # as after a restore: backups leave it out
+        raise RunError(f"{video}: the server's video is gone; fedsurg server run with the same study renders it again")
+    setup = ServerSetup(plan(study, wanted.method), lambda: read_start(study), video, choose_device(wanted.device))
     contract = setup.contract()
     write_atomic(run.path / "contract.json", json.dumps(contract.rows(), indent=1))
     step = setup.server(contract)

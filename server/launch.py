@@ -35,7 +35,7 @@ def launch(
     """Check the study, make what the server needs, and set the run going. A run that is going or finished stays so.
 
     1. The study can be run between hospitals.
-    2. All its sites are admitted.
+    2. All its sites are admitted; of a run that goes on, as many as its quorum.
     3. The coordinator's processes run.
     4. A folder that is there is of the same method.
     5. Its start fits its network; the server's video is rendered.
@@ -55,13 +55,13 @@ def launch(
     study = load_study(file)
     name = _method_of(study, method, str(file))
     # 2.
-    _require_admitted(folder, study)
-    # 3.
-    if supervisor_of(folder / RUN) is None:
-        raise SupervisionError(f"{folder}: not started; run fedsurg server start in another terminal, or as a service")
     digest = study_digest(study)
     run = RunFolder.of(folder, digest, study.name)
     begun = (run.path / "status.json").exists()
+    _require_admitted(folder, study, study.quorum if begun else len(study.federated))
+    # 3.
+    if supervisor_of(folder / RUN) is None:
+        raise SupervisionError(f"{folder}: not started; run fedsurg server start in another terminal, or as a service")
     # 4.
     if begun and run.wanted().method != name:
         raise RunError(f"{run.path}: was begun with method {run.wanted().method}; give --method {run.wanted().method}")
@@ -115,15 +115,15 @@ def _method_of(study: Study, method: str | None, source: str) -> str:
     return name
 
 
-def _require_admitted(folder: Path, study: Study) -> None:
-    """Every site that trains is a member in good standing."""
+def _require_admitted(folder: Path, study: Study, least: int) -> None:
+    """Of the sites that train, at least so many are members in good standing."""
     members, lacking = Members(folder), []
     for site in study.federated:
         member = members.find(site.name)
         state = member.state(now()) if member else "never invited"
         if state != "admitted":
             lacking.append(f"{site.name} ({state})")
-    if lacking:
+    if len(study.federated) - len(lacking) < least:
         raise JoiningError(
             f"study {study.name!r}: not admitted: {', '.join(lacking)}; admit them (fedsurg server invite NAME, then "
             "admit), or take them out of the study"

@@ -165,6 +165,7 @@ def export(digest: str, out: Path, folder: Path, key_file: Path | None, passphra
     is not known here.
     """
     from fedsurg.audit.log import Event
+    from fedsurg.errors import VaultError
     from site_client.approvals import Approvals
     from site_client.engine import PERSONAL
     from site_client.model_card import export_model
@@ -177,7 +178,10 @@ def export(digest: str, out: Path, folder: Path, key_file: Path | None, passphra
     approval, study = known.read(found), known.study(found)
     vault = open_vault(folder / VAULT, log, secret_of(key_file, passphrase_file))
     name = site_name(folder)
-    tensors, facts = vault.files(found, name).read(PERSONAL)
+    files = vault.files(found, name)
+    if PERSONAL not in files.names():
+        raise VaultError(f"study {study.name} ({found[:12]}) has not finished here: there is no personalised model yet")
+    tensors, facts = files.read(PERSONAL)
 
     def announce(sha256: str, size: int) -> None:
         log.append(Event("model exported", found, 0, sha256, size, facts={"to": str(out)}), who=account())

@@ -119,6 +119,8 @@ def rekey(
         new = Secret(passphrase=_typed("new passphrase", twice=True))
     count = vaults.rekey(folder / VAULT, old, new, site_log(folder))
     click.echo(f"{folder / VAULT}: {count} files are sealed under the new key")
+    if new_key_file:
+        click.echo(f"from now on it is opened by {new_key_file}; the key before opens older backups only")
 
 
 @vault.command(epilog="Example: fedsurg site vault forget 3f9a01c2 --yes")

@@ -15,7 +15,7 @@ from flwr.clientapp import ClientApp
 from fedsurg.audit.heads import SignedHead, kept_heads, sign_head, verify_head
 from fedsurg.audit.log import AuditLog, Event, read_events
 from fedsurg.audit.verify import verify_log
-from fedsurg.errors import FederationError, FedsurgError
+from fedsurg.errors import FederationError, FedsurgError, RunError
 from fedsurg.joining.clock import now
 from fedsurg.joining.keys import read_private_key
 from fedsurg.models.start_file import read_start, write_start
@@ -248,6 +248,13 @@ def test_a_pause_is_kept_between_rounds(world: World) -> None:
     assert not world.requests
     world.federate()
     assert world.run.status().state == "finished"
+
+
+def test_a_video_that_was_not_in_the_backup(world: World) -> None:
+    world.run.want(replace(world.run.wanted(), synthetic=str(world.folder / "cache" / "gone")))
+    with pytest.raises(RunError, match=r"the server's video is gone; fedsurg server run with the same study renders"):
+        world.federate()
+    assert world.run.status().state == "failed"
 
 
 def test_a_site_that_is_revoked_meanwhile_does_not_count(world: World) -> None:

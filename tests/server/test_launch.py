@@ -167,6 +167,21 @@ def test_a_revoked_site_is_not_admitted(started: Path, study: Path) -> None:
         begin(started, study)
 
 
+def test_a_run_goes_on_without_a_site_that_was_revoked_meanwhile(started: Path, study: Path) -> None:
+    """Its quorum is one of two."""
+    from fedsurg.joining.clock import now
+    from server.joining import revoke
+
+    run = begin(started, study)
+    run.enter("paused")
+    revoke(started, "east", "", now())
+    assert begin(started, study).status().state == "waiting"
+    run.enter("paused")
+    revoke(started, "north", "", now())
+    with pytest.raises(JoiningError, match=r"not admitted: north \(revoked\), east \(revoked\)"):
+        begin(started, study)
+
+
 def test_another_method_is_another_run(started: Path, study: Path) -> None:
     begin(started, study)
     with pytest.raises(RunError, match="was begun with method fedavg; give --method fedavg"):
