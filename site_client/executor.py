@@ -17,7 +17,7 @@ from flwr.supercore.superexec.executor.subprocess_executor import SubprocessExec
 from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResult
 from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
 
-OF_NO_USE = 1
+from site_client.node import OF_NO_USE
 
 
 def main() -> None:
