@@ -4,7 +4,7 @@ An action leads from one stance to another; its stroke moves on top of that and 
 """
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Stance:
 
     def plus(self, other: "Stance", share: float = 1.0) -> "Stance":
         """The stance moved by a share of `other`."""
-        return Stance(*(mine + share * its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+        return Stance(**{name: mine + share * getattr(other, name) for name, mine in vars(self).items()})
 
     def towards(self, other: "Stance", share: float) -> "Stance":
         """The stance at `share` of the way to `other`."""

@@ -13,6 +13,7 @@ from fedsurg.simulator.actions import ACTIVITIES
 from fedsurg.simulator.anatomy import draw_anatomy
 from fedsurg.simulator.camera import BLIND, Camera, draw_camera
 from fedsurg.simulator.fields import Field
+from fedsurg.simulator.focus import defocused
 from fedsurg.simulator.ground import ground_of, yielded
 from fedsurg.simulator.hands import draw_hands, draw_work
 from fedsurg.simulator.ingredients import USUAL, Recipe
@@ -59,7 +60,8 @@ def photographed(shot: Shot, look: Look, seed: int, veil: float = 0.0) -> Frame:
         shot = _through(shot, look.wear.bend)
     inside = circle(height, width, look) & (veil < BLIND)
     parts, instances = (np.where(inside, found, 0).astype(np.uint8) for found in (shot.parts, shot.instances))
-    light = gaussian_filter(shot.light, (0.03 * width * veil,) * 2 + (0,)) if veil else shot.light
+    light = defocused(shot.light, shot.depth, look.aperture_mm)
+    light = gaussian_filter(light, (0.03 * width * veil,) * 2 + (0,)) if veil else light
     picture = develop(light, look, np.random.default_rng(seed))
     if look.wear:
         picture = wetted(picture, look.wear, np.random.default_rng(derived_seed("mist", seed)))

@@ -14,7 +14,7 @@ SLEEVES = ((0.05, 0.3, 0.55), (0.1, 0.45, 0.5), (0.65, 0.42, 0.12), (0.75, 0.75,
 
 def probe(r: float, rng: Rng, maker: Rng) -> Instrument:
     """A handpiece: a needle, often in a soft sleeve, that widens to a broad handle."""
-    finish = draw_finish(maker, bright=0.8)
+    finish = draw_finish(maker, bright=0.55)
     needle, cone, handle = rng.uniform(7, 22), rng.uniform(3, 8), r * rng.uniform(3, 7)
     sleeved = maker.random() < 0.6
     sleeve = Material("plastic", SLEEVES[int(maker.integers(len(SLEEVES)))], 0.15) if sleeved else finish.metal
@@ -33,7 +33,7 @@ def probe(r: float, rng: Rng, maker: Rng) -> Instrument:
 
 def forceps(r: float, rng: Rng, maker: Rng) -> Instrument:
     """Two slim legs that meet at the tip, bent or straight."""
-    finish = draw_finish(maker, bright=0.9)
+    finish = draw_finish(maker, bright=0.65)
     legs, slim = rng.uniform(14, 24), r * rng.uniform(0.5, 0.9)
     wide = slim * rng.uniform(1.0, 2.2)
     spread, bend = rng.uniform(0.02, 0.05), rng.uniform(0.0, 0.12) * legs
@@ -53,7 +53,7 @@ def forceps(r: float, rng: Rng, maker: Rng) -> Instrument:
 
 def cannula(r: float, rng: Rng, maker: Rng) -> Instrument:
     """A thin bent tube on a hub."""
-    finish = draw_finish(maker, bright=0.8)
+    finish = draw_finish(maker, bright=0.55)
     thin, tip, bend = r * rng.uniform(0.5, 0.9), rng.uniform(4, 10), rng.uniform(0.1, 0.9)
     joint = (-np.sin(bend) * tip, 0.0, -np.cos(bend) * tip)
     neck = (joint[0], 0.0, joint[2] - rng.uniform(8, 18))
@@ -70,7 +70,7 @@ def cannula(r: float, rng: Rng, maker: Rng) -> Instrument:
 
 def injector(r: float, rng: Rng, maker: Rng) -> Instrument:
     """A lens injector: wide pale plastic with wings, a narrowing nozzle and a coloured plunger."""
-    finish = draw_finish(maker, bright=1.0)
+    finish = draw_finish(maker, bright=0.7)
     pale = Material("plastic", (0.45, 0.5, 0.5) if maker.random() < 0.6 else (0.1, 0.4, 0.55), 0.12)
     wide, nozzle = r * rng.uniform(3, 5), rng.uniform(4, 9)
     back = [(-SHAFT_LENGTH, wide), (-nozzle - 6, wide), (-nozzle - 2, 1.6 * r)]

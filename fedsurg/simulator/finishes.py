@@ -20,7 +20,7 @@ class Finish:
     dark: Material
 
 
-def draw_finish(rng: Rng, *, bright: float = 0.25) -> Finish:
+def draw_finish(rng: Rng, *, bright: float) -> Finish:
     """A finish; `bright` is the probability of a light shaft (white, steel, light grey)."""
     return Finish(
         shaft=_shaft(rng, bright),
@@ -34,7 +34,7 @@ def draw_finish(rng: Rng, *, bright: float = 0.25) -> Finish:
 def metal(rng: Rng) -> Material:
     """Steel, from polished to brushed; a little warm or cold."""
     level = rng.uniform(0.45, 0.95)
-    tint = _tint(rng) * (1 + rng.normal(0, 0.03, 3))
+    tint = _tint(rng, reddened=0.15) * (1 + rng.normal(0, 0.03, 3))
     return Material("metal", _rgb(level * tint), float(rng.uniform(0.12, 0.45)))
 
 
@@ -44,19 +44,22 @@ def plastic(rng: Rng, low: float, high: float) -> Material:
     return Material("plastic", _rgb(level * _tint(rng) * (1 + rng.normal(0, 0.06, 3))), float(rng.uniform(0.1, 0.45)))
 
 
-def _tint(rng: Rng) -> NDArray[np.float64]:
-    """Most instruments are neutral; some are warm, as if in the light that red tissue throws back."""
-    if rng.random() < 0.4:
+def _tint(rng: Rng, reddened: float = 0.0) -> NDArray[np.float64]:
+    """Many instruments are neutral, many warm; `reddened`: the probability of one that mirrors red tissue."""
+    draw = rng.random()
+    if draw < reddened:
+        return 1 - rng.uniform(0.3, 0.6) * np.array([0.0, rng.uniform(0.7, 1.0), rng.uniform(0.7, 1.0)])
+    if draw < 0.4 + 0.6 * reddened:
         return np.ones(3)
     return 1 - rng.uniform(0.05, 0.35) * np.array([0.0, rng.uniform(0.4, 1.0), rng.uniform(0.6, 1.2)])
 
 
 def _shaft(rng: Rng, bright: float) -> Material:
-    if rng.random() < 0.7 * bright:
+    if rng.random() < bright:
         base = metal(rng) if rng.random() < 0.45 else plastic(rng, 0.3, 0.85)
     else:
-        base = plastic(rng, 0.01, 0.22)
-    if rng.random() < 0.03:  # a coloured shaft: teal, blue, green
+        base = plastic(rng, 0.012, 0.3)
+    if rng.random() < 0.06:  # a coloured shaft: teal, blue, green
         base = Material("plastic", _rgb(rng.uniform(0.02, 0.6, 3)), base.roughness)
     if rng.random() < 0.65:
         return Material(base.kind, base.colour, base.roughness, colour_map=_marks(rng, base))
@@ -78,8 +81,8 @@ def _accent(rng: Rng) -> Material:
 def _marks(rng: Rng, base: Material, across: int = 48, along: int = 384) -> NDArray[np.float32]:
     """Scratches, rings and letters on a shaft: (along, across, 3) linear RGB."""
     colour = np.array(base.colour)
-    streaks = 1 + rng.uniform(0.02, 0.25) * rng.standard_normal((1, across, 1))
-    grain = 1 + rng.uniform(0.02, 0.2) * rng.standard_normal((along, across, 1))
+    streaks = 1 + rng.uniform(0.02, 0.2) * rng.standard_normal((1, across, 1))
+    grain = 1 + rng.uniform(0.0, 0.08) * rng.standard_normal((along, across, 1))
     picture = np.broadcast_to(colour, (along, across, 3)) * streaks * grain
     ink = np.full(3, 0.75) if colour.mean() < 0.3 else np.full(3, 0.03)
     for _ in range(int(rng.integers(0, 4))):  # rings

@@ -25,6 +25,7 @@ class Look:
         vignette: darkening at the corners, 0 to 1; circle: radius of the round view as a share of half the
             diagonal, above 1 for a full picture.
         haze: share of smoke; bloom: share of light that spills over.
+        aperture_mm: of the lens, which blurs what is near; 0: everything is sharp.
         blur: sigma in pixels for a picture 192 wide; noise: standard deviation; jpeg: quality, 0 for none.
         plain: ingredients that are left out; see `without`.
         wear: what is wrong with the camera; none: nothing.
@@ -45,6 +46,7 @@ class Look:
     circle: float
     haze: float
     bloom: float
+    aperture_mm: float
     blur: float
     noise: float
     jpeg: int
@@ -58,7 +60,16 @@ class Look:
         each, smooth; `instruments`: all of one grey plastic; `nuisance`: a perfect camera.
         """
         if "nuisance" in ingredients:
-            perfect = {"vignette": 0.0, "circle": 2.0, "haze": 0.0, "bloom": 0.0, "blur": 0.0, "noise": 0.0, "jpeg": 0}
+            perfect = {
+                "vignette": 0.0,
+                "circle": 2.0,
+                "haze": 0.0,
+                "bloom": 0.0,
+                "aperture_mm": 0.0,
+                "blur": 0.0,
+                "noise": 0.0,
+                "jpeg": 0,
+            }
             neutral = {"white": (1.0, 1.0, 1.0), "shadow": (0.0, 0.0, 0.0), "saturation": 1.0, "gamma": 1.0}
             return replace(self, **perfect, **neutral, contrast=0.0, plain=ingredients)  # type: ignore[arg-type]
         return replace(self, plain=ingredients)
@@ -85,6 +96,7 @@ def draw_look(profile: AnatomyProfile, rng: Rng) -> Look:
         circle=rng.uniform(0.80, 0.98) if round_view else 2.0,
         haze=rng.uniform(0.1, 0.45) if rng.random() < profile.haze else 0.0,
         bloom=rng.uniform(0.0, 0.3),
+        aperture_mm=rng.uniform(0.2, 1.0) if rng.random() < 0.4 else 0.0,
         blur=rng.uniform(0.2, 0.9) if rng.random() < 0.25 else 0.0,
         noise=float(np.exp(rng.uniform(np.log(0.001), np.log(0.012)))),
         jpeg=int(rng.integers(40, 90)) if rng.random() < 0.15 else 0,

@@ -6,18 +6,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import rank_filter
+from scipy.ndimage import gaussian_filter, rank_filter
 
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.fields import Field
+from fedsurg.simulator.gbuffer import GBuffer, Group, Surface, gbuffer
 from fedsurg.simulator.ingredients import Ingredient
 from fedsurg.simulator.looks import Look
 from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import Floats, Mesh
 
 VARIANT = "scalar_rgb"  # the LLVM variants abort on some processors
-SAMPLES = 2
+SAMPLES = 1  # of a pixel
 BOUNCES = 3  # eye to surface, to a second surface (metal mirrors tissue), to the light
+LENS_PX = 0.6  # sigma of what any lens spreads; it smooths the edges, which one sample leaves jagged
 
 GREY = Material("plastic", (0.25, 0.25, 0.25), 0.3)
 
@@ -57,6 +59,14 @@ class Shot:
     depth: Field
 
 
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A body as the renderer has it, and as rays of our own meet it."""
+
+    shape: Any
+    surface: Surface
+
+
 @dataclass
 class Painter:
     """Draws frames of one clip; keeps the renderer's objects for what does not change between frames."""
@@ -67,7 +77,8 @@ class Painter:
     distance: float
     mi: Any = field(default_factory=renderer)
     _bsdfs: dict[int, Any] = field(default_factory=dict)
-    _meshes: dict[int, Any] = field(default_factory=dict)
+    _still: dict[int, _Drawn] = field(default_factory=dict)
+    _group: Group | None = None
     _kept: list[object] = field(default_factory=list)
 
     def frame(self, still: Sequence[Body], moving: Sequence[Body], camera: Floats, seed: int) -> Shot:
@@ -75,50 +86,55 @@ class Painter:
 
         `still` bodies must be the same objects in every frame of the clip.
         """
-        shapes = [self._still_mesh(body) for body in still] + [self._mesh(body) for body in moving]
-        parts = {f"s{index:03d}": shape for index, shape in enumerate(shapes)}
-        world = {"type": "scene", **parts, **self._lights(camera), **self._sensors(camera)}
-        # Unoptimised, because merged meshes would lose their own shape index.
+        resting, moved = [self._resting(body) for body in still], [self._drawn(body) for body in moving]
+        shapes = {f"s{index:03d}": drawn.shape for index, drawn in enumerate((*resting, *moved))}
+        world = {"type": "scene", **shapes, **self._lights(camera), "view": self._sensor(camera)}
+        # Unoptimised, because merging meshes costs more than it saves here.
         scene = self.mi.load_dict(world, parallel=False, optimize=False)
         path = self.mi.load_dict({"type": "path", "max_depth": BOUNCES})
-        spot = np.array(self.mi.render(scene, integrator=path, sensor=0, seed=seed, spp=SAMPLES), dtype=float)
-        numbers, even, points = self._centres(scene)
+        spot = np.array(self.mi.render(scene, integrator=path, seed=seed, spp=SAMPLES), dtype=float)
+        groups = (self._resting_group(resting), Group([drawn.surface for drawn in moved]))
+        seen = gbuffer(groups, camera, self.look.view_deg, self.height, self.width)
         bodies = (*still, *moving)
-        labels = np.array([0, *(body.label for body in bodies)], dtype=np.uint8)[numbers]
-        instances = np.array([0, *(body.instrument for body in bodies)], dtype=np.uint8)[numbers]
-        depth = np.where(numbers > 0, (points - camera[:3, 3]) @ camera[:3, 2], 0.0)
-        returned = np.array([0.0, *(self.look.mirrored if body.material.kind == "metal" else 1.0 for body in bodies)])
-        even = even * returned[numbers][..., None]
-        return Shot(self._light(np.nan_to_num(spot), even), labels, instances, depth)
+        labels = np.array([0, *(body.label for body in bodies)], dtype=np.uint8)[seen.number]
+        instances = np.array([0, *(body.instrument for body in bodies)], dtype=np.uint8)[seen.number]
+        light = self._light(np.nan_to_num(spot), self._even(seen, bodies))
+        return Shot(light, labels, instances, seen.depth)
 
     def _light(self, spot: Field, even: Field) -> Field:
         if "lighting" in self.look.plain:
             return even
-        return _without_fireflies(spot) + self.look.ambient * even
+        light = _without_fireflies(spot) + self.look.ambient * even
+        spread: Field = gaussian_filter(light, (LENS_PX, LENS_PX, 0))
+        return spread
 
-    def _centres(self, scene: Any) -> tuple[NDArray[np.int64], Field, Field]:
-        """What lies at each pixel's centre, found with one ray.
-
-        Returns the shape's number from 1, or 0 for none (h, w), its share of even light (h, w, 3): the
-        reflectance, less where the surface turns away; and the point that the ray met (h, w, 3). Light traced from
-        all around would cost more and leave grain.
+    def _even(self, seen: GBuffer, bodies: Sequence[Body]) -> Field:
+        """Light that comes from everywhere (h, w, 3): the reflectance, less where the surface turns away, and less of
+        metal. Light traced from all around would cost more and leave grain.
         """
-        recipe = {"type": "aov", "aovs": "number:shape_index,colour:albedo,normal:sh_normal,point:position"}
-        values = np.array(self.mi.render(scene, integrator=self.mi.load_dict(recipe), sensor=1, seed=0, spp=1))
-        facing = 1.0 if "lighting" in self.look.plain else np.clip(np.abs(values[..., 6:7]), 0, 1)
-        even: Field = np.nan_to_num(values[..., 1:4]).astype(float) * (0.35 + 0.65 * facing) / np.pi
-        return np.round(values[..., 0]).astype(np.int64), even, np.nan_to_num(values[..., 7:10]).astype(float)
+        facing = 1.0 if "lighting" in self.look.plain else np.clip(np.abs(seen.normal[..., 2:]), 0, 1)
+        returned = np.array([0.0, *(self.look.mirrored if body.material.kind == "metal" else 1.0 for body in bodies)])
+        even: Field = seen.reflectance * (0.35 + 0.65 * facing) / np.pi * returned[seen.number][..., None]
+        return even
 
-    def _still_mesh(self, body: Body) -> Any:
-        if id(body) not in self._meshes:
-            self._meshes[id(body)] = self._mesh(body)
+    def _resting(self, body: Body) -> _Drawn:
+        if id(body) not in self._still:
+            self._still[id(body)] = self._drawn(body)
             self._kept.append(body)  # alive, so that its id is not used again
-        return self._meshes[id(body)]
+        return self._still[id(body)]
 
-    def _mesh(self, body: Body) -> Any:
+    def _resting_group(self, resting: Sequence[_Drawn]) -> Group:
+        """Of bodies that rest in this frame; the last group is kept, as the next frame's is often the same."""
+        if self._group is None or [id(drawn.surface) for drawn in resting] != [id(s) for s in self._group.surfaces]:
+            self._group = Group([drawn.surface for drawn in resting])
+        return self._group
+
+    def _drawn(self, body: Body) -> _Drawn:
         properties = self.mi.Properties()
-        properties["bsdf"] = self._bsdf(plain(body, self.look.plain))
-        return _to_renderer(self.mi, body.mesh, properties)
+        material = plain(body, self.look.plain)
+        properties["bsdf"] = self._bsdf(material)
+        shape, normals = _to_renderer(self.mi, body.mesh, properties)
+        return _Drawn(shape, Surface(body.mesh, normals, material))
 
     def _bsdf(self, material: Material) -> Any:
         if id(material) not in self._bsdfs:
@@ -135,27 +151,16 @@ class Painter:
         spot = {"type": "spot", "to_world": pose, "cutoff_angle": look.beam, "beam_width": 0.5 * look.beam}
         return {"spot": spot | {"intensity": self.distance**2}}
 
-    def _sensors(self, camera: Floats) -> dict[str, Any]:
-        """Sensor 0 takes the picture; sensor 1 sends one ray through each pixel's centre."""
+    def _sensor(self, camera: Floats) -> dict[str, Any]:
         film = {"type": "hdrfilm", "width": self.width, "height": self.height, "rfilter": {"type": "box"}}
         film |= {"pixel_format": "rgb", "component_format": "float32"}
         origin, axes = camera[:3, 3], camera[:3, :3]
         pose = self.mi.ScalarTransform4f().look_at(
             origin.tolist(), (origin + axes[:, 2]).tolist(), (-axes[:, 1]).tolist()
         )
-        lens = {
-            "type": "perspective",
-            "fov": self.look.view_deg,
-            "fov_axis": "x",
-            "to_world": pose,
-            "film": film,
-        }
+        lens = {"type": "perspective", "fov": self.look.view_deg, "fov_axis": "x", "to_world": pose}
         lens |= {"near_clip": 0.5, "far_clip": 2000.0}
-        centres = {"type": "stratified", "sample_count": 1, "jitter": False}
-        return {
-            "view_0": lens | {"sampler": {"type": "independent", "sample_count": SAMPLES}},
-            "view_1": lens | {"sampler": centres},
-        }
+        return lens | {"film": film, "sampler": {"type": "independent", "sample_count": SAMPLES}}
 
 
 def plain(body: Body, ingredients: frozenset[Ingredient]) -> Material:
@@ -170,14 +175,15 @@ def plain(body: Body, ingredients: frozenset[Ingredient]) -> Material:
 
 
 def _without_fireflies(light: Field) -> Field:
-    """Dims single pixels that outshine all their neighbours: chance paths, not glints, which are wider."""
+    """Dims pixels that outshine all their neighbours but one: chance paths, not glints, which are wider or longer."""
     brightness = light.sum(axis=2)
-    second = rank_filter(brightness, -2, size=3, mode="nearest")
-    kept: Field = light * np.minimum(1.0, 1.3 * second / np.maximum(brightness, 1e-9))[..., None]
+    third = rank_filter(brightness, -3, size=3, mode="nearest")
+    kept: Field = light * np.minimum(1.0, 1.3 * third / np.maximum(brightness, 1e-9))[..., None]
     return kept
 
 
-def _to_renderer(mi: Any, mesh: Mesh, properties: Any) -> Any:
+def _to_renderer(mi: Any, mesh: Mesh, properties: Any) -> tuple[Any, NDArray[np.float32]]:
+    """The renderer's mesh, and the normals (v, 3) that it gives the vertices."""
     shape = mi.Mesh(
         "mesh",
         len(mesh.vertices),
@@ -191,7 +197,7 @@ def _to_renderer(mi: Any, mesh: Mesh, properties: Any) -> Any:
     values["faces"] = mesh.faces.astype(np.uint32).ravel()
     values["vertex_texcoords"] = mesh.uv.astype(np.float32).ravel()
     values.update()  # also computes the shading normals
-    return shape
+    return shape, np.array(values["vertex_normals"], dtype=np.float32).reshape(-1, 3)
 
 
 def _bsdf_recipe(mi: Any, material: Material) -> dict[str, Any]:

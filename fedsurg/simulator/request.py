@@ -9,7 +9,7 @@ from fedsurg.simulator.ingredients import INGREDIENTS, Ingredient
 from fedsurg.simulator.profiles import profile_named
 from fedsurg.simulator.video import check_video
 
-SIMULATOR_VERSION = 8  # part of every digest: raise it whenever pictures change
+SIMULATOR_VERSION = 9  # part of every digest: raise it whenever pictures change
 SMALLEST_SIDE = 16  # pixels; nothing can be recognised below
 LABELS = ("parts", "instances", "depth")
 
