@@ -26,7 +26,7 @@ from fedsurg.study.config import Study
 from fedsurg.tensor_file import read_tensors, write_tensors
 
 CHUNK = 50  # steps between two saved states, so that a stopped pre-training goes on where it was
-FORMAT = 1
+FORMAT = 2  # raised whenever the same study would be trained to other values
 
 Progress = Callable[[int, int], None]
 Video = Callable[[], Path]  # gives the site folder of the synthetic video, rendered when it is asked for

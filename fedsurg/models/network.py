@@ -76,7 +76,7 @@ class SegmentationNetwork(nn.Module):
         super().__init__()
         _check_decoder(config)
         with _stream("encoder"):
-            self.encoder = Encoder(config.encoder, config.encoder_weights)
+            self.encoder = Encoder(config.encoder, config.encoder_weights, config.colour)
         with _stream("decoder"):
             self.decoder = _decoder(self.encoder.channels, config)
         with _stream("head"):

@@ -21,7 +21,7 @@ from fedsurg.tensor_file import read_tensors, write_tensors
 FORMAT = 1
 _ADVICE = 'make one for this study with fedsurg pretrain STUDY.toml --out FILE, or set "" to train one'
 # Keys that say what the weights mean; pooling and history_gradient may differ, encoder_weights no longer matters.
-_NETWORK = ("encoder", "pyramid_channels", "segmentation_channels")
+_NETWORK = ("encoder", "colour", "pyramid_channels", "segmentation_channels")
 _TEMPORAL = ("frames", "channels", "heads", "feed_forward")
 
 
@@ -99,7 +99,7 @@ def _check(path: Path, facts: Mapping[str, Any], study: Study) -> None:
             f"{KEY}: {path} tells the classes {facts.get('classes')} apart, task.classes is {classes}; "
             f"set task.classes to those of the file, or {_ADVICE}"
         )
-    theirs = facts.get("network", {})
+    theirs = {"colour": "rgb"} | facts.get("network", {})  # older files do not say it
     for key, wanted in _identity(study.network).items():
         if key.startswith("temporal.") and not study.network.temporal.enabled:
             continue

@@ -86,6 +86,7 @@ class NetworkConfig(Section):
 
     encoder: str = "pvt_v2_b0"  # any timm backbone with a feature pyramid and a separate query projection
     encoder_weights: str = ""  # local file or hub name; empty: random weights
+    colour: Literal["rgb", "log_opponent"] = "rgb"  # what the encoder sees: frames, or logarithms of colour ratios
     pyramid_channels: Positive = 256
     segmentation_channels: Positive = 128
     temporal: TemporalConfig = TemporalConfig()

@@ -72,9 +72,11 @@ def test_a_step_that_is_not_finite_changes_nothing(bad: str) -> None:
 
 
 def large() -> dict[str, nn.Parameter]:
-    matrix = torch.randn(16, 24, generator=torch.Generator().manual_seed(0))
+    chance = torch.Generator().manual_seed(0)
     return {
-        "matrix": nn.Parameter(matrix),
+        "matrix": nn.Parameter(torch.randn(16, 24, generator=chance)),
+        "kernel": nn.Parameter(torch.rand(24, 4, 3, 3, generator=chance).to(memory_format=torch.channels_last)),
+        "depthwise": nn.Parameter(torch.rand(24, 1, 5, 5, generator=chance)),
         "narrow": nn.Parameter(torch.ones(2, 24)),
         "bias": nn.Parameter(torch.ones(3)),
     }
@@ -107,9 +109,23 @@ def test_muon_trains_the_matrices_alone_and_evens_out_their_directions() -> None
         singular = torch.linalg.svdvals(values["matrix"].detach() - before)
         spread[muon] = float(singular.sum() / singular.max())
     moments = {key.split("/")[1]: key.split("/")[0] for key in found.tensors()}
-    assert moments["matrix"] == "momentum_buffer"
-    assert moments["narrow"] == moments["bias"] == "step"
+    assert moments["matrix"] == moments["kernel"] == "momentum_buffer"
+    assert moments["depthwise"] == moments["narrow"] == moments["bias"] == "step"
     assert spread[1.5] > 2 * spread[0.0]  # the gradient is nearly of rank one, and so is AdamW's step
+
+
+def test_muon_trains_a_kernel_as_the_matrix_of_what_each_output_sees() -> None:
+    torch.manual_seed(0)
+    kernel = nn.Parameter(torch.rand(24, 4, 3, 3).to(memory_format=torch.channels_last))
+    matrix = nn.Parameter(kernel.detach().reshape(24, 36).clone())
+    aim = torch.rand(24, 36)
+    beside = {"bias": nn.Parameter(torch.zeros(3))}
+    as_kernel, as_matrix = (optimiser({"it": value} | beside, muon=1.5) for value in (kernel, matrix))
+    for _ in range(3):
+        as_kernel.step((kernel.reshape(24, 36) - aim).square().sum())
+        as_matrix.step((matrix - aim).square().sum())
+    assert torch.allclose(kernel.detach().reshape(24, 36), matrix.detach(), atol=1e-6)
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_state_is_copied_not_shared() -> None:
