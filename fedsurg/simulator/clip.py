@@ -128,7 +128,7 @@ class Clip:
         still = [body for body, before in zip(bodies, self.still, strict=True) if body is before]
         moving = [body for body, before in zip(bodies, self.still, strict=True) if body is not before]
         camera = translation(-self.swell.at(time)) @ self.camera.pose(time)
-        shot = painter.frame(still, [*moving, *self.bodies(time)], camera, self.seed_of(number) % 2**31)
+        shot = painter.frame(still, [*moving, *self.bodies(time)], camera)
         return replace(shot, light=smeared(shot.light, shot.instances, self._ways(time)))
 
     def seed_of(self, number: int) -> int:

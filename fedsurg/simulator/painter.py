@@ -17,9 +17,8 @@ from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import Floats, Mesh
 
 VARIANT = "scalar_rgb"  # the LLVM variants abort on some processors
-SAMPLES = 1  # of a pixel
 BOUNCES = 3  # eye to surface, to a second surface (metal mirrors tissue), to the light
-LENS_PX = 0.6  # sigma of what any lens spreads; it smooths the edges, which one sample leaves jagged
+LENS_PX = 0.65  # sigma of what any lens spreads; it smooths the edges, which one ray a pixel leaves jagged
 
 GREY = Material("plastic", (0.25, 0.25, 0.25), 0.3)
 
@@ -81,8 +80,8 @@ class Painter:
     _group: Group | None = None
     _kept: list[object] = field(default_factory=list)
 
-    def frame(self, still: Sequence[Body], moving: Sequence[Body], camera: Floats, seed: int) -> Shot:
-        """One frame; `camera` is its 4x4 pose.
+    def frame(self, still: Sequence[Body], moving: Sequence[Body], camera: Floats) -> Shot:
+        """One frame; `camera` is its 4x4 pose. Nothing in it is left to chance.
 
         `still` bodies must be the same objects in every frame of the clip.
         """
@@ -92,7 +91,7 @@ class Painter:
         # Unoptimised, because merging meshes costs more than it saves here.
         scene = self.mi.load_dict(world, parallel=False, optimize=False)
         path = self.mi.load_dict({"type": "path", "max_depth": BOUNCES})
-        spot = np.array(self.mi.render(scene, integrator=path, seed=seed, spp=SAMPLES), dtype=float)
+        spot = np.array(self.mi.render(scene, integrator=path, seed=0, spp=1), dtype=float)
         groups = (self._resting_group(resting), Group([drawn.surface for drawn in moved]))
         seen = gbuffer(groups, camera, self.look.view_deg, self.height, self.width)
         bodies = (*still, *moving)
@@ -104,7 +103,7 @@ class Painter:
     def _light(self, spot: Field, even: Field) -> Field:
         if "lighting" in self.look.plain:
             return even
-        light = _without_fireflies(spot) + self.look.ambient * even
+        light = _without_sparks(spot) + self.look.ambient * even
         spread: Field = gaussian_filter(light, (LENS_PX, LENS_PX, 0))
         return spread
 
@@ -160,7 +159,10 @@ class Painter:
         )
         lens = {"type": "perspective", "fov": self.look.view_deg, "fov_axis": "x", "to_world": pose}
         lens |= {"near_clip": 0.5, "far_clip": 2000.0}
-        return lens | {"film": film, "sampler": {"type": "independent", "sample_count": SAMPLES}}
+        # Through each pixel's centre, where labels are read as well, and on by the middle of what a surface scatters:
+        # one path without chance leaves no grain, which a real camera would not show either.
+        centres = {"type": "stratified", "sample_count": 1, "jitter": False}
+        return lens | {"film": film, "sampler": centres}
 
 
 def plain(body: Body, ingredients: frozenset[Ingredient]) -> Material:
@@ -174,11 +176,11 @@ def plain(body: Body, ingredients: frozenset[Ingredient]) -> Material:
     return material
 
 
-def _without_fireflies(light: Field) -> Field:
-    """Dims pixels that outshine all their neighbours but one: chance paths, not glints, which are wider or longer."""
+def _without_sparks(light: Field) -> Field:
+    """Dims single pixels that outshine all their neighbours, as at the rims of round shafts; glints are wider."""
     brightness = light.sum(axis=2)
-    third = rank_filter(brightness, -3, size=3, mode="nearest")
-    kept: Field = light * np.minimum(1.0, 1.3 * third / np.maximum(brightness, 1e-9))[..., None]
+    second = rank_filter(brightness, -2, size=3, mode="nearest")
+    kept: Field = light * np.minimum(1.0, 1.3 * second / np.maximum(brightness, 1e-9))[..., None]
     return kept
 
 

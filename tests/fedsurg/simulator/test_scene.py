@@ -40,7 +40,7 @@ def test_mask_is_where_the_picture_changes_when_instruments_are_taken_away() -> 
     clip = clip_of("kidney_bed", 3)
     painter = clip.painter()
     moving = clip.bodies(0.0)
-    shown, empty = (painter.frame(clip.still, bodies, np.eye(4), 5) for bodies in (moving, []))
+    shown, empty = (painter.frame(clip.still, bodies, np.eye(4)) for bodies in (moving, []))
     assert not empty.parts.any()
     changed = np.abs(shown.light - empty.light).sum(2) > 1e-3
     assert (shown.parts > 0).mean() > 0.01
@@ -53,7 +53,7 @@ def test_depth_is_measured_along_the_optical_axis() -> None:
     clip = clip_of("stomach", 0)
     wall = grid(100.0 * np.stack([*np.meshgrid((-1.0, 1.0), (-1.0, 1.0)), np.full((2, 2), 0.7)], -1))
     body = Body(wall, Material("plastic", (0.5, 0.5, 0.5), 0.3), 2, instrument=7)
-    shot = clip.painter().frame([], [body], translation((0.0, 0.0, -10.0)), 5)
+    shot = clip.painter().frame([], [body], translation((0.0, 0.0, -10.0)))
     assert np.allclose(shot.depth, 80, atol=1e-3)  # 70 mm ahead of the origin, 10 more to the camera
     assert (shot.instances == 7).all() and (shot.parts == 2).all()
 
