@@ -70,6 +70,9 @@ instruments_option = click.option(
     metavar="DIR",
     help="Cut-outs of instruments (RGBA png) to use instead of rendered ones.",
 )
+worn_option = click.option(
+    "--worn", is_flag=True, help="A worn camera: bent lens, drops and mist on it, poor recordings."
+)
 workers_option = click.option("--workers", type=int, help="Processes. Default: one per processor.")
 
 
@@ -92,7 +95,7 @@ def simulator() -> None:
 @labels_option
 @backgrounds_option
 @instruments_option
-@click.option("--worn", is_flag=True, help="A worn camera: bent lens, drops and mist on it, poor recordings.")
+@worn_option
 @click.option("--video", is_flag=True, help="Write each clip also as H.264 (needs the extra: fedsurg[video]).")
 @workers_option
 def render(
@@ -163,6 +166,7 @@ def list_profiles() -> None:
     metavar="DIR",
     help="Site data: some of its frames become the last row. The sheet is then as private as they are.",
 )
+@worn_option
 @workers_option
 def preview(
     profiles: tuple[str, ...],
@@ -173,6 +177,7 @@ def preview(
     backgrounds: Path | None,
     instruments: Path | None,
     beside: Path | None,
+    worn: bool,
     workers: int | None,
 ) -> None:
     """Draw a contact sheet: one row per profile, instrument parts outlined."""
@@ -190,6 +195,7 @@ def preview(
             size=size,
             assets=assets,
             beside=beside,
+            worn=worn,
             workers=workers,
             progress=report,
         )

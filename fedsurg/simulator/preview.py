@@ -28,6 +28,7 @@ def contact_sheet(
     size: tuple[int, int] = (160, 192),
     assets: Assets = RENDERED,
     beside: Path | None = None,
+    worn: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -36,6 +37,7 @@ def contact_sheet(
     Args:
         assets: photographs and cut-outs to use; cut-outs without part masks are outlined as whole instruments.
         beside: a folder of site data; as many of its frames, drawn from `seed`, become the last row.
+        worn: whether the cameras are worn, see `RenderRequest`.
 
     Raises:
         SimulatorError: see `render`; or `out` cannot be written.
@@ -43,7 +45,8 @@ def contact_sheet(
     """
     _check_place(out)
     whole = assets.without_parts is not None
-    request = RenderRequest(profiles, len(profiles) * columns, 1, seed, *size, whole_instruments=whole, assets=assets)
+    clips = len(profiles) * columns
+    request = RenderRequest(profiles, clips, 1, seed, *size, whole_instruments=whole, assets=assets, worn=worn)
     below = [] if beside is None else [np.concatenate(_frames_of(beside, columns, seed, size), axis=1)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = render(request, Path(scratch) / "sheet", workers=workers, progress=progress)

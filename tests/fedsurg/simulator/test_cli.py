@@ -64,6 +64,10 @@ def test_render_and_preview(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     with Image.open(sheet) as picture:
         assert picture.size == (80, 32)
+    usual = sheet.read_bytes()
+    result = CliRunner().invoke(simulator, ["preview", *shared, "--columns", "2", "--out", str(sheet), "--worn"])
+    assert result.exit_code == 0, result.output
+    assert sheet.read_bytes() != usual
 
 
 def test_help_names_the_options() -> None:
