@@ -26,6 +26,7 @@ PACKAGES = (
     "segmentation-models-pytorch",
     "monai",
     "mitsuba",
+    "embreex",
     "numpy",
 )
 
@@ -97,7 +98,7 @@ def facts_of_run(device: str) -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     name = torch.cuda.get_device_name(0) if torch.cuda.is_available() and device != "cpu" else "cpu"
     return {
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | _versions(),
         "machine": {
             "cpu": _processor(),
             "cores": os.cpu_count() or 1,
@@ -121,3 +122,12 @@ def free_folder(base: Path, name: str) -> Path:
     """A run folder below `base` that does not exist yet, named by study and time."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return base / f"{name}-{stamp}"
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that results depend on, as far as this machine has them."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

@@ -186,7 +186,7 @@ def model_card(
         "SHA-256": f"`{digest}`",
         "classes": ", ".join(study.task.classes),
         "network": f"{study.network.encoder} with a feature-pyramid decoder, "
-        f"{sum(count_parameters(network_of(study)).values()):,} parameters",
+        f"{sum(count_parameters(network_of(study)).values()):,} parameters; it sees colours as {study.network.colour}",
         "training data": f"{kind}: {synthetic.clips} clips of {synthetic.frames} frames at "
         f"{height} x {width}, anatomies {', '.join(dict.fromkeys(synthetic.profiles))}",
         "training": f"{pretrain.steps:,} steps of batch {pretrain.batch_size}, {optimiser} at "

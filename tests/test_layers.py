@@ -42,7 +42,7 @@ MEETS_FLOWER = {
     "simulations/thin_site.py",
 }
 
-HEAVY = {"flwr", "matplotlib", "mitsuba", "monai", "pandas", "peft", "ray", "timm", "torch", "torchvision"}
+HEAVY = {"embreex", "flwr", "matplotlib", "mitsuba", "monai", "pandas", "peft", "ray", "timm", "torch", "torchvision"}
 
 # Needed in a clone only: what text_vectors.safetensors was made from.
 NOT_SHIPPED = {"fedsurg/models/text_prompts.txt"}

@@ -122,7 +122,7 @@ class Optimiser:
 def _is_matrix(value: Tensor) -> bool:
     """Whether Muon may train it; a depthwise kernel is a vector for each channel, not a matrix."""
     depthwise = value.ndim == 4 and value.shape[1] == 1
-    return value.ndim in (2, 4) and not depthwise and min(_as_matrix(value).shape) >= _SMALLEST_SIDE
+    return value.ndim in (2, 4) and not depthwise and min(len(value), value[0].numel()) >= _SMALLEST_SIDE
 
 
 def _as_matrix(value: Tensor) -> Tensor:

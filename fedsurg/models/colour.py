@@ -25,10 +25,10 @@ def log_opponent(frames: Tensor) -> Tensor:
     """Log brightness, log red against green, log yellow against blue, standardised over each frame.
 
     Args:
-        frames: (n,3,h,w) with ImageNet's mean and deviation taken out.
+        frames: (...,3,h,w) with ImageNet's mean and deviation taken out.
 
     Returns:
-        (n,3,h,w) float32.
+        (...,3,h,w) float32.
     """
     mean, deviation = (torch.tensor(values, device=frames.device).view(3, 1, 1) for values in (MEAN, DEVIATION))
     red, green, blue = ((frames.float() * deviation + mean).clamp(0, 1) + FLOOR).unbind(-3)

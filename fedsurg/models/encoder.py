@@ -15,7 +15,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedsurg.errors import NetworkError
 from fedsurg.models.backbones import QUERY_NAMES, attention_blocks, build_backbone, pyramid_of
-from fedsurg.models.colour import SEEN, Colour
 from fedsurg.models.parts import mark
 
 _CALIBRATION = (4, 3, 128, 160)  # shape of the noise that sets batch-norm statistics of a random backbone
@@ -33,15 +32,13 @@ class Encoder(nn.Module):
     Args:
         name: a timm backbone, see `backbones.supported_encoders`.
         weights: "" for random values, else a local file or a hub name, see `load_weights`.
-        colour: what it sees of a frame; weights that others trained want "rgb".
 
     Raises:
         NetworkError: the backbone does not fit, or the weights cannot be had.
     """
 
-    def __init__(self, name: str, weights: str = "", colour: Colour = "rgb") -> None:
+    def __init__(self, name: str, weights: str = "") -> None:
         super().__init__()
-        self._seen = SEEN[colour]
         pyramid = pyramid_of(name)
         self.channels = pyramid.channels
         self.body = build_backbone(name, pyramid.indices)
@@ -60,12 +57,12 @@ class Encoder(nn.Module):
         """Encode frames.
 
         Args:
-            frames: (n,3,h,w) with ImageNet's mean and deviation taken out, h and w multiples of 32.
+            frames: (n,3,h,w), h and w multiples of 32.
 
         Returns:
             Four maps (n,c,h/s,w/s), s = 4, 8, 16, 32 and c = `channels`.
         """
-        maps: list[Tensor] = self.body(self._seen(frames))
+        maps: list[Tensor] = self.body(frames)
         return maps
 
     def train(self, mode: bool = True) -> Self:

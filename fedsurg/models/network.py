@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fedsurg.errors import NetworkError
 from fedsurg.files import derived_seed
 from fedsurg.models.adapters import add_adapters
+from fedsurg.models.colour import SEEN
 from fedsurg.models.encoder import Encoder
 from fedsurg.models.gate import TextGate
 from fedsurg.models.parts import mark, named_parts, normalisation
@@ -50,7 +51,7 @@ class StreamState:
 class SegmentationNetwork(nn.Module):
     """FedST's network (arXiv 2506.23759), of which a study may leave parts out.
 
-        frames -> encoder -> temporal layer -> text gate -> pyramid decoder -> 1x1 head -> upsampling
+        frames -> colours -> encoder -> temporal layer -> text gate -> pyramid decoder -> 1x1 head -> upsampling
 
     Every part draws its initial values from a random stream of its own, derived from torch's seed: what one
     part starts with does not depend on which others are there.
@@ -76,7 +77,7 @@ class SegmentationNetwork(nn.Module):
         super().__init__()
         _check_decoder(config)
         with _stream("encoder"):
-            self.encoder = Encoder(config.encoder, config.encoder_weights, config.colour)
+            self.encoder = Encoder(config.encoder, config.encoder_weights)
         with _stream("decoder"):
             self.decoder = _decoder(self.encoder.channels, config)
         with _stream("head"):
@@ -91,6 +92,7 @@ class SegmentationNetwork(nn.Module):
             if adapters:
                 add_adapters(self.encoder.body, config.adapters)
         self.history_gradient = temporal.history_gradient
+        self._seen = SEEN[config.colour]
 
     @property
     def history(self) -> int:
@@ -103,7 +105,7 @@ class SegmentationNetwork(nn.Module):
         When a clip is shorter than m + 1 its oldest frame is repeated; a single frame is its own history.
 
         Args:
-            frames: (b,t,3,h,w), oldest first, t from 1 to m + 1.
+            frames: (b,t,3,h,w) with ImageNet's mean and deviation taken out, oldest first, t from 1 to m + 1.
 
         Raises:
             NetworkError: t is out of range.
@@ -112,7 +114,7 @@ class SegmentationNetwork(nn.Module):
         if not 1 <= t <= self.history + 1:
             raise NetworkError(f"clips of {t} frames: this network takes 1 to {self.history + 1} (t of (b,t,3,h,w))")
         size = frames.shape[-2:]
-        padded = _pad(frames)
+        padded = _pad(self._seen(frames))
         # the current frame first: autocast caches its weight casts, and a cast made without gradient would be
         # taken for the current frame too, which would then train nothing
         current: list[Tensor] = self.encoder(padded[:, -1])
@@ -138,7 +140,7 @@ class SegmentationNetwork(nn.Module):
         streams = len(history[0][0]) if history else len(frame)
         if streams != len(frame):
             raise NetworkError(f"streams: the state holds {streams}, the frame {len(frame)}; start with state = None")
-        current: list[Tensor] = self.encoder(_pad(frame))
+        current: list[Tensor] = self.encoder(_pad(self._seen(frame)))
         kept: tuple[Tokens, ...] = ()
         if self.temporal is not None:
             newest = self.temporal.tokens(current)

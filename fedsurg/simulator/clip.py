@@ -60,7 +60,7 @@ def photographed(shot: Shot, look: Look, seed: int, veil: float = 0.0) -> Frame:
         shot = _through(shot, look.wear.bend)
     inside = circle(height, width, look) & (veil < BLIND)
     parts, instances = (np.where(inside, found, 0).astype(np.uint8) for found in (shot.parts, shot.instances))
-    light = defocused(shot.light, shot.depth, look.aperture_mm)
+    light = defocused(shot.light, shot.depth, look.defocus_mm)
     light = gaussian_filter(light, (0.03 * width * veil,) * 2 + (0,)) if veil else light
     picture = develop(light, look, np.random.default_rng(seed))
     if look.wear:
@@ -117,12 +117,12 @@ class Clip:
         seed = self.seed_of(number)
 
         def frame_at(moment: float) -> Frame:
-            return photographed(self.shot(painter, number, moment), self.look, seed, self.camera.veil(moment))
+            return photographed(self.shot(painter, moment), self.look, seed, self.camera.veil(moment))
 
         return taken(frame_at, time, self.look, seed)
 
-    def shot(self, painter: Painter, number: int, time: float) -> Shot:
-        """What lies in view in frame `number`, at `time` seconds."""
+    def shot(self, painter: Painter, time: float) -> Shot:
+        """What lies in view at `time` seconds."""
         contacts = [c for tool, handling in self.tools if (c := handling.contact(tool, time)) is not None]
         bodies = [yielded(body, contacts) for body in self.still]
         still = [body for body, before in zip(bodies, self.still, strict=True) if body is before]

@@ -52,14 +52,14 @@ class Ground:
     clip: Clip | None
     backdrop: Backdrop | None
 
-    def at(self, number: int, time: float) -> Shot:
-        """Frame `number`, at `time` seconds; its light has the scale of a photograph's."""
+    def at(self, time: float) -> Shot:
+        """What lies in view at `time` seconds; its light has the scale of a photograph's."""
         if self.clip is None:
             assert self.backdrop is not None
             nothing = np.zeros(self.size, np.uint8)
             return Shot(self.backdrop.at(time), nothing, nothing, np.zeros(self.size))
-        bare = not self.clip.tools and (number, time) == (0, 0.0)
-        shot = self._bare if bare else self.clip.shot(self._painter, number, time)
+        bare = not self.clip.tools and time == 0
+        shot = self._bare if bare else self.clip.shot(self._painter, time)
         if self.backdrop is not None:
             return replace(shot, light=_over(shot, self._unit, self.backdrop.at(time)))
         return replace(shot, light=shot.light / self._unit)
@@ -76,7 +76,7 @@ class Ground:
     @cached_property
     def _bare(self) -> Shot:
         assert self.clip is not None
-        return replace(self.clip, tools=[]).shot(self._painter, 0, 0.0)
+        return replace(self.clip, tools=[]).shot(self._painter, 0.0)
 
     @cached_property
     def _unit(self) -> float:
@@ -109,15 +109,16 @@ class Scene:
     def frame(self, number: int, time: float) -> Frame:
         """Frame `number`, at `time` seconds."""
         seed = derived_seed("frame", self.seed, number)
-        return taken(lambda moment: self._seen(number, moment, seed), time, self.look, seed)
+        return taken(lambda moment: self._seen(moment, seed), time, self.look, seed)
 
-    def _seen(self, number: int, time: float, seed: int) -> Frame:
-        shot = self.ground.at(number, time)
+    def _seen(self, time: float, seed: int) -> Frame:
+        shot = self.ground.at(time)
         for index, cutout in enumerate(self.pasted, 1):
             light, parts = cutout.over(shot.light, time)
             covered = parts > 0
             instances = np.where(covered, index, shot.instances).astype(np.uint8)
-            shot = Shot(light, np.where(covered, parts, shot.parts).astype(np.uint8), instances, shot.depth)
+            depth = np.where(covered, 0.0, shot.depth)  # a cut-out's is not known
+            shot = Shot(light, np.where(covered, parts, shot.parts).astype(np.uint8), instances, depth)
         veil = self.ground.clip.camera.veil(time) if self.ground.clip else 0.0
         return photographed(shot, self.look, seed, veil)
 

@@ -12,8 +12,8 @@ from fedsurg.simulator.jaws import ENDS, End
 from fedsurg.simulator.meshes import translation
 from fedsurg.simulator.profiles import Style
 
-LIGHT_SHAFTS = {"stapler": 0.6, "suction": 0.7, "hook": 0.15}  # probability of white, steel or light grey, by type,
-LIGHT_SHAFT = {"robotic": 0.2, "straight": 0.4}  # and else by carrier
+LIGHT_BY_KIND = {"stapler": 0.6, "suction": 0.7, "hook": 0.15}  # probability of a white, steel or light grey shaft,
+LIGHT_BY_CARRIER = {"robotic": 0.2, "straight": 0.4}  # and that of other kinds
 THICKNESS = {"stapler": (1.2, 1.7), "suction": (0.7, 1.0)}  # of the shaft, against other instruments
 SHEATHED = {"scissors": 0.6, "hook": 0.6}  # probability of a sleeve over a robotic wrist
 LONG_JAWS = (1.1, 1.7)  # of laparoscopic jaws, against robotic ones on a shaft of the same radius
@@ -30,7 +30,7 @@ def draw_instrument(style: Style, radius: float, rng: Rng, maker: Rng) -> Instru
     """An instrument of a style: proportions drawn from `rng`, materials from `maker`; `radius` in millimetres."""
     if style.carrier == "hand":
         return EYE_TOOLS[style.kind](radius, rng, maker)
-    finish = draw_finish(maker, bright=LIGHT_SHAFTS.get(style.kind, LIGHT_SHAFT[style.carrier]))
+    finish = draw_finish(maker, bright=LIGHT_BY_KIND.get(style.kind, LIGHT_BY_CARRIER[style.carrier]))
     radius = radius * rng.uniform(*THICKNESS.get(style.kind, (1.0, 1.0)))
     if style.carrier == "robotic":
         holder = robotic(radius, finish, rng, sheath=SHEATHED.get(style.kind, 0.0))

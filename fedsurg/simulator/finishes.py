@@ -32,7 +32,7 @@ def draw_finish(rng: Rng, *, bright: float) -> Finish:
 
 
 def metal(rng: Rng) -> Material:
-    """Steel, from polished to brushed; a little warm or cold."""
+    """Steel, from polished to brushed; neutral, warm, or red with what it mirrors."""
     level = rng.uniform(0.45, 0.95)
     tint = _tint(rng, reddened=0.15) * (1 + rng.normal(0, 0.03, 3))
     return Material("metal", _rgb(level * tint), float(rng.uniform(0.12, 0.45)))

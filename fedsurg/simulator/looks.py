@@ -25,7 +25,7 @@ class Look:
         vignette: darkening at the corners, 0 to 1; circle: radius of the round view as a share of half the
             diagonal, above 1 for a full picture.
         haze: share of smoke; bloom: share of light that spills over.
-        aperture_mm: of the lens, which blurs what is near; 0: everything is sharp.
+        defocus_mm: how much the lens blurs what is near, see `focus.defocused`; 0: everything is sharp.
         blur: sigma in pixels for a picture 192 wide; noise: standard deviation; jpeg: quality, 0 for none.
         plain: ingredients that are left out; see `without`.
         wear: what is wrong with the camera; none: nothing.
@@ -46,7 +46,7 @@ class Look:
     circle: float
     haze: float
     bloom: float
-    aperture_mm: float
+    defocus_mm: float
     blur: float
     noise: float
     jpeg: int
@@ -65,7 +65,7 @@ class Look:
                 "circle": 2.0,
                 "haze": 0.0,
                 "bloom": 0.0,
-                "aperture_mm": 0.0,
+                "defocus_mm": 0.0,
                 "blur": 0.0,
                 "noise": 0.0,
                 "jpeg": 0,
@@ -96,7 +96,7 @@ def draw_look(profile: AnatomyProfile, rng: Rng) -> Look:
         circle=rng.uniform(0.80, 0.98) if round_view else 2.0,
         haze=rng.uniform(0.1, 0.45) if rng.random() < profile.haze else 0.0,
         bloom=rng.uniform(0.0, 0.3),
-        aperture_mm=rng.uniform(0.2, 1.0) if rng.random() < 0.4 else 0.0,
+        defocus_mm=rng.uniform(0.2, 1.0) if rng.random() < 0.4 else 0.0,
         blur=rng.uniform(0.2, 0.9) if rng.random() < 0.25 else 0.0,
         noise=float(np.exp(rng.uniform(np.log(0.001), np.log(0.012)))),
         jpeg=int(rng.integers(40, 90)) if rng.random() < 0.15 else 0,

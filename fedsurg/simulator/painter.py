@@ -26,6 +26,8 @@ GREY = Material("plastic", (0.25, 0.25, 0.25), 0.3)
 def renderer() -> Any:
     """The `mitsuba` module, quiet, single-threaded (clips are rendered in parallel) and set to `VARIANT`.
 
+    Embree, see `gbuffer`, prepares a scene with a thread for each processor; that takes a few milliseconds of a frame.
+
     Raises:
         SimulatorError: Mitsuba is missing or does not run here.
     """
@@ -101,9 +103,7 @@ class Painter:
         return Shot(light, labels, instances, seen.depth)
 
     def _light(self, spot: Field, even: Field) -> Field:
-        if "lighting" in self.look.plain:
-            return even
-        light = _without_sparks(spot) + self.look.ambient * even
+        light = even if "lighting" in self.look.plain else _without_sparks(spot) + self.look.ambient * even
         spread: Field = gaussian_filter(light, (LENS_PX, LENS_PX, 0))
         return spread
 

@@ -86,7 +86,7 @@ class NetworkConfig(Section):
 
     encoder: str = "pvt_v2_b0"  # any timm backbone with a feature pyramid and a separate query projection
     encoder_weights: str = ""  # local file or hub name; empty: random weights
-    colour: Literal["rgb", "log_opponent"] = "rgb"  # what the encoder sees: frames, or logarithms of colour ratios
+    colour: Literal["rgb", "log_opponent"] = "rgb"  # what the encoder sees; weights that others trained expect rgb
     pyramid_channels: Positive = 256
     segmentation_channels: Positive = 128
     temporal: TemporalConfig = TemporalConfig()
@@ -153,7 +153,7 @@ class PretrainConfig(Section):
     batch_size: Positive = 8
     learning_rate: Rate = 5e-4
     warmup_steps: Count = 50
-    muon: Weight = 0.0  # weight matrices by Muon, at this many times the learning rate; 0: AdamW for all
+    muon: Weight = 0.0  # matrices and kernels by Muon, at this many times the learning rate; 0: AdamW for all
     deep_supervision: Weight = 0.0  # weight of the loss at each of the encoder's strides 8, 16 and 32
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # the start is the moving average of the weights; 0: the last
     augmentation: AugmentationConfig = AugmentationConfig()

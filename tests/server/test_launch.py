@@ -29,6 +29,7 @@ methods = ["fedavg", "fedst", "central"]
 [task]
 classes = ["background", "shaft", "wrist", "clasper"]
 [network]
+colour = "log_opponent"
 pyramid_channels = 128
 segmentation_channels = 64
 [network.temporal]

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from fedsurg.data.augment import normalise
 from fedsurg.models.colour import log_opponent
-from fedsurg.models.encoder import Encoder
+from fedsurg.models.network import SegmentationNetwork, build_network
+from fedsurg.study.config import NetworkConfig
 
 
 def scene() -> Tensor:
@@ -52,12 +53,32 @@ def test_an_even_frame_is_nothing() -> None:
         assert torch.equal(seen(torch.full((1, 3, 4, 4), level, dtype=torch.uint8)), torch.zeros(1, 3, 4, 4))
 
 
-def test_the_encoder_sees_what_it_is_told_to() -> None:
-    frames = normalise(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
-    maps = {}
-    for colour in ("rgb", "log_opponent"):
-        torch.manual_seed(0)
-        maps[colour] = Encoder("pvt_v2_b0", colour=colour).eval()(frames)[0]  # type: ignore[arg-type]
-    torch.manual_seed(0)
-    by_hand = Encoder("pvt_v2_b0").eval()(log_opponent(frames))[0]
-    assert torch.equal(maps["log_opponent"], by_hand) and not torch.equal(maps["rgb"], by_hand)
+def network(colour: str) -> SegmentationNetwork:
+    config = NetworkConfig.model_validate(
+        {
+            "colour": colour,
+            "pyramid_channels": 32,
+            "segmentation_channels": 32,
+            "temporal": {"frames": 1, "pooling": [8]},
+        }
+    )
+    return build_network(config, 4, seed=0).eval()
+
+
+def test_the_encoder_sees_what_it_is_told_to_in_a_clip_and_in_a_stream() -> None:
+    clip = normalise(torch.randint(0, 256, (1, 2, 3, 64, 64), dtype=torch.uint8))
+    plain, log = network("rgb"), network("log_opponent")
+    assert torch.equal(log(clip).logits, plain(log_opponent(clip)).logits)
+    assert not torch.equal(log(clip).logits, plain(clip).logits)
+    _, state = log.step(clip[:, 0], None)
+    assert torch.allclose(log.step(clip[:, 1], state)[0], log(clip).logits, atol=1e-5)
+
+
+def test_what_is_added_to_fill_the_deepest_cells_does_not_count() -> None:
+    seen_by_encoder: list[Tensor] = []
+    log = network("log_opponent")
+    log.encoder.register_forward_pre_hook(lambda _, frames: seen_by_encoder.append(frames[0]))
+    frame = normalise(torch.randint(0, 256, (1, 1, 3, 64, 40), dtype=torch.uint8))
+    log(frame)
+    assert seen_by_encoder[0].shape[-2:] == (64, 64)
+    assert torch.equal(seen_by_encoder[0][..., :40], log_opponent(frame[:, 0]))

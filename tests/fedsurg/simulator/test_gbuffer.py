@@ -61,14 +61,21 @@ def test_it_agrees_with_the_renderer_on_a_whole_scene() -> None:
     painter = clip.painter()
     bodies, pose = [*clip.still, *clip.bodies(0.0)], translation((1.0, 2.0, -3.0))
     drawn = [painter._drawn(body) for body in bodies]
-    sensor = painter._sensor(pose) | {"sampler": {"type": "stratified", "sample_count": 1, "jitter": False}}
-    world = {"type": "scene", "view": sensor, **{f"s{index:03d}": one.shape for index, one in enumerate(drawn)}}
+    world = {
+        "type": "scene",
+        "view": painter._sensor(pose),
+        **{f"s{index:03d}": one.shape for index, one in enumerate(drawn)},
+    }
     scene = painter.mi.load_dict(world, parallel=False, optimize=False)
-    recipe = {"type": "aov", "aovs": "number:shape_index,colour:albedo,point:position"}
+    recipe = {"type": "aov", "aovs": "number:shape_index,colour:albedo,point:position,normal:sh_normal"}
     values = np.array(painter.mi.render(scene, integrator=painter.mi.load_dict(recipe), seed=0, spp=1), dtype=float)
     found = gbuffer([Group([one.surface for one in drawn])], pose, clip.look.view_deg, 48, 64)
     same = np.round(values[..., 0]) == found.number
     assert same.mean() > 0.999 and len(np.unique(found.number)) > 3
     assert np.abs(values[..., 1:4] - found.reflectance)[same].max() < 0.01
+    smooth = np.array([False, *(body.material.bump_map is None for body in bodies)])[
+        found.number
+    ]  # relief bends theirs
+    assert smooth.mean() > 0.01 and np.abs(values[..., 7:10] - found.normal)[same & smooth].max() < 0.01
     depth = np.where(found.number > 0, (values[..., 4:7] - pose[:3, 3])[..., 2], 0.0)
     assert np.abs(depth - found.depth)[same].max() < 0.01

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_erosion
 
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.clip import ClipSeeds, draw_clip
@@ -29,7 +30,9 @@ def test_an_ingredient_left_out_changes_the_picture_and_no_label(ingredient):
 
 def test_instruments_of_one_grey_plastic_have_no_colour_of_their_own():
     frame = _frame("instruments", "lighting", "nuisance")
-    pixels = frame.picture[frame.parts > 0].astype(int)
+    inside = binary_erosion(frame.parts > 0, iterations=2)  # at the edge the lens mixes in what is beside it
+    pixels = frame.picture[inside].astype(int)
+    assert len(pixels) > 50
     assert np.ptp(pixels, axis=1).max() <= 2
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from fedsurg.simulator.actions import ACTIVITIES
-from fedsurg.simulator.clip import Clip, ClipSeeds, draw_clip
+from fedsurg.simulator.clip import Clip, ClipSeeds, draw_clip, photographed
 from fedsurg.simulator.fields import above, cells, fractal
 from fedsurg.simulator.instruments import CLASPER, SHAFT, WRIST
 from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import grid, translation
+from fedsurg.simulator.painter import GREY
 from fedsurg.simulator.profiles import PROFILES
 
 SIZE = (48, 64)
@@ -58,9 +59,27 @@ def test_depth_is_measured_along_the_optical_axis() -> None:
     assert (shot.instances == 7).all() and (shot.parts == 2).all()
 
 
+def test_an_even_wall_has_no_grain_of_the_renderer() -> None:
+    clip = clip_of("stomach", 0)
+    wall = Body(grid(60.0 * np.stack([*np.meshgrid((-1.0, 1.0), (-1.0, 1.0)), np.ones((2, 2))], -1)), GREY, 0)
+    light = clip.painter().frame([], [wall], np.eye(4)).light
+    beside = (light[1:-1, :-2] + light[1:-1, 2:] + light[:-2, 1:-1] + light[2:, 1:-1]) / 4
+    assert light.min() > 0 and np.abs(light[1:-1, 1:-1] / beside - 1)[4:-4, 4:-4].max() < 0.01
+
+
+def test_what_passes_close_to_the_lens_is_blurred_in_the_picture() -> None:
+    clip = next(c for c in (clip_of("kidney_bed", seed) for seed in range(20)) if c.bodies(0.0))
+    shot = clip.shot(clip.painter(), 0.0)
+    perfect = clip.look.without(frozenset({"nuisance"}))
+    near = replace(shot, depth=np.where(shot.parts > 0, shot.depth / 4, shot.depth))
+    sharp, blurred = (photographed(near, replace(perfect, defocus_mm=reach), 0).picture for reach in (0.0, 1.0))
+    assert (shot.parts > 0).any() and not np.array_equal(sharp, blurred)
+    assert np.array_equal(photographed(shot, perfect, 0).picture, sharp)
+
+
 def test_every_instrument_has_a_number_and_a_kind() -> None:
     clip = next(c for c in (clip_of("kidney_bed", s) for s in range(20)) if len(c.tools) == 2)
-    shot = clip.shot(clip.painter(), 0, 0.0)
+    shot = clip.shot(clip.painter(), 0.0)
     assert len(clip.kinds) == 2
     assert set(np.unique(shot.instances)) <= {0, 1, 2}
     assert ((shot.instances > 0) == (shot.parts > 0)).all()
