@@ -6,7 +6,7 @@ shading, for pictures that hold geometry (Saito and Takahashi 1990, doi 10.1145/
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,7 @@ def gbuffer(groups: Sequence[Group], camera: Floats, view_deg: float, height: in
 
     Surfaces are numbered through all groups, in their order.
     """
-    rays = _rays(camera, view_deg, height, width)
+    rays = _rays(view_deg, height, width) @ camera[:3, :3].T
     distance, number = np.full(len(rays), np.inf), np.zeros(len(rays), np.int64)
     reflectance, normal = np.zeros((2, len(rays), 3))
     before = 0
@@ -106,15 +106,14 @@ class _Hits:
     distance: Field
 
 
-def _rays(camera: Floats, view_deg: float, height: int, width: int) -> Field:
-    """Unit directions (h * w, 3); x of the camera points right in the picture, y down."""
+@lru_cache(maxsize=1)
+def _rays(view_deg: float, height: int, width: int) -> Field:
+    """Unit directions (h * w, 3) as the camera has them: x points right in the picture, y down."""
     reach = np.tan(np.radians(view_deg) / 2)
     x = ((np.arange(width) + 0.5) * 2 - width) / width * reach
     y = ((np.arange(height) + 0.5) * 2 - height) / width * reach
-    local = np.stack([*np.meshgrid(x, y), np.ones((height, width))], axis=-1).reshape(-1, 3)
-    local /= np.linalg.norm(local, axis=1, keepdims=True)
-    rays: Field = local @ camera[:3, :3].T
-    return rays
+    rays: Field = np.stack([*np.meshgrid(x, y), np.ones((height, width))], axis=-1).reshape(-1, 3)
+    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
 
 
 def _first_hits(group: Group, origin: Floats, rays: Field, nearest: Field) -> _Hits:
@@ -151,14 +150,17 @@ def _colour(surface: Surface, corners: NDArray[np.int64], shares: Field) -> Fiel
     x, y = u * columns - 0.5, v * rows - 0.5
     left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     right_share, lower_share = (x - left)[:, None], (y - top)[:, None]
-    left, top, right, lower = left % columns, top % rows, (left + 1) % columns, (top + 1) % rows
-    above = (1 - right_share) * picture[top, left] + right_share * picture[top, right]
-    below = (1 - right_share) * picture[lower, left] + right_share * picture[lower, right]
+    left, right = left % columns, (left + 1) % columns
+    upper, lower = top % rows * columns, (top + 1) % rows * columns
+    pixels = picture.reshape(-1, 3)  # one index finds a pixel twice as fast as two
+    above = (1 - right_share) * pixels[upper + left] + right_share * pixels[upper + right]
+    below = (1 - right_share) * pixels[lower + left] + right_share * pixels[lower + right]
     blended: Field = (1 - lower_share) * above + lower_share * below
     return blended
 
 
 def _between(values: NDArray[Any], shares: Field) -> Field:
     """Of values at three corners (n, 3, c), those in between (n, c)."""
-    blended: Field = np.einsum("nc,ncd->nd", shares, values)
+    first, second, third = (shares[:, corner, None] * values[:, corner] for corner in range(3))
+    blended: Field = first + second + third
     return blended

@@ -1,6 +1,7 @@
 """From linear light to the picture a camera would store."""
 
 import io
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ def circle(height: int, width: int, look: Look) -> NDArray[np.bool_]:
     return inside
 
 
+@lru_cache(maxsize=1)
 def _distance(height: int, width: int) -> Field:
     """Distance from the middle as a share of half the diagonal."""
     y, x = np.mgrid[:height, :width] + 0.5
