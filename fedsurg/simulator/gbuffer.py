@@ -112,8 +112,9 @@ def _rays(view_deg: float, height: int, width: int) -> Field:
     reach = np.tan(np.radians(view_deg) / 2)
     x = ((np.arange(width) + 0.5) * 2 - width) / width * reach
     y = ((np.arange(height) + 0.5) * 2 - height) / width * reach
-    rays: Field = np.stack([*np.meshgrid(x, y), np.ones((height, width))], axis=-1).reshape(-1, 3)
-    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    ahead = np.stack([*np.meshgrid(x, y), np.ones((height, width))], axis=-1).reshape(-1, 3)
+    rays: Field = ahead / np.linalg.norm(ahead, axis=1, keepdims=True)
+    return rays
 
 
 def _first_hits(group: Group, origin: Floats, rays: Field, nearest: Field) -> _Hits:
