@@ -51,7 +51,7 @@ class Shot:
         light: linear (h, w, 3).
         parts: mask values (h, w).
         instances: which instrument (h, w), from 1; 0: none.
-        depth: millimetres along the optical axis (h, w); 0: nothing is there.
+        depth: millimetres along the optical axis (h, w); 0: nothing is there, or it is not known.
     """
 
     light: Field
