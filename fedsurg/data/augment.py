@@ -26,6 +26,13 @@ def normalise(frames: Tensor) -> Tensor:
     return frames.float().mul_(1 / 255).sub_(mean).div_(deviation)
 
 
+def denormalise(frames: Tensor) -> Tensor:
+    """(..., 3, h, w) that `normalise` made -> float32 in the 0-1 range."""
+    mean = torch.tensor(MEAN, device=frames.device).view(3, 1, 1)
+    deviation = torch.tensor(DEVIATION, device=frames.device).view(3, 1, 1)
+    return frames.float() * deviation + mean
+
+
 class Augmentation:
     """Flip, scale with crop, rotation, colour, blur and noise; past frames move with the current one.
 

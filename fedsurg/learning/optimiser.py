@@ -38,16 +38,16 @@ class Optimiser:
         self._parameters = {name: value for name, value in parameters.items() if value.requires_grad}
         self._clip = clip
         self._rate = learning_rate
-        matrices = {name for name, value in self._parameters.items() if muon and _is_matrix(value)}
-        self._moments = {name: _MUON_MOMENTS if name in matrices else _MOMENTS for name in self._parameters}
         self._muon_factor = muon
         self._matrices = {
-            name: nn.Parameter(_as_matrix(value)) for name, value in self._parameters.items() if name in matrices
+            name: nn.Parameter(_as_matrix(value))
+            for name, value in self._parameters.items()
+            if muon and _is_matrix(value)
         }
         self._muon = _muon(list(self._matrices.values()), learning_rate, weight_decay)
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, value in self._parameters.items():
-            if name in matrices:
+            if name in self._matrices:
                 continue
             decay = weight_decay if value.ndim > 1 else 0.0
             groups.setdefault(((factors or {}).get(name, 1.0), decay), []).append(value)
@@ -94,13 +94,13 @@ class Optimiser:
         found: dict[str, Tensor] = {}
         for name in self._parameters:
             state = self._state_of(name).get(self._trained(name), {})
-            found |= {f"{moment}/{name}": state[moment] for moment in self._moments[name] if moment in state}
+            found |= {f"{moment}/{name}": state[moment] for moment in self._moments(name) if moment in state}
         return found
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up a state that `tensors` gave; parameters without one start anew."""
         for name, value in self._parameters.items():
-            state = {moment: tensors.get(f"{moment}/{name}") for moment in self._moments[name]}
+            state = {moment: tensors.get(f"{moment}/{name}") for moment in self._moments(name)}
             if all(moment is not None for moment in state.values()):
                 self._state_of(name)[self._trained(name)] = {
                     key: moment.clone() if key == "step" else moment.to(value.device, copy=True)
@@ -110,9 +110,13 @@ class Optimiser:
 
     def _state_of(self, name: str) -> dict[nn.Parameter, dict[str, Tensor]]:
         """The state of the optimiser that trains `name`."""
-        optimiser = self._muon if self._muon and self._moments[name] is _MUON_MOMENTS else self._adamw
+        optimiser = self._muon if self._muon and name in self._matrices else self._adamw
         state: dict[nn.Parameter, dict[str, Tensor]] = optimiser.state  # type: ignore[assignment]
         return state
+
+    def _moments(self, name: str) -> tuple[str, ...]:
+        """What the optimiser of `name` remembers of it."""
+        return _MUON_MOMENTS if name in self._matrices else _MOMENTS
 
     def _trained(self, name: str) -> nn.Parameter:
         """What the optimiser of `name` knows it by."""

@@ -8,14 +8,13 @@ tissue at any brightness and at any hospital.
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from fedsurg.data.augment import DEVIATION, MEAN
+from fedsurg.data.augment import denormalise
+from fedsurg.study.config import Colour
 
-Colour = Literal["rgb", "log_opponent"]
 FLOOR = 0.1  # added to every channel, of 0 to 1: below it, ratios are the sensor's noise
 CHROMA = 2.0  # weight of both colour channels against brightness, whose range is wider
 LEAST_DEVIATION = 0.1  # added to a frame's own, so that an even frame is not blown up to noise
@@ -30,8 +29,7 @@ def log_opponent(frames: Tensor) -> Tensor:
     Returns:
         (...,3,h,w) float32.
     """
-    mean, deviation = (torch.tensor(values, device=frames.device).view(3, 1, 1) for values in (MEAN, DEVIATION))
-    red, green, blue = ((frames.float() * deviation + mean).clamp(0, 1) + FLOOR).unbind(-3)
+    red, green, blue = (denormalise(frames).clamp(0, 1) + FLOOR).unbind(-3)
     brightness = torch.log((red + green + blue) / 3)
     red_green = CHROMA * torch.log(red / green)
     yellow_blue = CHROMA * torch.log((red + green) / (2 * blue))

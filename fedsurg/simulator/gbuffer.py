@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.fields import Field
 from fedsurg.simulator.materials import Material
-from fedsurg.simulator.meshes import Floats, Mesh
+from fedsurg.simulator.meshes import Floats, Mesh, joined
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class GBuffer:
 class Group:
     """Surfaces that rays can be cast at; what casting needs is prepared once, and can be used in many frames."""
 
-    def __init__(self, surfaces: Sequence[Surface]) -> None:
+    def __init__(self, surfaces: list[Surface]) -> None:
         self.surfaces = surfaces
         self.starts = np.cumsum([0, *(len(surface.mesh.faces) for surface in surfaces)])
 
@@ -56,18 +56,15 @@ class Group:
         """Embree's form of all faces.
 
         Raises:
-            SimulatorError: Embree is missing or does not run here.
+            SimulatorError: Embree is missing.
         """
         try:
             from embreex.mesh_construction import TriangleMesh
             from embreex.rtcore_scene import EmbreeScene
         except ImportError as problem:
             raise SimulatorError(f"embreex cannot be used ({problem}); install it: pip install embreex") from problem
-        scene = EmbreeScene()
-        firsts = np.cumsum([0, *(len(surface.mesh.vertices) for surface in self.surfaces)])
-        faces = [surface.mesh.faces + first for surface, first in zip(self.surfaces, firsts, strict=False)]
-        vertices = np.concatenate([surface.mesh.vertices for surface in self.surfaces])
-        TriangleMesh(scene, vertices.astype(np.float32), np.concatenate(faces).astype(np.int32))
+        scene, whole = EmbreeScene(), joined([surface.mesh for surface in self.surfaces])
+        TriangleMesh(scene, whole.vertices.astype(np.float32), whole.faces.astype(np.int32))
         return scene
 
 
@@ -75,6 +72,9 @@ def gbuffer(groups: Sequence[Group], camera: Floats, view_deg: float, height: in
     """Cast a ray through the centre of each pixel of a camera at the 4x4 pose `camera`, `view_deg` wide.
 
     Surfaces are numbered through all groups, in their order.
+
+    Raises:
+        SimulatorError: Embree is missing.
     """
     rays = _rays(view_deg, height, width) @ camera[:3, :3].T
     distance, number = np.full(len(rays), np.inf), np.zeros(len(rays), np.int64)

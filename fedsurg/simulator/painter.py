@@ -124,8 +124,9 @@ class Painter:
 
     def _resting_group(self, resting: Sequence[_Drawn]) -> Group:
         """Of bodies that rest in this frame; the last group is kept, as the next frame's is often the same."""
-        if self._group is None or [id(drawn.surface) for drawn in resting] != [id(s) for s in self._group.surfaces]:
-            self._group = Group([drawn.surface for drawn in resting])
+        surfaces = [drawn.surface for drawn in resting]
+        if self._group is None or self._group.surfaces != surfaces:  # compared by identity
+            self._group = Group(surfaces)
         return self._group
 
     def _drawn(self, body: Body) -> _Drawn:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Scope = Literal["shared", "site", "frozen"]
 Part = Literal["encoder", "query", "temporal", "gate", "adapters", "decoder", "head"]
+Colour = Literal["rgb", "log_opponent"]
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -86,7 +87,7 @@ class NetworkConfig(Section):
 
     encoder: str = "pvt_v2_b0"  # any timm backbone with a feature pyramid and a separate query projection
     encoder_weights: str = ""  # local file or hub name; empty: random weights
-    colour: Literal["rgb", "log_opponent"] = "rgb"  # what the encoder sees; weights that others trained expect rgb
+    colour: Colour = "rgb"  # what the encoder sees; weights that others trained expect rgb
     pyramid_channels: Positive = 256
     segmentation_channels: Positive = 128
     temporal: TemporalConfig = TemporalConfig()

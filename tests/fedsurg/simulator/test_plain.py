@@ -9,6 +9,7 @@ from scipy.ndimage import binary_erosion
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.clip import ClipSeeds, draw_clip
 from fedsurg.simulator.ingredients import INGREDIENTS, Ingredient, Recipe
+from fedsurg.simulator.painter import GREY, plain
 from fedsurg.simulator.profiles import PROFILES
 from fedsurg.simulator.request import RenderRequest
 
@@ -34,6 +35,13 @@ def test_instruments_of_one_grey_plastic_have_no_colour_of_their_own():
     pixels = frame.picture[inside].astype(int)
     assert len(pixels) > 50
     assert np.ptp(pixels, axis=1).max() <= 2
+
+
+def test_every_part_of_an_instrument_is_of_that_grey_and_nothing_else_is():
+    clip = draw_clip(PROFILES["kidney_bed"], ClipSeeds(3, 4, 5), 48, 64, 1.0)
+    bodies = [*clip.still, *clip.bodies(0.0)]
+    assert {body.label > 0 for body in bodies} == {True, False}
+    assert all((plain(body, frozenset({"instruments"})) is GREY) == (body.label > 0) for body in bodies)
 
 
 def test_an_unknown_ingredient_is_one_clear_line():
