@@ -81,7 +81,7 @@ class SiteEngine:
         freeze(self.network.tensors(), [e.name for e in self.contract.entries if e.scope == "frozen"])
         self._learner = Learner(self.network, study.local, self.contract.site)
         self._own: Learner | None = None  # of the personal model, where it is another one than the network
-        if plan.method.objective == "personal":
+        if plan.method.own_model:
             self._own = Learner(copy.deepcopy(self.network), study.local, self.network.tensors())
         self._scored = self._own or self._learner
         self._setup_data(setup.sources)
@@ -177,7 +177,8 @@ class SiteEngine:
     def _train(self, number: int, watch: Watch) -> Trained:
         study = self._plan.study
         steps = study.local.steps * len(self.sources)
-        done, in_all = itertools.count(), steps * (2 if self._own else 1)
+        models = 2 if self._plan.method.objective == "personal" else 1
+        done, first = itertools.count(), self._round == 0
         self._round = -1  # from here on memory is ahead of the disk
         if not study.local.keep_optimiser:
             for learner in filter(None, (self._learner, self._own)):
@@ -190,7 +191,8 @@ class SiteEngine:
             Schedule.of(study.local, steps, number, study.federation.rounds),
             study.local,
             self._device,
-            lambda: watch("train", next(done), in_all),
+            first,
+            lambda: watch("train", next(done), models * steps),
         )
         trained = learn(self._plan.method.objective, work, self._learner, self.contract, self._own)
         if trained.skipped == steps:

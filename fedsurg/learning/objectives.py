@@ -5,6 +5,8 @@
     head-first  L(w) over the private tensors alone, then over the shared ones alone      FedRep, Collins 2021
     personal    L(w), which is sent, and beside it, in a copy v of the whole network
                 that stays: L(v) + lambda/2 |v - w_received|^2                            Ditto, Li 2021
+    averaged    L(w), which is sent; what stays is the moving average of the trained
+                networks, v <- d v + (1 - d) w after each round                           as in SWA, Izmailov 2018
 
 All take the study's number of steps on the same batches; `personal` takes them once for each of its two models.
 """
@@ -63,7 +65,8 @@ class Learner:
 class Work:
     """A round's batches and how they are learned from: the same for every model that `train` is called on.
 
-    `before_step` is called before each step of each model; what it raises ends the work there.
+    `first`: the site has not worked in this study before. `before_step` is called before each step of each model; what
+    it raises ends the work there.
     """
 
     loader: PooledLoader
@@ -73,6 +76,7 @@ class Work:
     schedule: Schedule
     config: LocalConfig
     device: torch.device
+    first: bool = False
     before_step: Callable[[], None] = lambda: None
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
@@ -116,7 +120,7 @@ def learn(objective: Objective, work: Work, learner: Learner, contract: Contract
         work: batches and schedule.
         learner: of the network whose shared tensors have just been received, and will be sent.
         contract: which tensors are shared.
-        own: of the site's personal model, for `personal`.
+        own: of the site's own model, for `personal` and `averaged`.
 
     Returns:
         What the training of the site's own model did, in the seconds of all training.
@@ -128,6 +132,8 @@ def learn(objective: Objective, work: Work, learner: Learner, contract: Contract
         return _head_first(work, learner, contract)
     if objective == "personal" and own:
         return _personal(work, learner, own)
+    if objective == "averaged" and own:
+        return _averaged(work, learner, own)
     return work.train(learner)
 
 
@@ -172,3 +178,15 @@ def _personal(work: Work, learner: Learner, own: Learner) -> Trained:
     sent = work.train(learner)
     kept = work.train(own, pull)
     return Trained(kept.loss, max(sent.skipped, kept.skipped), sent.seconds + kept.seconds)
+
+
+def _averaged(work: Work, learner: Learner, own: Learner) -> Trained:
+    """A model that has just trained at a site suits it better than the average of all sites that comes back; the mean
+    over some rounds suits it better still, as what is chance in each goes out. Nothing of the start stays in it.
+    """
+    trained = work.train(learner)
+    keep = 0.0 if work.first else work.config.own_decay
+    with torch.no_grad():
+        for name, value in own.network.tensors().items():
+            value.lerp_(learner.network.tensors()[name], 1 - keep)
+    return trained

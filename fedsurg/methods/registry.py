@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PARTS: tuple[Part, ...] = get_args(Part)
 
-Objective = Literal["plain", "proximal", "head-first", "personal"]  # see fedsurg.learning.objectives
+Objective = Literal["plain", "proximal", "head-first", "personal", "averaged"]  # see fedsurg.learning.objectives
 ServerStep = Literal["none", "finetune", "serq"]
 Grouping = Literal["federated", "pooled", "none"]
 
@@ -49,6 +49,11 @@ class Method:
     server: ServerStep = "none"
     grouping: Grouping = "federated"
 
+    @property
+    def own_model(self) -> bool:
+        """A site has a model of its own beside the network that it shares: it is scored and delivered, never sent."""
+        return self.objective in ("personal", "averaged")
+
     def scopes(self, overrides: Mapping[Part, Scope]) -> dict[Part, Scope]:
         """The scope of every part, with the study's overrides on top.
 
@@ -79,6 +84,11 @@ METHODS: dict[str, Method] = {
             "fedavg, then fine-tuned on synthetic video: the control for SERQ",
             server="finetune",
         ),
+        Method(
+            "fedavg-own",
+            "fedavg, and a site's own model is the moving average of those it trained: the control for fedst-own",
+            objective="averaged",
+        ),
         Method("fedprox", "fedavg, each site held near the model it received (Li 2020)", objective="proximal"),
         Method("fedbn", "normalisation layers private (Li 2021)", private_norms=True),
         Method("fedper", "the 1x1 head private (Arivazhagan 2019)", site=_parts("head")),
@@ -100,6 +110,15 @@ METHODS: dict[str, Method] = {
             site=_PRIVATE,
             gate=True,
             adapters=True,
+            server="serq",
+        ),
+        Method(
+            "fedst-own",
+            "fedst, and a site's own model is the moving average of those it trained, not the last one it received",
+            site=_PRIVATE,
+            gate=True,
+            adapters=True,
+            objective="averaged",
             server="serq",
         ),
         Method(

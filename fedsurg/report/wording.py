@@ -5,10 +5,12 @@ from math import isnan
 
 METHOD_NAMES = {
     "fedst": "FedST",
+    "fedst-own": "FedST-own",
     "fedst-lite": "FedST-lite",
     "fedst-finetune": "FedST-finetune",
     "fedavg": "FedAvg",
     "fedavg-server": "FedAvg-server",
+    "fedavg-own": "FedAvg-own",
     "fedprox": "FedProx",
     "fedbn": "FedBN",
     "fedper": "FedPer",

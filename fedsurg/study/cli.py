@@ -69,7 +69,7 @@ def describe(study: "Study", method: str) -> tuple[dict[str, Any], "Contract"]:
         "parameters": count_parameters(network),
         "scopes": contract.scope_counts(),
         "bytes_per_round": contract.bytes_per_message,
-        "personal_copy": applied.method.objective == "personal",
+        "own_model": applied.method.own_model,
         "contract_digest": contract.digest,
     }
     return facts, contract
@@ -90,5 +90,5 @@ def _print(facts: dict[str, Any], contract: "Contract", console: "Console") -> N
         wire = f"{4 * sum(values) / 2**20:.3f}" if scope == "shared" else "never leaves"
         table.add_row(part, scope, f"{len(values)}", f"{sum(values):,}", wire)
     console.print(table)
-    if facts["personal_copy"]:
-        console.print("beside it, a site keeps a personal copy of the whole network; the copy never leaves")
+    if facts["own_model"]:
+        console.print("beside it, a site keeps a model of its own, of the whole network; it never leaves")

@@ -14,6 +14,7 @@ _PATH = click.Path(path_type=Path)
 @click.argument("study_file", metavar="STUDY.toml", type=_PATH)
 @click.option("--methods", help="all, or some as in fedst,fedavg,local; default: those of the study.")
 @click.option("--seeds", type=int, default=3, show_default=True, help="How many: the study's own and those after it.")
+@click.option("--reference", default="", metavar="METHOD", help="Hold the others against this one; default: fedst.")
 @click.option("--ablate", is_flag=True, help="FedST's controls instead of methods; beside them with --methods.")
 @click.option("--leave-one-site-out", is_flag=True, help="Each federated site in turn is the unseen one; no folds.")
 @click.option("--data", type=_PATH, help="Folder that holds one data folder per site.")
@@ -38,6 +39,7 @@ def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None,
     from simulations.compare.plan import Plan, chosen_methods
 
     ablate, each_site, settings = (options.pop(name) for name in ("ablate", "leave_one_site_out", "settings"))
+    reference = options.pop("reference")
     if seeds < 1:
         raise StudyError(f"--seeds {seeds}: at least one run is needed; give 1 or more")
     if resume and out is None:
@@ -45,7 +47,7 @@ def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None,
     left_out = {"evaluation.folds": 0, "evaluation.leave_one_site_out": True} if each_site else {}
     study = read_study(study_file, settings_of(settings) | left_out)
     chosen = chosen_methods(methods, () if ablate else study.methods)
-    plan = Plan(study, chosen, ablate, seeds)
+    plan = Plan(study, chosen, ablate, seeds, reference)
 
     # Slow to load: mistakes in the command are told before.
     from rich.console import Console

@@ -60,12 +60,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """All variants and seeds of a comparison; `study` is as the person gave it."""
+    """All variants and seeds of a comparison; `study` is as the person gave it. `reference` is the method that the
+    others are held against; empty: FedST, or the first method where that did not run.
+    """
 
     study: Study
     methods: tuple[str, ...]
     ablate: bool
     seeds: int
+    reference: str = ""
 
     @property
     def digest(self) -> str:

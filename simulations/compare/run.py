@@ -60,18 +60,20 @@ def compare(plan: Plan, options: Options, progress: Progress) -> tuple[Plan, Rec
         what it was made with.
 
     Raises:
-        RunError: the folder is taken, foreign or cannot be written.
+        RunError: the folder is taken, foreign or cannot be written, or the reference is not among the methods.
         FedsurgError: preparing or a cell failed; finished cells and rounds stay on disk.
     """
     started = time.perf_counter()
     with claimed(options.out, plan.digest, resume=options.resume, record=RECORD) as before:
+        old = read_record(options.out) if (options.out / RECORD).exists() else {}
+        whole = _joined(plan, old)
         try:
             prepared = _prepare(plan, options, progress)
         except KeyboardInterrupt:
             raise InterruptedRunError(
                 f"stopped while preparing; what is finished is kept, go on with --out {options.out} --resume"
             ) from None
-        whole, record = _record(plan, options, prepared)
+        record = _record(whole, old, options, prepared)
         write = _writer(options.out / RECORD, record, before)
         write(0.0)
         try:
@@ -176,19 +178,33 @@ def _digest_in(file: Path) -> object:
         return None
 
 
-def _record(plan: Plan, options: Options, prepared: Prepared) -> tuple[Plan, Record]:
-    """The plan of this command joined with what earlier ones ran in the folder, and the file that says so."""
-    old = read_record(options.out) if (options.out / RECORD).exists() else {}
+def _joined(plan: Plan, old: Record) -> Plan:
+    """The plan of this command joined with what earlier ones ran in the folder.
+
+    Raises:
+        RunError: the reference is not among the methods.
+    """
     whole = Plan(
         plan.study,
         tuple(dict.fromkeys([*old.get("methods", ()), *plan.methods])),
         plan.ablate or bool(old.get("ablate")),
         max(plan.seeds, int(old.get("seeds", 0))),
+        plan.reference,
     )
+    if plan.reference and plan.reference not in whole.methods:
+        ran = ", ".join(whole.methods) or "none, only controls"
+        raise RunError(
+            f"--reference {plan.reference!r}: is not among the methods compared ({ran}); add it to --methods"
+        )
+    return whole
+
+
+def _record(whole: Plan, old: Record, options: Options, prepared: Prepared) -> Record:
+    """The file that says what the folder holds and what it was made with."""
     commands = list(dict.fromkeys([*old.get("commands", ()), *([options.command] if options.command else ())]))
-    return whole, {
-        "study": plan.study.resolved(),
-        "digest": plan.digest,
+    return {
+        "study": whole.study.resolved(),
+        "digest": whole.digest,
         "methods": whole.methods,
         "ablate": whole.ablate,
         "seeds": whole.seeds,

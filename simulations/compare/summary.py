@@ -41,7 +41,7 @@ def summarise(plan: Plan, collected: Collected) -> Summary:
     """Sum the finished cells up. Every interval and test is over cases, seeds averaged within a case first."""
     by_seed = judged(collected.scores)
     cases = over_seeds(by_seed)
-    references = {str(family): _reference(part) for family, part in cases.groupby("family", sort=False)}
+    references = {str(family): _reference(part, plan.reference) for family, part in cases.groupby("family", sort=False)}
     rows = []
     for variant in plan.variants():
         part, reference = _of(cases, variant.family, variant.name), references.get(variant.family, "")
@@ -71,10 +71,10 @@ def values_of(cases: DataFrame, role: str, measure: str) -> Values:
     return {str(site): found[measure].to_numpy(dtype=float) for site, found in part.groupby("site")}
 
 
-def _reference(cases: DataFrame) -> str:
-    """FedST where it is there, else the first variant."""
+def _reference(cases: DataFrame, wanted: str) -> str:
+    """The one that is wanted; where that is not there FedST, else the first variant."""
     names = list(dict.fromkeys(cases["variant"].astype(str)))
-    return "fedst" if "fedst" in names else names[0]
+    return next((name for name in (wanted, "fedst") if name in names), names[0])
 
 
 def _facts(collected: Collected, family: str, variant: str) -> dict[str, object]:

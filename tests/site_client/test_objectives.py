@@ -193,26 +193,29 @@ def test_the_pull_holds_dittos_model_at_the_received_one(make_engine: MakeEngine
     assert near[1][1] < min(0, 3 * near[0][1])  # weight decay alone also shrinks
 
 
-def test_dittos_own_model_is_scored_and_delivered(make_engine: MakeEngine, request_of: RequestOf) -> None:
-    engine = make_engine("ditto", **TWO)
+@pytest.mark.parametrize("method", ["ditto", "fedst-own"])
+def test_the_own_model_is_scored_and_delivered(make_engine: MakeEngine, request_of: RequestOf, method: str) -> None:
+    engine = make_engine(method, **TWO)
     first, report = engine.work(request_of(engine, 1), packed(engine))
     assert first is not None
     mine = own(engine, 1)
     _, last = engine.work(request_of(engine, 2, "finish"), first.scaled(0.0).pack())  # the shared model is ruined
     assert (last.received_loss, last.received_dice) == (report.trained_loss, report.trained_dice)
     assert changed(engine.personal_model(), mine) == set()
-    assert changed(mine, engine.network.tensors()) == set(mine) - {
-        name for name, value in mine.items() if not value.any()
-    }
+    ruined = {name for name in engine.contract.shared if mine[name].any()}
+    assert changed(mine, engine.network.tensors()) & set(engine.contract.shared) == ruined
 
 
-def test_must_hold_8_ditto_goes_on_from_the_disk(make_engine: MakeEngine, request_of: RequestOf) -> None:
+@pytest.mark.parametrize(("method", "empty"), [("ditto", {"site"}), ("fedst-own", {"own-optimiser"})])
+def test_must_hold_8_the_own_model_goes_on_from_the_disk(
+    make_engine: MakeEngine, request_of: RequestOf, method: str, empty: set[str]
+) -> None:
     """Two rounds in one engine; the second once more, as if the server had lost it, by an engine of a new process."""
-    warm = make_engine("ditto", **TWO)
+    warm = make_engine(method, **TWO)
     first = train(warm, request_of, 1, packed(warm))
     second = train(warm, request_of, 2, first.pack())
     expected = warm._store.before(3)
-    cold = make_engine("ditto", **TWO)
+    cold = make_engine(method, **TWO)
     again = train(cold, request_of, 2, first.pack())
     found = cold._store.before(3)
     assert again.vector.tobytes() == second.vector.tobytes()
@@ -220,7 +223,7 @@ def test_must_hold_8_ditto_goes_on_from_the_disk(make_engine: MakeEngine, reques
     assert found is not None
     for key, group in expected.groups().items():
         assert changed(group, found.groups()[key]) == set()
-        assert bool(group) == (key != "site")
+        assert bool(group) == (key not in empty)
 
 
 def test_ditto_may_forget_its_optimisers(make_engine: MakeEngine, request_of: RequestOf) -> None:
@@ -229,3 +232,28 @@ def test_ditto_may_forget_its_optimisers(make_engine: MakeEngine, request_of: Re
     state = engine._store.before(2)
     assert state is not None
     assert [key for key, group in state.groups().items() if group] == ["own"]
+
+
+def test_the_own_model_is_the_moving_average_of_those_that_were_trained(
+    make_engine: MakeEngine, request_of: RequestOf
+) -> None:
+    """First the trained network itself, whatever the round; then a quarter of the old one, three of the new one."""
+    engine = make_engine("fedst-own", **TWO, local__own_decay=0.25, federation__rounds=3)
+    first = train(engine, request_of, 2, packed(engine))
+    one = copy(engine)
+    assert changed(own(engine, 2), one) == set()
+    train(engine, request_of, 3, first.scaled(0.5).pack())
+    two = copy(engine)
+    found = own(engine, 3)
+    for name, value in found.items():
+        torch.testing.assert_close(value, 0.25 * one[name] + 0.75 * two[name], atol=1e-6, rtol=1e-5)
+    assert changed(found, two) == set(two)
+
+
+def test_fedst_own_sends_what_fedst_sends(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    sent = []
+    for method in ("fedst", "fedst-own"):
+        engine = make_engine(method, folder=method, **TWO)
+        first = train(engine, request_of, 1, packed(engine))
+        sent.append((first, train(engine, request_of, 2, first.scaled(0.99).pack())))
+    assert [update.vector.tobytes() for update in sent[0]] == [update.vector.tobytes() for update in sent[1]]

@@ -13,6 +13,7 @@ SHARED = {
     "central": set(PARTS),
     "fedavg": set(PARTS),
     "fedavg-server": set(PARTS),
+    "fedavg-own": set(PARTS),
     "fedprox": set(PARTS),
     "fedbn": set(PARTS),  # but for the normalisation layers in them
     "fedper": set(PARTS) - {"head"},
@@ -20,6 +21,7 @@ SHARED = {
     "ditto": set(PARTS),
     "feddp": set(PARTS) - {"query"},
     "fedst": set(PARTS) - {"query", "gate", "adapters"},
+    "fedst-own": set(PARTS) - {"query", "gate", "adapters"},
     "fedst-finetune": set(PARTS) - {"query", "gate", "adapters"},
     "fedst-lite": {"encoder", "temporal"},
 }
@@ -38,11 +40,13 @@ def test_every_row_is_under_its_own_name() -> None:
 
 
 def test_who_has_gate_adapters_and_server_step() -> None:
-    assert {name for name in SHARED if METHODS[name].gate} == {"fedst", "fedst-finetune", "fedst-lite"}
-    assert {name for name in SHARED if METHODS[name].adapters} == {"fedst", "fedst-finetune", "fedst-lite"}
+    whole = {"fedst", "fedst-own", "fedst-finetune", "fedst-lite"}
+    assert {name for name in SHARED if METHODS[name].gate} == whole
+    assert {name for name in SHARED if METHODS[name].adapters} == whole
     assert {name: METHODS[name].server for name in SHARED if METHODS[name].server != "none"} == {
         "fedavg-server": "finetune",
         "fedst": "serq",
+        "fedst-own": "serq",
         "fedst-finetune": "finetune",
         "fedst-lite": "serq",
     }
@@ -51,7 +55,10 @@ def test_who_has_gate_adapters_and_server_step() -> None:
         "fedprox": "proximal",
         "fedrep": "head-first",
         "ditto": "personal",
+        "fedavg-own": "averaged",
+        "fedst-own": "averaged",
     }
+    assert {name for name in SHARED if METHODS[name].own_model} == {"ditto", "fedavg-own", "fedst-own"}
     assert [name for name in SHARED if METHODS[name].private_norms] == ["fedbn"]
 
 

@@ -93,7 +93,7 @@ def test_one_mistake(tables: str, message: str) -> None:
     [
         (
             '["fedst", "fedmagic"]',
-            r"methods: 'fedmagic' is unknown; known: central, ditto, fedavg, fedavg-server, fedbn,",
+            r"methods: 'fedmagic' is unknown; known: central, ditto, fedavg, fedavg-own, fedavg-server,",
         ),
         ("[]", "methods: is empty; name at least one of central, ditto, fedavg"),
         (

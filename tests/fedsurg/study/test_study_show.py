@@ -68,9 +68,9 @@ def test_tables_for_people(study_file: str) -> None:
     assert "MiB, one site, one direction" in text
 
 
-def test_a_personal_copy_is_named(study_file: str) -> None:
-    assert "a site keeps a personal copy of the whole network" in show(study_file, "--method", "ditto").output
-    assert "personal copy" not in show(study_file, "--method", "fedavg").output
+def test_a_model_of_the_sites_own_is_named(study_file: str) -> None:
+    assert "a site keeps a model of its own" in show(study_file, "--method", "ditto").output
+    assert "model of its own" not in show(study_file, "--method", "fedavg").output
 
 
 def test_an_unknown_method(study_file: str) -> None:

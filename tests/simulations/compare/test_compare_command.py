@@ -122,6 +122,10 @@ def test_ctrl_c_keeps_finished_cells(words: list[str], tmp_path: Path, fedsurg: 
         (["--methods", "fedavgg"], "--methods: 'fedavgg' is unknown; did you mean 'fedavg'? known: all, "),
         (["--methods", ","], "--methods ',': names no method; give all, or some of "),
         (["--seeds", "0"], "--seeds 0: at least one run is needed; give 1 or more"),
+        (
+            ["--methods", "fedavg,start", "--reference", "fedst"],
+            "--reference 'fedst': is not among the methods compared (fedavg, start); add it to --methods",
+        ),
         (["--resume"], "--resume needs --out, the folder of the comparison to go on with"),
         (
             ["--set", "evaluation.folds=2", "--set", "evaluation.leave_one_site_out=true"],

@@ -12,7 +12,7 @@ from fedsurg.study import Study
 from fedsurg.tensor_file import read_tensors
 from simulations.compare.collect import collect
 from simulations.compare.plan import Plan
-from simulations.compare.run import CELLS, Options, _open_jobs, _record, jobs_of, read_record
+from simulations.compare.run import CELLS, Options, _joined, _open_jobs, _record, jobs_of, read_record
 from simulations.compare.summary import summarise
 from simulations.job import run_job
 from simulations.preparation import Prepared
@@ -89,9 +89,11 @@ def test_only_open_cells_are_run(tiny_study: MakeStudy, prepared: Prepared, tmp_
 
 def test_a_folder_remembers_all_that_was_run_in_it(tiny_study: MakeStudy, prepared: Prepared, tmp_path: Path) -> None:
     first = Plan(tiny_study(), ("fedavg",), False, 3)
-    _, record = _record(first, Options(tmp_path, "fedsurg compare tiny.toml"), prepared)
+    record = _record(first, {}, Options(tmp_path, "fedsurg compare tiny.toml"), prepared)
     (tmp_path / "compare.json").write_text(json.dumps(record))
-    whole, record = _record(Plan(tiny_study(), (), True, 1), Options(tmp_path, "fedsurg compare --ablate"), prepared)
+    old = read_record(tmp_path)
+    whole = _joined(Plan(tiny_study(), (), True, 1), old)
+    record = _record(whole, old, Options(tmp_path, "fedsurg compare --ablate"), prepared)
     assert (whole.methods, whole.ablate, whole.seeds) == (("fedavg",), True, 3)
     assert record["commands"] == ["fedsurg compare tiny.toml", "fedsurg compare --ablate"]
     with pytest.raises(RunError, match="holds no comparison"):

@@ -1,6 +1,7 @@
 """From scores per case to the summary, the figure and the page: small tables with known means."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,14 @@ def test_every_method_is_held_against_fedst(summary: Summary) -> None:
     assert fedavg["federated_p"] == pytest.approx(2 / 16)  # four differences of one sign
     assert fedavg["federated_p_holm"] == fedavg["federated_p"]  # the only test of its family
     assert fedavg["unseen_difference"] == pytest.approx(-0.2)
+
+
+def test_another_reference_may_be_asked_for(plan: Plan, collected: Collected) -> None:
+    found = summarise(replace(plan, reference="fedavg"), collected)
+    fedst, fedavg = (row for _, row in found.of("methods").iterrows())
+    assert found.references == {"methods": "fedavg"}
+    assert isnan(fedavg["federated_difference"])
+    assert fedst["unseen_difference"] == pytest.approx(0.2)
 
 
 def test_where_lower_is_better_the_worst_site_is_the_highest(summary: Summary) -> None:
