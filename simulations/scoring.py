@@ -69,16 +69,24 @@ def score_site(
     """
     study = plan.study
     network = model.network(plan, device)
-    dataset = ClipDataset(
-        site, _held_out(site, folds=study.evaluation.folds > 0), study.task.image_size, network.history
-    )
+    held_out = _held_out(site, folds=study.evaluation.folds > 0)
+    sizes = [_scaled(study.task.image_size, scale) for scale in study.evaluation.scales]
+    datasets = [ClipDataset(site, held_out, size, network.history) for size in sizes]
+    dataset = datasets[0]
     drawn = {len(dataset) * (2 * n + 1) // (2 * OVERLAYS_PER_SITE) for n in range(OVERLAYS_PER_SITE)}
     scored = Scored()
-    for prediction in predictions(network, dataset, site.labels, device=device, mode=study.local.mixed_precision):
+    mirrored, mode = study.evaluation.mirrored, study.local.mixed_precision
+    for prediction in predictions(network, datasets, site.labels, device=device, mirrored=mirrored, mode=mode):
         scored.rows += score_rows(prediction, dataset, site.labels, study.evaluation.tolerance_px)
         if overlays and prediction.index in drawn:
             scored.pictures.append(_draw(prediction, dataset, site, model, overlays))
     return scored
+
+
+def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Height and width in pixels at `scale` times `size`."""
+    height, width = (round(side * scale) for side in size)
+    return height, width
 
 
 def _held_out(site: SiteData, *, folds: bool) -> pd.DataFrame:

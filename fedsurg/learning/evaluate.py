@@ -1,7 +1,7 @@
 """Scores of a network on held-out clips: quick ones in every round, all of them at the end."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ def quick_validation(
     """
     loss = SegmentationLoss(labels, weights).to(device)
     losses, dices, ious = [], [], []
-    for _, logits, target in _forward(network, dataset, device, max_frames, mode):
+    for _, (logits,), target in _forward(network, dataset, device, max_frames, mode):
         losses.append(float(loss(logits, target)) * len(target))
         dice, iou = quick_scores(predicted_labels(logits, labels), target, len(labels.names))
         dices.append(dice)
@@ -78,18 +78,32 @@ def quick_validation(
 @torch.no_grad()
 def predictions(
     network: SegmentationNetwork,
-    dataset: ClipDataset,
+    datasets: Sequence[ClipDataset],
     labels: LabelSpace,
     *,
     device: torch.device,
+    mirrored: bool = False,
     mode: str = "auto",
 ) -> Iterator[Prediction]:
-    """Predict every frame at the size of its own label image, so that no label is ever resized."""
-    for indices, logits, _ in _forward(network, dataset, device, 0, mode):
-        for row, index in enumerate(indices):
-            truth = dataset.label_at_full_size(index)
-            full = F.interpolate(logits[row : row + 1], truth.shape, mode="bilinear", align_corners=False)
-            yield Prediction(index, predicted_labels(full, labels)[0].cpu(), truth)
+    """Predict every frame at the size of its own label image, so that no label is ever resized.
+
+    Args:
+        network: on `device`.
+        datasets: the same frames at one or more sizes; the network's probabilities are averaged over them.
+        labels: the site's.
+        device: to compute on.
+        mirrored: average over each frame's mirror image too.
+        mode: precision.
+    """
+    for sizes in zip(*(_forward(network, one, device, 0, mode, mirrored) for one in datasets), strict=True):
+        for row, index in enumerate(sizes[0][0]):
+            truth = datasets[0].label_at_full_size(index)
+            views = [
+                F.interpolate(logits[row : row + 1], truth.shape, mode="bilinear", align_corners=False)
+                for _, found, _ in sizes
+                for logits in found
+            ]
+            yield Prediction(index, predicted_labels(_averaged(views), labels)[0].cpu(), truth)
 
 
 def score_rows(
@@ -109,14 +123,30 @@ def picture(dataset: ClipDataset, prediction: Prediction) -> NDArray[np.uint8]:
 
 
 def _forward(
-    network: SegmentationNetwork, dataset: ClipDataset, device: torch.device, max_frames: int, mode: Any
-) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    network: SegmentationNetwork,
+    dataset: ClipDataset,
+    device: torch.device,
+    max_frames: int,
+    mode: Any,
+    mirrored: bool = False,
+) -> Iterator[tuple[list[int], list[Tensor], Tensor]]:
+    """Dataset indices, logits (b, k, h, w) of each view of the frames, labels (b, h, w)."""
     network.eval()
     loader = ClipLoader(dataset, None, batch_size=8)
     for indices, batch in loader.in_order(max_frames):
+        frames = batch.frames.to(device)
         with precision(device, mode):
-            output = network(batch.frames.to(device))
-        yield indices, output.logits.float(), batch.labels.to(device)
+            views = [network(frames).logits.float()]
+            if mirrored:
+                views.append(network(frames.flip(-1)).logits.float().flip(-1))
+        yield indices, views, batch.labels.to(device)
+
+
+def _averaged(views: Sequence[Tensor]) -> Tensor:
+    """Logits of the mean of the views' probabilities, (b, k, h, w)."""
+    if len(views) == 1:
+        return views[0]
+    return torch.stack([view.softmax(1) for view in views]).mean(0).clamp_min(1e-12).log()
 
 
 def _mean(values: Tensor) -> float:

@@ -17,6 +17,7 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
+Scales = Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]  # or empty
@@ -245,6 +246,8 @@ class EvaluationConfig(Section):
     max_frames: Count = 0  # frames per validation in a round, evenly spread; 0: all. The last is always on all
     choose: Literal["last", "best"] = "last"  # round of the personalised model; `best` needs a test split at each site
     mean_query: bool = False  # also score unseen sites with the mean of all private queries; in simulations only
+    scales: Scales = (1.0,)  # of the image size: a finished model's probabilities are averaged over these
+    mirrored: bool = False  # and over each frame's mirror image; both cost scoring time alone
     tolerance_px: Rate = 3.0  # of the surface distance (NSD), in pixels of the label image
     bootstrap: Positive = 2000
 

@@ -184,6 +184,17 @@ def test_the_test_split_comes_before_the_validation_split(make_job: MakeJob, sta
         assert scored.pictures == []
 
 
+def test_frames_are_scored_at_the_studys_scales(make_job: MakeJob, start: Path) -> None:
+    scores = []
+    for scales in ([1.0], [1.0, 1.5]):
+        bench = Bench(make_job("start", evaluation__scales=scales, evaluation__mirrored=len(scales) > 1))
+        model, site = ScoredModel("global", read_tensors(start)[0]), bench.data(bench.study.sites[0])
+        rows = score_site(bench.plan, site, model, torch.device("cpu")).rows
+        scores.append({(row["case"], row["frame"], row["label"]): row["dice"] for row in rows})
+    assert scores[0].keys() == scores[1].keys()
+    assert scores[0] != scores[1]
+
+
 def test_what_the_start_lacks_cannot_be_shared(make_job: MakeJob) -> None:
     job = make_job(sharing={"adapters": "shared"})
     with pytest.raises(FedsurgError, match=r"lora_A.* is shared, but the start does not have it; only parts"):

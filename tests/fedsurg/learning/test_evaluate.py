@@ -1,0 +1,87 @@
+"""Scoring: what a network sees of a frame, and how its views are averaged. The networks here are a few lines each."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fedsurg.data.clips import ClipDataset
+from fedsurg.data.site import SiteData, load_site
+from fedsurg.learning.evaluate import _averaged, predictions
+from fedsurg.study import Study
+
+CPU = torch.device("cpu")
+SIZE, LARGE = (48, 64), (96, 128)
+
+
+class Told(nn.Module):
+    """A network that answers with `logits_of` the frames (b,3,h,w)."""
+
+    def __init__(self, logits_of: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.logits_of = logits_of
+
+    def forward(self, frames: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=self.logits_of(frames[:, -1]))
+
+
+@pytest.fixture
+def site(data: Path, tiny_study: Callable[..., Study]) -> SiteData:
+    return load_site(data / "north", tiny_study().task)
+
+
+def served(site: SiteData, *sizes: tuple[int, int]) -> list[ClipDataset]:
+    return [ClipDataset(site, site.split("train").head(3), size, 1) for size in sizes]
+
+
+def evenly(frames: Tensor, *logits: float) -> Tensor:
+    """The same logits in every pixel: (b,k,h,w)."""
+    b, _, h, w = frames.shape
+    return torch.tensor([*logits, -20.0, -20.0])[None, :, None, None].expand(b, -1, h, w).clone()
+
+
+def test_probabilities_are_averaged_and_a_single_view_stays_as_it_is() -> None:
+    one, two = torch.tensor([3.0, 0.0]), torch.tensor([-1.0, 0.0])
+    both = _averaged([view.reshape(1, 2, 1, 1) for view in (one, two)])
+    expected = (one.softmax(0) + two.softmax(0)) / 2
+    torch.testing.assert_close(both.softmax(1).flatten(), expected)
+    assert _averaged([one]) is one
+
+
+def test_a_frame_is_seen_at_every_size(site: SiteData) -> None:
+    """Slightly for the background at one size, surely for the first part at the other: together it is the part."""
+    sure = Told(lambda frames: evenly(frames, 0.4, 0.0) if frames.shape[-2:] == SIZE else evenly(frames, 0.0, 3.0))
+    for sizes, label in (((SIZE,), 0), ((LARGE,), 1), ((SIZE, LARGE), 1)):
+        found = list(predictions(sure, served(site, *sizes), site.labels, device=CPU))  # type: ignore[arg-type]
+        assert [one.index for one in found] == [0, 1, 2]
+        assert all(one.predicted.shape == one.label.shape for one in found)
+        assert {int(value) for one in found for value in one.predicted.unique()} == {label}
+
+
+def test_a_mirrored_view_is_turned_back(site: SiteData) -> None:
+    """A network that answers by what it sees gives the same twice; one that answers by place alone evens itself out."""
+
+    def by_brightness(frames: Tensor) -> Tensor:
+        logits = evenly(frames, 0.0, 0.0)
+        logits[:, 1] = 4 * frames.mean(1)
+        return logits
+
+    def by_place(frames: Tensor) -> Tensor:
+        logits = evenly(frames, 1.0, 0.0)
+        logits[:, 1, :, : frames.shape[-1] // 4] = 9.0  # surely an instrument on the left, whatever is there
+        return logits
+
+    def labels(network: nn.Module, mirrored: bool) -> Tensor:
+        found = predictions(network, served(site, SIZE), site.labels, device=CPU, mirrored=mirrored)  # type: ignore[arg-type]
+        return torch.stack([one.predicted for one in found])
+
+    seen = labels(Told(by_brightness), False)
+    assert 0 < seen.float().mean() < 1
+    assert labels(Told(by_brightness), True).equal(seen)
+    plain, even = labels(Told(by_place), False), labels(Told(by_place), True)
+    assert not plain.flip(-1).equal(plain)
+    assert even.flip(-1).equal(even)
+    assert even[..., 0].eq(1).all()
