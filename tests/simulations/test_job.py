@@ -36,10 +36,12 @@ def test_every_method_runs_a_round(run_of: Callable[[str], Any], method: str) ->
     assert [record["round"] for record in records] == [1, 2]
     assert list(records[0]["sites"]) == (["central"] if method == "central" else ["north", "east"])
     assert records[0]["refused"] == {}
+    of_serq = {"serq_descriptor_loss", "target_variance", "serq_global_loss", "serq_distance"}
     assert set(records[0]["server"]) == {
         "fedavg-server": {"serq_global_loss"},
         "fedst-finetune": {"serq_global_loss"},
-        "fedst-lite": {"serq_descriptor_loss", "target_variance", "serq_global_loss", "serq_distance"},
+        "fedst-own": of_serq,
+        "fedst-lite": of_serq,
     }.get(method, set())
     scored = {(row["site"], row["role"], row["model"]) for row in rows_of(job)}
     unseen = {("harbour", "unseen", "global")}
