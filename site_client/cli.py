@@ -19,6 +19,7 @@ COMMANDS = {
     "status": ("site_client.run_cli:status", "Processes, studies, the round in hand, bytes that left."),
     "stop": ("site_client.run_cli:stop", "Stop what start runs."),
     "export": ("site_client.study_cli:export", "Write the personalised model and its card."),
+    "adapt": ("site_client.adapt_cli:adapt", "Took no part? Fit a finished shared model to a few of your cases."),
     "vault": ("site_client.vault_cli:vault", "Make and check the vault, change its key, forget a study."),
     "audit": ("site_client.study_cli:audit", "Verify and show the log of all that came, left and was decided."),
 }

@@ -44,6 +44,16 @@ hospital alone and has left it in no message. {chosen}
 """
 
 
+def require_free(out: Path) -> None:
+    """Refuse a folder that holds a model.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    if (out / MODEL).exists():
+        raise CheckpointError(f"{out / MODEL}: exists; choose another --out")
+
+
 def export_model(
     out: Path,
     site: str,
@@ -52,7 +62,7 @@ def export_model(
     method: str,
     tensors: Mapping[str, Tensor],
     facts: Mapping[str, Any],
-    announce: Callable[[str, int], None],
+    announce: Callable[[str, int], None] = lambda sha256, size: None,
 ) -> tuple[str, int]:
     """Write the model and its card to the folder `out`; returns the model's SHA-256 and bytes.
 
@@ -63,14 +73,13 @@ def export_model(
         digest: of the study.
         method: of the study.
         tensors: of the model by canonical name.
-        facts: of the sealed model.
+        facts: of the model, see `model_card`.
         announce: told SHA-256 and bytes before the model is written; what it raises ends this.
 
     Raises:
         CheckpointError: the folder has a model already, or cannot be written.
     """
-    if (out / MODEL).exists():
-        raise CheckpointError(f"{out / MODEL}: exists; choose another --out")
+    require_free(out)
     content = tensor_bytes(tensors, {"study": digest, "site": site, "method": method})
     sha256 = hashlib.sha256(content).hexdigest()
     write_atomic(out / CARD, model_card(site, study, digest, method, tensors, facts, sha256), error=CheckpointError)
@@ -88,7 +97,9 @@ def model_card(
     facts: Mapping[str, Any],
     sha256: str,
 ) -> str:
-    """The card in Markdown; `facts` are those of the sealed model: round and score, where the best round was chosen."""
+    """The card in Markdown. `facts` may say the best round and its score, where one was chosen (`round`, `iou`), or what
+    a hospital that took no part fitted the shared model to (`adapted`).
+    """
     rows = {
         "study": f"`{study.name}`, digest `{digest}`",
         "file": f"`{MODEL}`, {sum(value.numel() for value in tensors.values()):,} parameters in {len(tensors)} tensors",
@@ -96,6 +107,8 @@ def model_card(
         "version": f"fedsurg {fedsurg.__version__}",
     }
     chosen = "It is the model of the last round."
+    if "adapted" in facts:
+        chosen = f"The hospital took no part in these rounds; its private part was fitted later ({facts['adapted']})."
     if "iou" in facts:
         chosen = (
             f"It is the model of round {facts.get('round')}, the best on this hospital's validation cases (mean IoU "
