@@ -97,8 +97,8 @@ def model_card(
     facts: Mapping[str, Any],
     sha256: str,
 ) -> str:
-    """The card in Markdown. `facts` may say the best round and its score, where one was chosen (`round`, `iou`), or what
-    a hospital that took no part fitted the shared model to (`adapted`).
+    """The card in Markdown. `facts` may say the best round and its score, where one was chosen (`round`, `iou`), or
+    what a hospital that took no part fitted the shared model to (`adapted`).
     """
     rows = {
         "study": f"`{study.name}`, digest `{digest}`",
