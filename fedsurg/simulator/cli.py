@@ -203,6 +203,26 @@ def preview(
     click.echo(f"{out}: rows {', '.join(rows)}")
 
 
+@simulator.command()
+@click.argument("sites", metavar="SITE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for both kinds of pictures.")
+@click.option("--most", type=click.IntRange(min=1), default=60, show_default=True, help="Frames of each site.")
+def cutouts(sites: tuple[Path, ...], out: Path, most: int) -> None:
+    """Cut instruments and tissue out of the labelled training frames of SITE folders.
+
+    They become pictures for --instruments and --backgrounds. Validation and test cases are not touched. The pictures
+    are as private as the frames.
+
+    Example: fedsurg simulator cutouts data/north data/east --out pictures
+    """
+    from fedsurg.simulator.harvest import harvest
+
+    found = harvest(sites, out, most)
+    click.echo(f"{out / 'instruments'}: {found.instruments} cut-outs; {found.passed_over} were of no use")
+    click.echo(f"{out / 'backgrounds'}: {found.backgrounds} pictures of tissue")
+    click.echo("they are as private as the frames that they are cut from")
+
+
 @contextlib.contextmanager
 def _progress(title: str) -> Iterator[Progress]:
     """A bar with the time left on a terminal, about ten plain lines elsewhere; both on standard error."""

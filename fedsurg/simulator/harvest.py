@@ -1,0 +1,180 @@
+"""Pictures to composite with, out of a site's own labelled frames: instruments as cut-outs, tissue as backgrounds.
+
+Each instrument of a training frame becomes a file of its own, transparent where the mask says so; the largest rectangle
+without an instrument becomes a photograph of tissue. What comes out is as private as the frames. Validation and test
+cases are never read: what they show must not be trained on.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import binary_dilation, find_objects
+from scipy.ndimage import label as components
+
+from fedsurg.data.labels import IGNORE
+from fedsurg.data.pixels import Pixels, read_image, read_mask
+from fedsurg.data.site import SiteData, load_site
+from fedsurg.errors import SimulatorError
+from fedsurg.simulator.assets import PARTS_ENDING, CutOut, Picture
+from fedsurg.simulator.instruments import CLASPER, SHAFT, WRIST
+from fedsurg.simulator.pictures import load_cutout
+from fedsurg.study.config import TaskConfig
+
+Mask = NDArray[np.bool_]
+Box = tuple[slice, slice]
+
+PARTS = {"shaft": SHAFT, "wrist": WRIST, "clasper": CLASPER}
+BLACK = 16  # of 255: what is darker in every channel up to the picture's edge lies outside of the view
+SMALLEST_INSTRUMENT = 0.005  # of the view's area; smaller pieces are specks of a mask
+SMALLEST_TISSUE = 0.3  # of the view's shorter side
+MARGIN = 3  # transparent pixels left around an instrument, and tissue kept away from it
+CELL = 4  # pixels; rectangles of tissue are sought on a grid
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """How many pictures were written, and how many instruments were passed over as no use."""
+
+    backgrounds: int
+    instruments: int
+    passed_over: int
+
+
+def harvest(folders: tuple[Path, ...], out: Path, most: int) -> Harvest:
+    """Write `out/backgrounds` and `out/instruments` from the train splits of site folders; all of it or nothing.
+
+    Args:
+        folders: of site data.
+        out: must not exist yet, or be empty.
+        most: frames of each site, evenly spread over its training frames.
+
+    Raises:
+        DataError: a site folder, or a file of it, that cannot be used.
+        SimulatorError: `out` holds something or cannot be written, or there is nothing to cut out.
+    """
+    task = TaskConfig(classes=("background", *PARTS))
+    sites = [load_site(folder, task) for folder in folders]
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise SimulatorError(f"{out}: is not empty; choose another folder for the cut-outs")
+        found = _write(sites, partial, most)
+        if not (found.backgrounds or found.instruments):
+            raise SimulatorError(f"{out}: nothing could be cut out; the training frames show no whole instrument")
+        partial.replace(out)
+    except OSError as problem:
+        raise SimulatorError(
+            f"{out}: cannot be written ({problem.strerror or problem}); check permissions and free space"
+        ) from problem
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return found
+
+
+def _write(sites: Sequence[SiteData], out: Path, most: int) -> Harvest:
+    shutil.rmtree(out, ignore_errors=True)  # of an attempt that was killed
+    for name in ("backgrounds", "instruments"):
+        (out / name).mkdir(parents=True)
+    tissue = instruments = passed_over = 0
+    for site in sites:
+        for number, (picture, labels) in enumerate(_frames(site, most)):
+            name = f"{site.name}-{number:04d}"  # no case, no clip
+            here = (labels > 0) & (labels != IGNORE)
+            box = largest_rectangle(~binary_dilation(labels > 0, iterations=MARGIN), CELL)
+            if box and min(_size(box)) >= SMALLEST_TISSUE * min(here.shape):
+                Image.fromarray(picture[box]).save(out / "backgrounds" / f"{name}.png")
+                tissue += 1
+            for index, piece in enumerate(_pieces(here)):
+                file = out / "instruments" / f"{name}-{index}.png"
+                used = _write_cutout(file, picture, labels, piece, site)
+                instruments, passed_over = instruments + used, passed_over + (not used)
+    return Harvest(tissue, instruments, passed_over)
+
+
+def largest_rectangle(free: Mask, cell: int = 1) -> Box | None:
+    """The largest rectangle of (h, w) that is free everywhere, on a grid of `cell` pixels; None if there is none.
+
+    Row by row, each column's free height is a bar, and the largest rectangle below the bars is found with a stack.
+    """
+    height, width = (side // cell for side in free.shape)
+    cells: Mask = np.asarray(free[: height * cell, : width * cell].reshape(height, cell, width, cell).all(axis=(1, 3)))
+    bars, best, found = np.zeros(width + 1, int), 0, None
+    for row in range(height):
+        bars[:width] = (bars[:width] + 1) * cells[row]
+        rising: list[int] = []  # columns whose bars begin ever higher
+        for column, bar in enumerate(bars):
+            while rising and bars[rising[-1]] >= bar:
+                tall = bars[rising.pop()]
+                left = rising[-1] + 1 if rising else 0
+                if tall * (column - left) > best:
+                    best = int(tall * (column - left))
+                    found = (row - tall + 1, row + 1, left, column)
+            rising.append(column)
+    if found is None:
+        return None
+    top, bottom, left, right = (int(edge) * cell for edge in found)
+    return slice(top, bottom), slice(left, right)
+
+
+def _frames(site: SiteData, most: int) -> Iterator[tuple[Pixels, Pixels]]:
+    """Pictures (h, w, 3) and labels (h, w) of training frames, without black borders."""
+    rows = site.split("train")
+    chosen = sorted({int(place) for place in np.linspace(0, len(rows) - 1, min(most, len(rows)))})
+    for image, mask in rows.iloc[chosen][["image", "mask"]].itertuples(index=False):
+        picture = read_image(site.root / image)
+        labels = read_mask(site.root / mask, site.root / image, site.label_of_value)
+        seen = picture.max(axis=2) >= BLACK
+        if seen.any():
+            view = _around(seen)
+            yield picture[view], labels[view]
+
+
+def _pieces(instrument: Mask) -> Iterator[Mask]:
+    """Each connected piece of an instrument mask that is large enough, (h, w)."""
+    numbered, count = components(instrument)
+    for number in range(1, count + 1):
+        piece: Mask = numbered == number
+        if piece.mean() >= SMALLEST_INSTRUMENT:
+            yield piece
+
+
+def _write_cutout(file: Path, picture: Pixels, labels: Pixels, piece: Mask, site: SiteData) -> bool:
+    """One instrument, cut off where the frame cuts it off; False, and no file, where the simulator cannot use it."""
+    (box,) = find_objects(piece.astype(int))
+    box = tuple(
+        slice(max(side.start - MARGIN, 0), min(side.stop + MARGIN, length))
+        for side, length in zip(box, piece.shape, strict=True)
+    )
+    alpha = np.where(piece, 255, 0).astype(np.uint8)[..., None]
+    Image.fromarray(np.concatenate([picture, alpha], axis=2)[box]).save(file)
+    parts = file.with_name(file.name.removesuffix(".png") + PARTS_ENDING)
+    if set(site.labels.names[1:]) <= set(PARTS):
+        values = np.array([0, *(PARTS[name] for name in site.labels.names[1:])], np.uint8)
+        Image.fromarray(np.where(piece, values[np.where(piece, labels, 0)], 0).astype(np.uint8)[box]).save(parts)
+    try:
+        load_cutout(CutOut(_picture(file), _picture(parts) if parts.exists() else None))
+    except SimulatorError:
+        file.unlink()
+        parts.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _picture(file: Path) -> Picture:
+    return Picture(file.name, file, hashlib.sha256(file.read_bytes()).hexdigest())
+
+
+def _around(seen: Mask) -> Box:
+    rows, columns = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _size(box: Box) -> tuple[int, int]:
+    tall, wide = (side.stop - side.start for side in box)
+    return tall, wide

@@ -1,0 +1,136 @@
+"""Cutting pictures for compositing out of labelled frames: what is kept, what is passed over, what is never read."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fedsurg.simulator.assets import check_pictures, read_assets
+from fedsurg.simulator.harvest import harvest, largest_rectangle
+
+Fedsurg = Callable[..., tuple[int, str, str]]
+SITE = 'name = "ward"\nprocedure = "laparoscopy"\nframe_rate_hz = 0\n\n[mask_values]\nbackground = 0\n'
+WHOLE, IN_PARTS = SITE + "instrument = 255\n", SITE + "shaft = 1\nwrist = 2\nclasper = 3\n"
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Callable[..., Path]:
+    """A site folder; each frame (96 x 128, black for 8 pixels at every side) has one grey instrument per given box."""
+
+    def make(site: str, *frames: tuple[str, str, list[tuple[int, int, int, int]]], value: int = 255) -> Path:
+        folder = tmp_path / "ward"
+        folder.mkdir()
+        (folder / "site.toml").write_text(site)
+        rows = ["image,mask,case,clip,frame,split"]
+        for number, (case, split, boxes) in enumerate(frames):
+            picture, mask = np.zeros((96, 128, 3), np.uint8), np.zeros((96, 128), np.uint8)
+            picture[8:-8, 8:-8] = (180, 90, 80)
+            for top, bottom, left, right in boxes:
+                picture[top:bottom, left:right], mask[top:bottom, left:right] = 128, value
+            Image.fromarray(picture).save(folder / f"{number}.png")
+            Image.fromarray(mask).save(folder / f"m{number}.png")
+            rows.append(f"{number}.png,m{number}.png,{case},c,{number},{split}")
+        (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+        return folder
+
+    return make
+
+
+FROM_THE_LEFT = (40, 50, 8, 60)  # its shaft is cut off by the edge of the view
+OTHERS = [("PATIENT-9", "train", []), ("PATIENT-8", "val", [(20, 70, 30, 90)])]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["111", "111"], (0, 2, 0, 3)),
+        (["101", "111", "111"], (1, 3, 0, 3)),
+        (["0110", "0110", "1111"], (0, 3, 1, 3)),
+        (["010", "000"], (0, 1, 1, 2)),
+        (["00", "00"], None),
+    ],
+)
+def test_the_largest_rectangle_by_hand(rows: list[str], expected: tuple[int, int, int, int] | None) -> None:
+    box = largest_rectangle(np.array([[character == "1" for character in row] for row in rows]))
+    assert (box and (box[0].start, box[0].stop, box[1].start, box[1].stop)) == expected
+
+
+def test_the_largest_rectangle_is_the_best_of_all() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        free = rng.random((7, 9)) < 0.7
+        box = largest_rectangle(free)
+        assert box
+        assert free[box].all()
+        areas = [
+            (bottom - top) * (right - left)
+            for top in range(7)
+            for bottom in range(top + 1, 8)
+            for left in range(9)
+            for right in range(left + 1, 10)
+            if free[top:bottom, left:right].all()
+        ]
+        assert free[box].size == max(areas)
+
+
+def test_instruments_and_tissue_of_training_frames(ward: Callable[..., Path], tmp_path: Path, fedsurg: Fedsurg) -> None:
+    folder = ward(WHOLE, ("PATIENT-7", "train", [FROM_THE_LEFT, (70, 72, 100, 102)]), *OTHERS)
+    code, out, err = fedsurg("simulator", "cutouts", folder, "--out", tmp_path / "cut")
+    assert (code, err) == (0, "")
+    assert f"{tmp_path / 'cut' / 'instruments'}: 1 cut-outs; 0 were of no use" in out  # a speck is none
+    assert {path.name for path in (tmp_path / "cut").rglob("*.png")} == {
+        "ward-0000-0.png",
+        "ward-0000.png",
+        "ward-0001.png",
+    }
+    with Image.open(tmp_path / "cut" / "instruments" / "ward-0000-0.png") as image:
+        pixels = np.array(image)
+    assert pixels.shape == (10 + 2 * 3, 52 + 3, 4)  # a margin at three sides, none where the view cuts it off
+    assert (pixels[3:-3, 0, 3] == 255).all()
+    assert (pixels[pixels[..., 3] > 0][:, :3] == 128).all()
+    with Image.open(tmp_path / "cut" / "backgrounds" / "ward-0000.png") as image:
+        assert (np.array(image) == (180, 90, 80)).all()  # no black border, nothing grey
+    with Image.open(tmp_path / "cut" / "backgrounds" / "ward-0001.png") as image:
+        assert image.size == (112, 80)  # a frame without an instrument is tissue as a whole
+    check_pictures(
+        read_assets(tmp_path / "cut" / "backgrounds", tmp_path / "cut" / "instruments"), whole_instruments=True
+    )
+
+
+def test_parts_are_kept_where_a_site_labels_them(ward: Callable[..., Path], tmp_path: Path) -> None:
+    folder = ward(IN_PARTS, ("PATIENT-7", "train", [FROM_THE_LEFT]), *OTHERS[:1], value=3)
+    harvest((folder,), tmp_path / "cut", 9)
+    assets = read_assets(None, tmp_path / "cut" / "instruments")
+    check_pictures(assets, whole_instruments=False)
+    parts = assets.cutouts[0].parts
+    assert parts
+    with Image.open(parts.path) as image:
+        assert set(np.unique(np.array(image))) == {0, 3}
+
+
+def test_what_no_frame_shows_whole_is_passed_over(ward: Callable[..., Path], tmp_path: Path) -> None:
+    across = ("PATIENT-7", "train", [(40, 50, 8, 120)])
+    found = harvest((ward(WHOLE, across, *OTHERS),), tmp_path / "cut", 9)
+    assert (found.instruments, found.passed_over, found.backgrounds) == (0, 1, 2)
+    assert not list((tmp_path / "cut" / "instruments").iterdir())
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(ward: Callable[..., Path], tmp_path: Path, fedsurg: Fedsurg) -> None:
+    folder = ward(WHOLE, ("PATIENT-7", "train", [FROM_THE_LEFT]), *OTHERS)
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "mine.txt").write_text("")
+    (folder / "m1.png").write_bytes(b"no picture")
+    for words, code, message in (
+        ((folder, "--out", taken), 1, f"{taken}: is not empty; choose another folder"),
+        ((tmp_path / "none", "--out", tmp_path / "cut"), 3, "none"),
+        ((folder, "--out", tmp_path / "cut"), 3, "m1.png"),
+        ((folder, "--out", folder / "site.toml" / "cut"), 1, "cannot be written"),
+    ):
+        found, _, err = fedsurg("simulator", "cutouts", *words)
+        assert (found, len(err.splitlines())) == (code, 1)
+        assert message in err
+    assert not (tmp_path / "cut").exists()
+    assert not list(tmp_path.glob(".*.partial"))
