@@ -21,6 +21,7 @@ from fedsurg.models.network import SegmentationNetwork, network_of
 from fedsurg.report.overlays import draw_overlay
 
 OVERLAYS_PER_SITE = 3
+FEW_BYTES = 64 << 20  # of decoded frames are kept: scoring comes by each of them once
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def score_site(
     network = model.network(plan, device)
     held_out = _held_out(site, folds=study.evaluation.folds > 0)
     sizes = [_scaled(study.task.image_size, scale) for scale in study.evaluation.scales]
-    datasets = [ClipDataset(site, held_out, size, network.history) for size in sizes]
+    datasets = [ClipDataset(site, held_out, size, network.history, FEW_BYTES) for size in sizes]
     dataset = datasets[0]
     drawn = {len(dataset) * (2 * n + 1) // (2 * OVERLAYS_PER_SITE) for n in range(OVERLAYS_PER_SITE)}
     scored = Scored()

@@ -1,5 +1,6 @@
 """`fedsurg site adapt`: a finished shared model, fitted to a hospital that took no part in its training."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +10,11 @@ import click
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fedsurg.study.config import Study
     from site_client.adaptation import Ward
 
 _PATH = click.Path(path_type=Path)
+_SAME = 48  # first characters of a digest; after them a simulation names its job
 
 
 @click.command(epilog="Example: fedsurg site adapt study.toml global.safetensors --data ward-c --out model/")
@@ -68,36 +71,61 @@ def _ward(study_file: Path, model: Path, data: Path, method: str | None, device:
     """
     from fedsurg.data.check import check_pixels
     from fedsurg.data.site import load_site
-    from fedsurg.errors import ContractError, NetworkError, StudyError
+    from fedsurg.errors import ContractError, StudyError
     from fedsurg.learning.device import choose_device
     from fedsurg.methods.registry import plan
     from fedsurg.models.network import network_of
     from fedsurg.models.text import site_vectors
     from fedsurg.study.load import load_study
-    from fedsurg.tensor_file import read_tensors
     from site_client.adaptation import Ward
 
-    study = load_study(study_file)
+    study = load_study(study_file, with_files=False)
     if method and method not in study.methods:
         raise StudyError(f"--method {method!r} is not in this study; it has {', '.join(study.methods)}")
     plans = [plan(study, name) for name in ([method] if method else study.methods)]
-    chosen = next((each for each in plans if {"shared", "site"} <= set(each.scopes.values())), None)
-    if chosen is None:
+    contracts = [each.contract(network_of(study)) for each in plans]
+    found = [each for each, contract in zip(plans, contracts, strict=True) if contract.shared and contract.site]
+    if not found:
         raise ContractError(
             f"{study_file}: none of {', '.join(each.method.name for each in plans)} shares one part of the network and "
             "keeps another at a site, so there is nothing to fit; use MODEL as it is, or a method such as fedst"
         )
-    tensors = read_tensors(model)[0]
+    tensors = _shared_model(model, study, study_file)
+    site = load_site(data, study.task)
+    check_pixels(site)
+    vector = None
+    if found[0].has_gate:
+        vector = site_vectors(study.network.gate, [(site.name, site.procedure)])[site.name]
+    return Ward(found[0], tensors, site, vector, choose_device(device))
+
+
+def _shared_model(model: Path, study: "Study", study_file: Path) -> dict[str, "Tensor"]:
+    """The tensors of MODEL; a line on standard error where it says that it is of another study.
+
+    Raises:
+        CheckpointError: it cannot be read.
+        NetworkError: it is of another network, or holds what no trained network does.
+    """
+    import torch
+
+    from fedsurg.errors import NetworkError, StudyError
+    from fedsurg.models.network import network_of
+    from fedsurg.study.load import load_study, study_digest
+    from fedsurg.tensor_file import read_tensors
+
+    tensors, facts = read_tensors(model)
     try:
         network_of(study).load_tensors(tensors, strict=True)
     except NetworkError as problem:
         raise NetworkError(f"{model}: is not a shared model of {study_file}: {problem}") from problem
-    site = load_site(data, study.task)
-    check_pixels(site)
-    vector = None
-    if chosen.has_gate:
-        vector = site_vectors(study.network.gate, [(site.name, site.procedure)])[site.name]
-    return Ward(chosen, tensors, site, vector, choose_device(device))
+    for name, value in tensors.items():
+        if not (value.is_floating_point() and bool(torch.isfinite(value).all())):
+            raise NetworkError(f"{model}: tensor {name!r} is not of finite numbers; get the file anew")
+    said = str(facts.get("study", ""))[:_SAME]
+    with contextlib.suppress(StudyError):  # without its start file or pictures a study's digest is not known here
+        if said != study_digest(load_study(study_file))[:_SAME]:
+            click.echo(f"note: {model} was not made by {study_file} as it is, though the network fits", err=True)
+    return tensors
 
 
 def _iou(ward: "Ward", split: str, tensors: Mapping[str, "Tensor"]) -> float:

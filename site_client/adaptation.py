@@ -108,7 +108,8 @@ def few_cases(site: SiteData, most: int) -> tuple[str, ...]:
     if len(cases) < FEWEST:
         raise DataError(
             f"site {site.name!r} has {len(site.cases('train'))} cases in split 'train', adaptation needs {FEWEST}: one "
-            "to train on and one to check on; move a case there in its manifest, or set adaptation.enabled = false"
+            "to train on and one to check on; move a case there in its manifest (a simulation may also do without: "
+            "adaptation.enabled = false)"
         )
     return cases
 

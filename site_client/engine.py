@@ -83,7 +83,6 @@ class SiteEngine:
         self._own: Learner | None = None  # of the personal model, where it is another one than the network
         if plan.method.own_model:
             self._own = Learner(copy.deepcopy(self.network), study.local, self.network.tensors())
-        self._scored = self._own or self._learner
         self._setup_data(setup.sources)
         self._files: SiteFiles = setup.files or PlainFiles(setup.folder, setup.name)
         self._store = PrivateStore(self._files, digest, setup.name)
@@ -97,7 +96,7 @@ class SiteEngine:
 
         1. Refuse a request of another study or contract, and tensors that break the contract.
         2. Take up the private state from before this round, and the shared tensors.
-        3. Score the site's model as it is then: as received, or the personal model it has beside it.
+        3. Score the site's model as it is then: as received, or its own model where it has trained one.
         4. For `finish`: keep the personalised model; done.
         5. Train, score again, save the private state; the shared tensors go out.
 
@@ -139,6 +138,11 @@ class SiteEngine:
             CheckpointError: the study has not been finished at this site.
         """
         return self._files.read(PERSONAL)[0]
+
+    @property
+    def _scored(self) -> Learner:
+        """What the site is served by: its own model once it has trained one, else the network it received."""
+        return self._own if self._own and self._round else self._learner
 
     def _setup_data(self, sources: Sequence[SiteData]) -> None:
         study = self._plan.study

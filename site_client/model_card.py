@@ -10,6 +10,7 @@ from torch import Tensor
 import fedsurg
 from fedsurg.errors import CheckpointError
 from fedsurg.files import write_atomic
+from fedsurg.methods.registry import METHODS
 from fedsurg.study.config import Study
 from fedsurg.tensor_file import tensor_bytes
 
@@ -26,9 +27,9 @@ Surgical instrument segmentation, made in the federated study `{name}` and fitte
 
 ## What it does
 
-For each pixel of a frame of {height} x {width} pixels it gives a score for {classes}. The part that the hospitals
-learned together and this hospital's private part are both in the file: it works here best, and it has learned from this
-hospital's frames. Treat the file like the frames it was trained on: handing it on is a decision, not a copy.
+For each pixel of a frame of {height} x {width} pixels it gives a score for {classes}. What the hospitals learned
+together and what this hospital learned for itself are both in the file: it works here best, and it has learned from
+this hospital's frames. Treat the file like the frames it was trained on: handing it on is a decision, not a copy.
 
 ## How it was made
 
@@ -44,14 +45,23 @@ hospital alone and has left it in no message. {chosen}
 """
 
 
+_MADE = {
+    "averaged": "It is the moving average of the networks that this hospital trained, as each was before it was sent.",
+    "personal": "It is a model of the hospital's own, trained beside the shared one and held near it.",
+}
+
+
 def require_free(out: Path) -> None:
-    """Refuse a folder that holds a model.
+    """Refuse a folder that a model cannot be written to without writing something over.
 
     Raises:
-        CheckpointError: it does.
+        CheckpointError: it holds a model or a README, or is no folder.
     """
-    if (out / MODEL).exists():
-        raise CheckpointError(f"{out / MODEL}: exists; choose another --out")
+    taken = next((path for path in (out / MODEL, out / CARD) if path.exists()), None)
+    if taken:
+        raise CheckpointError(f"{taken}: exists; choose another --out")
+    if out.exists() and not out.is_dir():
+        raise CheckpointError(f"{out}: is no folder; choose another --out")
 
 
 def export_model(
@@ -82,9 +92,10 @@ def export_model(
     require_free(out)
     content = tensor_bytes(tensors, {"study": digest, "site": site, "method": method})
     sha256 = hashlib.sha256(content).hexdigest()
-    write_atomic(out / CARD, model_card(site, study, digest, method, tensors, facts, sha256), error=CheckpointError)
+    card = model_card(site, study, digest, method, tensors, facts, sha256)
     announce(sha256, len(content))
     write_atomic(out / MODEL, content, error=CheckpointError)
+    write_atomic(out / CARD, card, error=CheckpointError)
     return sha256, len(content)
 
 
@@ -106,7 +117,7 @@ def model_card(
         "SHA-256": f"`{sha256}`",
         "version": f"fedsurg {fedsurg.__version__}",
     }
-    chosen = "It is the model of the last round."
+    chosen = _MADE[METHODS[method].objective] if METHODS[method].own_model else "It is the model of the last round."
     if "adapted" in facts:
         chosen = f"The hospital took no part in these rounds; its private part was fitted later ({facts['adapted']})."
     if "iou" in facts:

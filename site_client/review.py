@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from fedsurg.methods.registry import METHODS
 from fedsurg.report.wording import plural, size
 from fedsurg.sharing.contract import Contract, Entry
 from fedsurg.study.config import Study
@@ -34,6 +35,7 @@ def grouped(entries: Mapping[str, Entry]) -> list[dict[str, Any]]:
 
 def review_facts(study: Study, digest: str, method: str, contract: Contract, policy: PolicyConfig) -> dict[str, Any]:
     """All that a review says, as plain values."""
+    own = sum(entry.bytes for entry in contract.entries) if METHODS[method].own_model else 0
     return {
         "name": study.name,
         "digest": digest,
@@ -52,7 +54,11 @@ def review_facts(study: Study, digest: str, method: str, contract: Contract, pol
             "groups": grouped(contract.shared),
             "metrics": [name for name in METRICS if name not in policy.withhold],
         },
-        "stays": {"groups": grouped(contract.site), "bytes": sum(e.bytes for e in contract.site.values())},
+        "stays": {
+            "groups": grouped(contract.site),
+            "bytes": sum(e.bytes for e in contract.site.values()) + own,
+            "own_model_bytes": own,
+        },
     }
 
 
@@ -87,7 +93,9 @@ def review_text(facts: Mapping[str, Any], *, tensors: bool = False) -> str:
         "  the hospital's name in the study.",
         "",
         f"What stays: frames, masks, file and case names, and {size(stays['bytes'])} of private weights",
-        *(_group_lines(stays["groups"]) or ["  This method has no private weights."]),
+        *_group_lines(stays["groups"]),
+        *_own_lines(stays["own_model_bytes"]),
+        *([] if stays["bytes"] else ["  This method has no private weights."]),
         "  The trainer's own state stays too.",
         "",
         "Weights are not frames, but they are learned from frames: see docs/privacy.md for what that can mean.",
@@ -97,6 +105,13 @@ def review_text(facts: Mapping[str, Any], *, tensors: bool = False) -> str:
         "Compare the first with the coordinator's by telephone. Then: fedsurg site approve STUDY.toml",
     ]
     return "\n".join(lines)
+
+
+def _own_lines(own: int) -> list[str]:
+    """Of a model that the hospital has for itself beside the shared one."""
+    return (
+        ["  a model of this hospital's own", f"    {'the whole network, once more':<53} {size(own):>10}"] if own else []
+    )
 
 
 def _group_lines(groups: list[dict[str, Any]]) -> list[str]:

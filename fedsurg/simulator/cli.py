@@ -210,8 +210,9 @@ def preview(
 def cutouts(sites: tuple[Path, ...], out: Path, most: int) -> None:
     """Cut instruments and tissue out of the labelled training frames of SITE folders.
 
-    They become pictures for --instruments and --backgrounds. Validation and test cases are not touched. The pictures
-    are as private as the frames.
+    They become pictures for --instruments and --backgrounds. Validation and test cases of the manifest are not
+    touched; a study that deals cases over folds, or calls one of the sites unseen, must not be given them. The
+    pictures are as private as the frames.
 
     Example: fedsurg simulator cutouts data/north data/east --out pictures
     """

@@ -1,8 +1,9 @@
 """Pictures to composite with, out of a site's own labelled frames: instruments as cut-outs, tissue as backgrounds.
 
 Each instrument of a training frame becomes a file of its own, transparent where the mask says so; the largest rectangle
-without an instrument becomes a photograph of tissue. What comes out is as private as the frames. Validation and test
-cases are never read: what they show must not be trained on.
+without an instrument becomes a photograph of tissue. What comes out is as private as the frames, and only its owner may
+read it. Validation and test cases of the manifest are never read; folds of a study are not known here, so a study that
+deals cases anew (`evaluation.folds`) would be scored on cases that these pictures show.
 """
 
 import hashlib
@@ -17,20 +18,20 @@ from PIL import Image
 from scipy.ndimage import binary_dilation, find_objects
 from scipy.ndimage import label as components
 
-from fedsurg.data.labels import IGNORE
+from fedsurg.data.labels import IGNORE, own_task
 from fedsurg.data.pixels import Pixels, read_image, read_mask
 from fedsurg.data.site import SiteData, load_site
+from fedsurg.data.site_file import SITE_FILE, read_site_file
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.assets import PARTS_ENDING, CutOut, Picture
 from fedsurg.simulator.instruments import CLASPER, SHAFT, WRIST
 from fedsurg.simulator.pictures import load_cutout
-from fedsurg.study.config import TaskConfig
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
 
 PARTS = {"shaft": SHAFT, "wrist": WRIST, "clasper": CLASPER}
-BLACK = 16  # of 255: what is darker in every channel up to the picture's edge lies outside of the view
+BLACK = 8  # of 255: what is darker in every channel up to the picture's edge lies outside of the view
 SMALLEST_INSTRUMENT = 0.005  # of the view's area; smaller pieces are specks of a mask
 SMALLEST_TISSUE = 0.3  # of the view's shorter side
 MARGIN = 3  # transparent pixels left around an instrument, and tissue kept away from it
@@ -46,6 +47,15 @@ class Harvest:
     passed_over: int
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """A picture (h, w, 3) and its labels (h, w) without black borders; `view` (h, w): what is inside a round view."""
+
+    picture: Pixels
+    labels: Pixels
+    view: Mask
+
+
 def harvest(folders: tuple[Path, ...], out: Path, most: int) -> Harvest:
     """Write `out/backgrounds` and `out/instruments` from the train splits of site folders; all of it or nothing.
 
@@ -58,8 +68,10 @@ def harvest(folders: tuple[Path, ...], out: Path, most: int) -> Harvest:
         DataError: a site folder, or a file of it, that cannot be used.
         SimulatorError: `out` holds something or cannot be written, or there is nothing to cut out.
     """
-    task = TaskConfig(classes=("background", *PARTS))
-    sites = [load_site(folder, task) for folder in folders]
+    sites = [_site(folder) for folder in dict.fromkeys(folder.resolve() for folder in folders)]
+    out = out.resolve()
+    if not out.name:
+        raise SimulatorError(f"{out}: is the whole disk; give a folder for the cut-outs")
     partial = out.with_name(f".{out.name}.partial")
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -77,22 +89,27 @@ def harvest(folders: tuple[Path, ...], out: Path, most: int) -> Harvest:
     return found
 
 
+def _site(folder: Path) -> SiteData:
+    """A site as it labels for itself: all but the background is an instrument."""
+    return load_site(folder, own_task(read_site_file(folder), where=str(folder / SITE_FILE)))
+
+
 def _write(sites: Sequence[SiteData], out: Path, most: int) -> Harvest:
     shutil.rmtree(out, ignore_errors=True)  # of an attempt that was killed
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.mkdir(mode=0o700)
     for name in ("backgrounds", "instruments"):
-        (out / name).mkdir(parents=True)
+        (out / name).mkdir()
     tissue = instruments = passed_over = 0
-    for site in sites:
-        for number, (picture, labels) in enumerate(_frames(site, most)):
-            name = f"{site.name}-{number:04d}"  # no case, no clip
-            here = (labels > 0) & (labels != IGNORE)
-            box = largest_rectangle(~binary_dilation(labels > 0, iterations=MARGIN), CELL)
-            if box and min(_size(box)) >= SMALLEST_TISSUE * min(here.shape):
-                Image.fromarray(picture[box]).save(out / "backgrounds" / f"{name}.png")
+    for number, site in enumerate(sites):
+        for place, frame in enumerate(_frames(site, most)):
+            name = f"site{number}-{place:04d}"  # no name of a hospital, a case or a clip
+            box = largest_rectangle(frame.view & ~binary_dilation(frame.labels > 0, iterations=MARGIN), CELL)
+            if box and min(_size(box)) >= SMALLEST_TISSUE * min(frame.view.shape):
+                Image.fromarray(frame.picture[box]).save(out / "backgrounds" / f"{name}.png")
                 tissue += 1
-            for index, piece in enumerate(_pieces(here)):
-                file = out / "instruments" / f"{name}-{index}.png"
-                used = _write_cutout(file, picture, labels, piece, site)
+            for index, piece in enumerate(_pieces((frame.labels > 0) & (frame.labels != IGNORE))):
+                used = _write_cutout(out / "instruments" / f"{name}-{index}.png", frame, piece, site)
                 instruments, passed_over = instruments + used, passed_over + (not used)
     return Harvest(tissue, instruments, passed_over)
 
@@ -122,17 +139,26 @@ def largest_rectangle(free: Mask, cell: int = 1) -> Box | None:
     return slice(top, bottom), slice(left, right)
 
 
-def _frames(site: SiteData, most: int) -> Iterator[tuple[Pixels, Pixels]]:
-    """Pictures (h, w, 3) and labels (h, w) of training frames, without black borders."""
+def _frames(site: SiteData, most: int) -> Iterator[_Frame]:
+    """Training frames, evenly spread."""
     rows = site.split("train")
     chosen = sorted({int(place) for place in np.linspace(0, len(rows) - 1, min(most, len(rows)))})
     for image, mask in rows.iloc[chosen][["image", "mask"]].itertuples(index=False):
         picture = read_image(site.root / image)
         labels = read_mask(site.root / mask, site.root / image, site.label_of_value)
-        seen = picture.max(axis=2) >= BLACK
-        if seen.any():
-            view = _around(seen)
-            yield picture[view], labels[view]
+        view = _view(picture, labels)
+        if view.any():
+            box = _around(view)
+            yield _Frame(picture[box], labels[box], view[box])
+
+
+def _view(picture: Pixels, labels: Pixels) -> Mask:
+    """What is not the black surround: dark, no instrument, and joined to the picture's edge."""
+    dark = (picture.max(axis=2) < BLACK) & (labels == 0)
+    numbered, _ = components(dark)
+    at_the_edge = np.unique(np.concatenate([numbered[0], numbered[-1], numbered[:, 0], numbered[:, -1]]))
+    view: Mask = ~np.isin(numbered, at_the_edge[at_the_edge > 0])
+    return view
 
 
 def _pieces(instrument: Mask) -> Iterator[Mask]:
@@ -144,13 +170,16 @@ def _pieces(instrument: Mask) -> Iterator[Mask]:
             yield piece
 
 
-def _write_cutout(file: Path, picture: Pixels, labels: Pixels, piece: Mask, site: SiteData) -> bool:
-    """One instrument, cut off where the frame cuts it off; False, and no file, where the simulator cannot use it."""
+def _write_cutout(file: Path, frame: _Frame, piece: Mask, site: SiteData) -> bool:
+    """One instrument, cut off where the frame cuts it off; False, and no file, where it is of no use: the simulator
+    cannot take it, or a round view cuts it off, which no side of a picture can say.
+    """
+    inner = (slice(2 * MARGIN, -2 * MARGIN),) * 2  # what is black along a straight side cuts like that side
+    if (piece & binary_dilation(~frame.view, iterations=MARGIN))[inner].any():
+        return False
+    picture, labels = frame.picture, frame.labels
     (box,) = find_objects(piece.astype(int))
-    box = tuple(
-        slice(max(side.start - MARGIN, 0), min(side.stop + MARGIN, length))
-        for side, length in zip(box, piece.shape, strict=True)
-    )
+    box = tuple(_side(side, length) for side, length in zip(box, piece.shape, strict=True))
     alpha = np.where(piece, 255, 0).astype(np.uint8)[..., None]
     Image.fromarray(np.concatenate([picture, alpha], axis=2)[box]).save(file)
     parts = file.with_name(file.name.removesuffix(".png") + PARTS_ENDING)
@@ -164,6 +193,13 @@ def _write_cutout(file: Path, picture: Pixels, labels: Pixels, piece: Mask, site
         parts.unlink(missing_ok=True)
         return False
     return True
+
+
+def _side(side: slice, length: int) -> slice:
+    """With a margin; but masks often end a little before the frame does, and there the instrument is cut off."""
+    start = side.start if side.start <= MARGIN else side.start - MARGIN
+    stop = side.stop if side.stop >= length - MARGIN else side.stop + MARGIN
+    return slice(start, stop)
 
 
 def _picture(file: Path) -> Picture:

@@ -17,12 +17,13 @@ from fedsurg.study.start import KEY as START
 from fedsurg.study.start import with_start_digest
 
 
-def load_study(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Study:
+def load_study(path: Path, *, overrides: Mapping[str, Any] | None = None, with_files: bool = True) -> Study:
     """Read and check a study file.
 
     Args:
         path: a TOML file.
         overrides: values that replace keys of the file, by dotted key: `{"federation.rounds": 3}`.
+        with_files: look at the start file and the picture folders that it names; who does not train needs neither.
 
     Raises:
         StudyError: the file is missing or not TOML, a key is unknown, ill-typed or contradicts another, or the
@@ -32,17 +33,19 @@ def load_study(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Stu
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise StudyError(f"{path}: cannot be read ({problem}); give the path of a study file") from problem
-    return parse_study(text, str(path), overrides=overrides)
+    return parse_study(text, str(path), overrides=overrides, with_files=with_files)
 
 
-def parse_study(text: str, source: str, *, overrides: Mapping[str, Any] | None = None) -> Study:
+def parse_study(
+    text: str, source: str, *, overrides: Mapping[str, Any] | None = None, with_files: bool = True
+) -> Study:
     """Check the text of a study; `source` names it in errors."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise StudyError(f"{source}: is not valid TOML: {problem}") from problem
-    study = with_start_digest(parse_values(values, source, overrides or {}), source)
-    return with_picture_digests(study, source)
+    study = parse_values(values, source, overrides or {})
+    return with_picture_digests(with_start_digest(study, source), source) if with_files else study
 
 
 def parse_values(values: dict[str, Any], source: str, overrides: Mapping[str, Any]) -> Study:

@@ -60,7 +60,9 @@ def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None,
     from simulations.run_folder import free_folder
 
     cache, jobs = options.pop("cache") or default_cache(), options.pop("jobs") or os.cpu_count() or 1
-    words = _command(study_file, chosen, seeds, ablate=ablate, each_site=each_site, settings=settings)
+    words = _command(
+        study_file, chosen, seeds, reference=reference, ablate=ablate, each_site=each_site, settings=settings
+    )
     folder = out or free_folder(Path("runs"), f"compare-{study.name}")
     console = Console()
     with Progress(console) as progress:
@@ -71,13 +73,21 @@ def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None,
 
 
 def _command(
-    study_file: Path, methods: tuple[str, ...], seeds: int, *, ablate: bool, each_site: bool, settings: tuple[str, ...]
+    study_file: Path,
+    methods: tuple[str, ...],
+    seeds: int,
+    *,
+    reference: str,
+    ablate: bool,
+    each_site: bool,
+    settings: tuple[str, ...],
 ) -> str:
     """The command as a page for everyone may show it: what decides the numbers, no path."""
     from fedsurg.report.redaction import without_paths
 
     words = ["fedsurg", "compare", study_file.name]
     words += ["--methods", ",".join(methods)] if methods else []
+    words += ["--reference", reference] if reference else []
     words += ["--seeds", str(seeds)] + ["--ablate"] * ablate + ["--leave-one-site-out"] * each_site
     for setting in settings:
         words += ["--set", str(without_paths(setting))]

@@ -189,12 +189,12 @@ def _joined(plan: Plan, old: Record) -> Plan:
         tuple(dict.fromkeys([*old.get("methods", ()), *plan.methods])),
         plan.ablate or bool(old.get("ablate")),
         max(plan.seeds, int(old.get("seeds", 0))),
-        plan.reference,
+        plan.reference or old.get("reference", ""),
     )
-    if plan.reference and plan.reference not in whole.methods:
+    if whole.reference and whole.reference not in whole.methods:
         ran = ", ".join(whole.methods) or "none, only controls"
         raise RunError(
-            f"--reference {plan.reference!r}: is not among the methods compared ({ran}); add it to --methods"
+            f"--reference {whole.reference!r}: is not among the methods compared ({ran}); add it to --methods"
         )
     return whole
 
@@ -208,6 +208,7 @@ def _record(whole: Plan, old: Record, options: Options, prepared: Prepared) -> R
         "methods": whole.methods,
         "ablate": whole.ablate,
         "seeds": whole.seeds,
+        "reference": whole.reference,
         "jobs": options.jobs,
         "threads": options.threads,
         "simulated_sites": prepared.simulated,

@@ -186,10 +186,11 @@ def test_the_test_split_comes_before_the_validation_split(make_job: MakeJob, sta
         assert scored.pictures == []
 
 
-def test_frames_are_scored_at_the_studys_scales(make_job: MakeJob, start: Path) -> None:
+@pytest.mark.parametrize("views", [{"evaluation__scales": [1.0, 1.5]}, {"evaluation__mirrored": True}])
+def test_frames_are_scored_at_the_studys_views(make_job: MakeJob, start: Path, views: dict[str, Any]) -> None:
     scores = []
-    for scales in ([1.0], [1.0, 1.5]):
-        bench = Bench(make_job("start", evaluation__scales=scales, evaluation__mirrored=len(scales) > 1))
+    for options in ({}, views):
+        bench = Bench(make_job("start", **options))
         model, site = ScoredModel("global", read_tensors(start)[0]), bench.data(bench.study.sites[0])
         rows = score_site(bench.plan, site, model, torch.device("cpu")).rows
         scores.append({(row["case"], row["frame"], row["label"]): row["dice"] for row in rows})

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fedsurg.learning.evaluate import Quick
+from fedsurg.study.load import load_study, study_digest
 from fedsurg.tensor_file import read_tensors, write_tensors
 from site_client import adaptation
 
@@ -17,9 +18,10 @@ SETTINGS = "\n[adaptation]\nsteps = 4\ncheck_every = 2\nlearning_rate = 1e-2\n"
 @pytest.fixture
 def words(tiny_text: str, start: Path, data: Path, tmp_path: Path) -> list[object]:
     """The command for `north` as the hospital that took no part, with the start as the shared model."""
-    study = tmp_path / "study.toml"
+    study, model = tmp_path / "study.toml", tmp_path / "global.safetensors"
     study.write_text(tiny_text.replace('["fedst"]', '["fedavg", "fedst"]') + SETTINGS)
-    return ["site", "adapt", study, start, "--data", data / "north", "--out", tmp_path / "model", "--device", "cpu"]
+    write_tensors(model, read_tensors(start)[0], {"study": study_digest(load_study(study))[:48] + "-fedst"})
+    return ["site", "adapt", study, model, "--data", data / "north", "--out", tmp_path / "model", "--device", "cpu"]
 
 
 @pytest.fixture
@@ -54,13 +56,13 @@ def test_a_fitted_model_is_written_with_its_card(
 
 
 def test_a_kept_model_leaves_nothing(
-    words: list[object], scripted: Callable[..., None], fedsurg: Fedsurg, start: Path, tmp_path: Path
+    words: list[object], scripted: Callable[..., None], fedsurg: Fedsurg, tmp_path: Path
 ) -> None:
     scripted(0.5, 0.5, 0.5, 0.5, 0.5, 0.5)
     code, out, err = fedsurg(*words)
     assert (code, err) == (0, "")
     assert "the shared model is kept: no number of steps was better on left-out cases" in out
-    assert f"use {start} as it is" in out
+    assert f"use {words[3]} as it is" in out
     assert not (tmp_path / "model").exists()
 
 
@@ -68,9 +70,12 @@ def test_what_does_not_fit_is_one_line(words: list[object], fedsurg: Fedsurg, st
     other, cut = tmp_path / "other.safetensors", tmp_path / "cut.safetensors"
     write_tensors(other, {"x": torch.zeros(1)}, {})
     cut.write_bytes(start.read_bytes()[:1000])
+    ruined = tmp_path / "ruined.safetensors"
+    write_tensors(ruined, {name: value * torch.nan for name, value in read_tensors(start)[0].items()}, {})
     for model, code, message in (
         (other, 1, f"{other}: is not a shared model of {words[2]}: tensor 'x': this network has none of that name"),
         (cut, 1, f"{cut}: cannot be read"),
+        (ruined, 1, "is not of finite numbers; get the file anew"),
         (tmp_path / "none", 1, "none: cannot be read"),
     ):
         found, _, err = fedsurg(*words[:3], model, *words[4:])
@@ -87,6 +92,37 @@ def test_what_does_not_fit_is_one_line(words: list[object], fedsurg: Fedsurg, st
     assert not (tmp_path / "model").exists()
 
 
+def test_a_study_needs_neither_its_start_nor_its_pictures_here(
+    words: list[object], scripted: Callable[..., None], fedsurg: Fedsurg, tmp_path: Path
+) -> None:
+    scripted(*[0.5] * 6)
+    study = Path(str(words[2]))
+    text = study.read_text().replace("[synthetic]", '[synthetic]\nbackgrounds = "pictures"')
+    study.write_text(text.replace("[server.pretrain]", '[server.pretrain]\nstart = "gone.safetensors"'))
+    assert fedsurg(*words)[0] == 0
+
+
+def test_a_model_of_another_study_is_told(
+    words: list[object], scripted: Callable[..., None], fedsurg: Fedsurg, start: Path
+) -> None:
+    scripted(*[0.5] * 6)
+    code, _, err = fedsurg(*words[:3], start, *words[4:])
+    assert (code, err) == (0, f"note: {start} was not made by {words[2]} as it is, though the network fits\n")
+
+
+def test_a_method_that_keeps_norms_has_a_private_part(
+    words: list[object], scripted: Callable[..., None], fedsurg: Fedsurg
+) -> None:
+    scripted(*[0.5] * 6)
+    study = Path(str(words[2]))
+    study.write_text(study.read_text().replace('["fedavg", "fedst"]', '["fedbn"]'))
+    code, out, _ = fedsurg(*words)
+    assert (code, out.splitlines()[0]) == (
+        0,
+        "north: fedbn learns from PATIENT-north-0, PATIENT-north-1, in 4 steps at most",
+    )
+
+
 def test_one_case_is_too_few(words: list[object], fedsurg: Fedsurg, data: Path) -> None:
     code, _, err = fedsurg(*words, "--data", data / "east")
     assert code == 3
@@ -95,8 +131,14 @@ def test_one_case_is_too_few(words: list[object], fedsurg: Fedsurg, data: Path) 
 
 def test_a_model_is_not_written_over(words: list[object], fedsurg: Fedsurg, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"of last year")
-    code, _, err = fedsurg(*words)
-    assert code == 1
-    assert "model.safetensors: exists; choose another --out" in err
-    assert (tmp_path / "model" / "model.safetensors").read_bytes() == b"of last year"
+    for name in ("model.safetensors", "README.md"):
+        (tmp_path / "model" / name).write_bytes(b"mine")
+        code, _, err = fedsurg(*words)
+        assert code == 1
+        assert f"{name}: exists; choose another --out" in err
+        assert [path.read_bytes() for path in (tmp_path / "model").iterdir()] == [b"mine"]
+        (tmp_path / "model" / name).unlink()
+    (tmp_path / "file").write_bytes(b"mine")
+    code, out, err = fedsurg(*words, "--out", tmp_path / "file")
+    assert (code, out) == (1, "")
+    assert f"{tmp_path / 'file'}: is no folder; choose another --out" in err

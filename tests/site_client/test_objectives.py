@@ -257,3 +257,13 @@ def test_fedst_own_sends_what_fedst_sends(make_engine: MakeEngine, request_of: R
         first = train(engine, request_of, 1, packed(engine))
         sent.append((first, train(engine, request_of, 2, first.scaled(0.99).pack())))
     assert [update.vector.tobytes() for update in sent[0]] == [update.vector.tobytes() for update in sent[1]]
+
+
+def test_a_site_that_missed_all_rounds_is_served_by_what_it_receives(
+    make_engine: MakeEngine, request_of: RequestOf
+) -> None:
+    engine = make_engine("fedst-own")
+    shared = give_shared(engine.network, engine.contract).scaled(0.5)
+    engine.work(request_of(engine, 3, "finish"), shared.pack())
+    model = engine.personal_model()
+    assert all(torch.equal(model[name], torch.from_numpy(value.copy())) for name, value in shared.tensors.items())

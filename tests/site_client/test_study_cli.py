@@ -62,6 +62,25 @@ def test_the_commands(tiny_text: str, tmp_path: Path) -> None:
     assert "answered, after 6 minutes at\n  the latest: 16 minutes at most." in run("review", str(file))  # 15.5 minutes
 
 
+@pytest.mark.parametrize(
+    ("method", "own"), [("fedavg", False), ("fedavg-own", True), ("fedst-own", True), ("ditto", True)]
+)
+def test_the_review_names_all_that_stays(tiny_text: str, tmp_path: Path, method: str, own: bool) -> None:
+    folder, file = tmp_path / "site", tmp_path / "study.toml"
+    enrolled(folder, "north")
+    text = tiny_text.replace("[server.pretrain]", '[server.pretrain]\nstart = "shipped"')
+    file.write_text(text.replace('["fedst"]', f'["{method}"]'))
+    words = ["review", str(file), "--dir", str(folder)]
+    text, facts = (
+        CliRunner().invoke(cli.site, [*words, *more], catch_exceptions=False).stdout for more in ([], ["--json"])
+    )
+    stays = json.loads(facts)["stays"]
+    assert ("a model of this hospital's own" in text) == own
+    assert stays["bytes"] == sum(row["bytes"] for row in stays["groups"]) + stays["own_model_bytes"]
+    assert (stays["own_model_bytes"] > json.loads(facts)["leaves"]["bytes_per_round"] / 2) == own
+    assert ("This method has no private weights." in text) == (method == "fedavg")
+
+
 @pytest.mark.parametrize("command", ["review", "approve"])
 @pytest.mark.parametrize(
     ("site", "start", "words", "message"),

@@ -9,6 +9,7 @@ from PIL import Image
 
 from fedsurg.simulator.assets import check_pictures, read_assets
 from fedsurg.simulator.harvest import harvest, largest_rectangle
+from fedsurg.simulator.pictures import load_cutout
 
 Fedsurg = Callable[..., tuple[int, str, str]]
 SITE = 'name = "ward"\nprocedure = "laparoscopy"\nframe_rate_hz = 0\n\n[mask_values]\nbackground = 0\n'
@@ -19,8 +20,14 @@ WHOLE, IN_PARTS = SITE + "instrument = 255\n", SITE + "shaft = 1\nwrist = 2\ncla
 def ward(tmp_path: Path) -> Callable[..., Path]:
     """A site folder; each frame (96 x 128, black for 8 pixels at every side) has one grey instrument per given box."""
 
-    def make(site: str, *frames: tuple[str, str, list[tuple[int, int, int, int]]], value: int = 255) -> Path:
-        folder = tmp_path / "ward"
+    def make(
+        site: str,
+        *frames: tuple[str, str, list[tuple[int, int, int, int]]],
+        value: int = 255,
+        folder_name: str = "ward",
+        round_view: bool = False,
+    ) -> Path:
+        folder = tmp_path / folder_name
         folder.mkdir()
         (folder / "site.toml").write_text(site)
         rows = ["image,mask,case,clip,frame,split"]
@@ -29,6 +36,9 @@ def ward(tmp_path: Path) -> Callable[..., Path]:
             picture[8:-8, 8:-8] = (180, 90, 80)
             for top, bottom, left, right in boxes:
                 picture[top:bottom, left:right], mask[top:bottom, left:right] = 128, value
+            if round_view:
+                y, x = np.mgrid[:96, :128]
+                picture[np.hypot(y - 48, x - 64) > 44] = 0
             Image.fromarray(picture).save(folder / f"{number}.png")
             Image.fromarray(mask).save(folder / f"m{number}.png")
             rows.append(f"{number}.png,m{number}.png,{case},c,{number},{split}")
@@ -81,18 +91,18 @@ def test_instruments_and_tissue_of_training_frames(ward: Callable[..., Path], tm
     assert (code, err) == (0, "")
     assert f"{tmp_path / 'cut' / 'instruments'}: 1 cut-outs; 0 were of no use" in out  # a speck is none
     assert {path.name for path in (tmp_path / "cut").rglob("*.png")} == {
-        "ward-0000-0.png",
-        "ward-0000.png",
-        "ward-0001.png",
+        "site0-0000-0.png",
+        "site0-0000.png",
+        "site0-0001.png",
     }
-    with Image.open(tmp_path / "cut" / "instruments" / "ward-0000-0.png") as image:
+    with Image.open(tmp_path / "cut" / "instruments" / "site0-0000-0.png") as image:
         pixels = np.array(image)
     assert pixels.shape == (10 + 2 * 3, 52 + 3, 4)  # a margin at three sides, none where the view cuts it off
     assert (pixels[3:-3, 0, 3] == 255).all()
     assert (pixels[pixels[..., 3] > 0][:, :3] == 128).all()
-    with Image.open(tmp_path / "cut" / "backgrounds" / "ward-0000.png") as image:
+    with Image.open(tmp_path / "cut" / "backgrounds" / "site0-0000.png") as image:
         assert (np.array(image) == (180, 90, 80)).all()  # no black border, nothing grey
-    with Image.open(tmp_path / "cut" / "backgrounds" / "ward-0001.png") as image:
+    with Image.open(tmp_path / "cut" / "backgrounds" / "site0-0001.png") as image:
         assert image.size == (112, 80)  # a frame without an instrument is tissue as a whole
     check_pictures(
         read_assets(tmp_path / "cut" / "backgrounds", tmp_path / "cut" / "instruments"), whole_instruments=True
@@ -108,6 +118,50 @@ def test_parts_are_kept_where_a_site_labels_them(ward: Callable[..., Path], tmp_
     assert parts
     with Image.open(parts.path) as image:
         assert set(np.unique(np.array(image))) == {0, 3}
+
+
+@pytest.mark.parametrize("short", [0, 1, 2])
+def test_a_mask_that_ends_before_the_frame_does_is_cut_off_there(
+    ward: Callable[..., Path], tmp_path: Path, short: int
+) -> None:
+    folder = ward(WHOLE, ("PATIENT-7", "train", [(40, 50, 8 + short, 60)]), *OTHERS)
+    assert harvest((folder,), tmp_path / "cut", 9).instruments == 1
+    (cutout,) = read_assets(None, tmp_path / "cut" / "instruments").cutouts
+    assert load_cutout(cutout).cut_sides == ("left",)
+
+
+def test_a_round_view_gives_no_black_corners_and_nothing_that_it_cuts_off(
+    ward: Callable[..., Path], tmp_path: Path
+) -> None:
+    free, cut = (40, 50, 50, 70), (26, 34, 28, 60)  # the second one reaches into the black
+    folder = ward(WHOLE, ("P", "train", [free]), ("Q", "train", [cut]), OTHERS[1], round_view=True)
+    found = harvest((folder,), tmp_path / "cut", 9)
+    assert (found.instruments, found.passed_over, found.backgrounds) == (1, 1, 2)
+    for path in (tmp_path / "cut" / "backgrounds").iterdir():
+        with Image.open(path) as image:
+            assert (np.array(image) == (180, 90, 80)).all()
+
+
+def test_sites_of_one_name_that_is_a_path(ward: Callable[..., Path], tmp_path: Path, fedsurg: Fedsurg) -> None:
+    """Files are numbered by the order of the folders; a folder that is given twice counts once."""
+    site, frame = WHOLE.replace('"ward"', '"../../ward"'), ("PATIENT-7", "train", [FROM_THE_LEFT])
+    one, two = (ward(site, frame, OTHERS[1], folder_name=name) for name in ("one", "two"))
+    before = set(tmp_path.rglob("*"))
+    code, out, _ = fedsurg("simulator", "cutouts", one, two, one, "--out", tmp_path / "cut")
+    assert (code, "2 cut-outs" in out) == (0, True)
+    assert {path.name for path in (tmp_path / "cut" / "instruments").iterdir()} == {
+        "site0-0000-0.png",
+        "site1-0000-0.png",
+    }
+    assert all(path.is_relative_to(tmp_path / "cut") for path in set(tmp_path.rglob("*")) - before)
+    assert (tmp_path / "cut").stat().st_mode & 0o077 == 0
+
+
+def test_a_site_may_call_its_instruments_what_it_likes(ward: Callable[..., Path], tmp_path: Path) -> None:
+    folder = ward(SITE + "forceps = 255\n", ("PATIENT-7", "train", [FROM_THE_LEFT]), *OTHERS)
+    assert harvest((folder,), tmp_path / "cut", 9).instruments == 1
+    (cutout,) = read_assets(None, tmp_path / "cut" / "instruments").cutouts
+    assert cutout.parts is None
 
 
 def test_what_no_frame_shows_whole_is_passed_over(ward: Callable[..., Path], tmp_path: Path) -> None:
@@ -128,6 +182,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(ward: Callable[..., Path], tmp
         ((tmp_path / "none", "--out", tmp_path / "cut"), 3, "none"),
         ((folder, "--out", tmp_path / "cut"), 3, "m1.png"),
         ((folder, "--out", folder / "site.toml" / "cut"), 1, "cannot be written"),
+        ((folder, "--out", "/"), 1, "/: is the whole disk; give a folder"),
     ):
         found, _, err = fedsurg("simulator", "cutouts", *words)
         assert (found, len(err.splitlines())) == (code, 1)

@@ -96,5 +96,9 @@ def test_a_folder_remembers_all_that_was_run_in_it(tiny_study: MakeStudy, prepar
     record = _record(whole, old, Options(tmp_path, "fedsurg compare --ablate"), prepared)
     assert (whole.methods, whole.ablate, whole.seeds) == (("fedavg",), True, 3)
     assert record["commands"] == ["fedsurg compare tiny.toml", "fedsurg compare --ablate"]
+    assert _joined(Plan(tiny_study(), ("local",), False, 1, "fedavg"), old).reference == "fedavg"
+    assert _joined(Plan(tiny_study(), ("local",), False, 1), old | {"reference": "fedavg"}).reference == "fedavg"
+    with pytest.raises(RunError, match=r"--reference 'ditto': is not among the methods compared \(fedavg, local\)"):
+        _joined(Plan(tiny_study(), ("local",), False, 1, "ditto"), old)
     with pytest.raises(RunError, match="holds no comparison"):
         read_record(tmp_path / "elsewhere")
