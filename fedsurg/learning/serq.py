@@ -30,6 +30,7 @@ from fedsurg.files import derived_seed
 from fedsurg.learning.device import precision
 from fedsurg.learning.local import Schedule, to_device
 from fedsurg.learning.loss import LossWeights, SegmentationLoss
+from fedsurg.learning.midway import Midway
 from fedsurg.learning.moving_average import MovingAverage, MovingFeatures, MovingWeights
 from fedsurg.learning.optimiser import Optimiser, freeze, seed_everything
 from fedsurg.methods.registry import Plan
@@ -335,12 +336,13 @@ def server_step(
     device: torch.device,
 ) -> ServerStep:
     """The server step that a method's row names."""
-    if plan.method.server == "none" or synthetic is None:
-        return Broadcast(start)
-    config = plan.study.server.serq
-    if plan.method.server == "finetune":
-        config = config.model_copy(update={"steps_descriptor": 0, "lambda_3": 0.0})
-    return Serq(plan, contract, start, synthetic, config, device)
+    step: ServerStep = Broadcast(start)
+    if plan.method.server != "none" and synthetic is not None:
+        config = plan.study.server.serq
+        if plan.method.server == "finetune":
+            config = config.model_copy(update={"steps_descriptor": 0, "lambda_3": 0.0})
+        step = Serq(plan, contract, start, synthetic, config, device)
+    return Midway(step, start, plan.study.server.start_share) if plan.method.objective == "averaged" else step
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

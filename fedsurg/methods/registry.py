@@ -86,7 +86,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "fedavg-own",
-            "fedavg, and a site's own model is the moving average of those it trained: the control for fedst-own",
+            "fedavg, serving the same averages: the control for fedst-own",
             objective="averaged",
         ),
         Method("fedprox", "fedavg, each site held near the model it received (Li 2020)", objective="proximal"),
@@ -114,7 +114,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "fedst-own",
-            "fedst, and a site's own model is the moving average of those it trained, not the last one it received",
+            "fedst, serving averages: to a site, of the networks it trained; to others, of the start and the shared one",
             site=_PRIVATE,
             gate=True,
             adapters=True,

@@ -18,6 +18,7 @@ Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Scales = Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]  # or empty
@@ -184,6 +185,7 @@ class ServerConfig(Section):
 
     batch_size: Positive = 8
     rate_factor: Rate = 0.1  # server learning rate relative to `local.learning_rate`
+    start_share: Share = 0.5  # fedst-own, fedavg-own: of the start, in the model for hospitals that take no part
     pretrain: PretrainConfig = PretrainConfig()
     serq: SerqConfig = SerqConfig()
 

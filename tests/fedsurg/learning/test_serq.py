@@ -231,6 +231,28 @@ def test_methods_without_a_server_step_broadcast_the_average(make_step: MakeStep
     assert torch.equal(step.neutral(mean.scaled(2))["head.bias"], torch.from_numpy(2 * mean.tensors["head.bias"]))
 
 
+def test_a_hospital_that_takes_no_part_is_given_the_middle(make_step: MakeStep, start: Path) -> None:
+    """The rounds are those of FedST to the last bit; only what is given to others lies between it and the start."""
+    (own, mean), (plain, _) = make_step("fedst-own"), make_step("fedst")
+    shared, same = own.advance(mean, 1)[0], plain.advance(mean, 1)[0]
+    assert shared.vector.tobytes() == same.vector.tobytes()
+    assert own.tensors().keys() == plain.tensors().keys()
+    first, last, given = read_tensors(start)[0], plain.neutral(same), own.neutral(shared)
+    assert given.keys() == last.keys()
+    assert any(not torch.equal(first[name], last[name]) for name in last)
+    for name, value in given.items():
+        torch.testing.assert_close(value, (first[name] + last[name]) / 2)
+
+
+def test_the_share_of_the_start_is_a_key(tiny_study: Callable[..., Study], start: Path) -> None:
+    study, tensors = tiny_study(server__start_share=0.25), read_tensors(start)[0]
+    applied = plan(study, "fedavg-own")
+    contract = applied.contract(build_network(study.network, 4, seed=1))
+    mean = Update.of({name: tensors[name].numpy() for name in contract.shared})
+    given = server_step(applied, contract, tensors, None, CPU).neutral(mean.scaled(2))
+    torch.testing.assert_close(given["head.weight"], 1.75 * tensors["head.weight"])
+
+
 def test_in_the_lite_reading_the_deepest_features_are_compared(make_step: MakeStep) -> None:
     step, mean = make_step("fedst-lite")
     assert step.tensors()["descriptor/vector"].shape == (256,)

@@ -1,0 +1,50 @@
+"""The model for a hospital that takes no part: some of the way from the start to what the others made of it.
+
+Training at a few hospitals makes a network better there, and it forgets some of what the start knew of all others. On
+the straight line between the two sets of weights lie networks that keep both (WiSE-FT; Wortsman et al. 2022, "Robust
+fine-tuning of zero-shot models", who advise the middle where there is nothing to choose by). It costs nothing, and
+changes nothing of the rounds.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from fedsurg.sharing.update import Update
+
+if TYPE_CHECKING:
+    from fedsurg.learning.serq import ServerStep
+
+
+class Midway:
+    """A server step whose global network, as it is given to others, is part start.
+
+    Args:
+        step: what happens in the rounds.
+        start: tensors by canonical name.
+        share: of the start, 0 to 1.
+    """
+
+    def __init__(self, step: "ServerStep", start: Mapping[str, Tensor], share: float) -> None:
+        self._step, self._start, self._share = step, dict(start), share
+
+    def advance(self, mean: Update, number: int) -> tuple[Update, dict[str, float]]:
+        """As `step` does."""
+        return self._step.advance(mean, number)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Those of `step`."""
+        return self._step.tensors()
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `tensors` gave."""
+        self._step.load_tensors(tensors)
+
+    def neutral(self, shared: Update) -> dict[str, Tensor]:
+        """The whole global network, moved towards the start; what the start does not have stays."""
+        whole = self._step.neutral(shared)
+        return {
+            name: value.float().lerp(self._start[name].float(), self._share) if name in self._start else value
+            for name, value in whole.items()
+        }
