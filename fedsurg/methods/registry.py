@@ -114,7 +114,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "fedst-own",
-            "fedst, serving averages: to a site, of the networks it trained; to others, of the start and the shared one",
+            "fedst, serving averages: to a site, of the networks it trained; to others, of start and shared one",
             site=_PRIVATE,
             gate=True,
             adapters=True,
