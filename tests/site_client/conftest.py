@@ -11,6 +11,7 @@ import torch
 
 from fedsurg.audit import AuditLog
 from fedsurg.data.site import load_site
+from fedsurg.learning.evaluate import Quick
 from fedsurg.methods import plan
 from fedsurg.sharing.contract import Contract, Entry
 from fedsurg.sharing.protocol import Report, Request
@@ -18,6 +19,7 @@ from fedsurg.sharing.update import Packed, Update
 from fedsurg.study import Study
 from fedsurg.study.load import study_digest
 from fedsurg.tensor_file import read_tensors
+from site_client import adaptation
 from site_client.approvals import Approval, Approvals
 from site_client.engine import SiteEngine, SiteSetup
 from site_client.policy import Cohort, Policy, answer_under_policy
@@ -169,3 +171,14 @@ def answer(policy_of: Callable[[], Policy], ask: Callable[..., Request]) -> Call
         return answer_under_policy(policy_of(), worker or FakeWorker(), ask(*words, **fields), UPDATE.pack())
 
     return make
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let the guard of an adaptation see these IoUs, one after the other."""
+
+    def script(*values: float) -> None:
+        left = iter(values)
+        monkeypatch.setattr(adaptation, "quick_validation", lambda *_a, **_k: Quick(iou=next(left)))
+
+    return script

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedsurg.learning.evaluate import Quick
 from fedsurg.study.load import load_study, study_digest
 from fedsurg.tensor_file import read_tensors, write_tensors
-from site_client import adaptation
 
 Fedsurg = Callable[..., tuple[int, str, str]]
 SETTINGS = "\n[adaptation]\nsteps = 4\ncheck_every = 2\nlearning_rate = 1e-2\n"
@@ -22,17 +20,6 @@ def words(tiny_text: str, start: Path, data: Path, tmp_path: Path) -> list[objec
     study.write_text(tiny_text.replace('["fedst"]', '["fedavg", "fedst"]') + SETTINGS)
     write_tensors(model, read_tensors(start)[0], {"study": study_digest(load_study(study))[:48] + "-fedst"})
     return ["site", "adapt", study, model, "--data", data / "north", "--out", tmp_path / "model", "--device", "cpu"]
-
-
-@pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let the guard see these IoUs, one after the other."""
-
-    def script(*values: float) -> None:
-        left = iter(values)
-        monkeypatch.setattr(adaptation, "quick_validation", lambda *_a, **_k: Quick(iou=next(left)))
-
-    return script
 
 
 def test_a_fitted_model_is_written_with_its_card(

@@ -10,12 +10,10 @@ from torch import Tensor
 
 from fedsurg.data.site import load_site
 from fedsurg.errors import ContractError, DataError
-from fedsurg.learning.evaluate import Quick
 from fedsurg.methods import plan
 from fedsurg.models.network import network_of
 from fedsurg.study import Study
 from fedsurg.tensor_file import read_tensors
-from site_client import adaptation
 from site_client.adaptation import Ward, adapt, finetune
 
 MakeStudy = Callable[..., Study]
@@ -38,17 +36,6 @@ def ward(tiny_study: MakeStudy, data: Path, start: Path) -> MakeWard:
         return Ward(plan(study, method), model, site, torch.eye(8)[0], CPU)
 
     return make
-
-
-@pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let the validation say these IoUs, one after the other."""
-
-    def script(*values: float) -> None:
-        left = iter(values)
-        monkeypatch.setattr(adaptation, "quick_validation", lambda *_a, **_k: Quick(iou=next(left)))
-
-    return script
 
 
 def test_only_the_private_part_changes(ward: MakeWard, scripted: Callable[..., None]) -> None:
