@@ -35,7 +35,7 @@ def adapt(study_file: Path, model: Path, data: Path, out: Path, method: str | No
     Exit code 0, whether the model was fitted or kept; 1: MODEL does not fit the study, or --out is taken; 2: the study
     has a mistake; 3: the data has, or has too few cases.
     """
-    from fedsurg.study.load import study_digest
+    from fedsurg.tensor_file import read_tensors
     from site_client.adaptation import adapt as adapted_to
     from site_client.adaptation import few_cases
     from site_client.model_card import export_model, require_free
@@ -53,7 +53,8 @@ def adapt(study_file: Path, model: Path, data: Path, out: Path, method: str | No
         if ward.site.cases(split):
             before, after = (_iou(ward, split, tensors) for tensors in (ward.model, result.tensors))
             click.echo(f"{split} cases: mean IoU {before:.3f} before, {after:.3f} after")
-    facts, digest = {"adapted": f"{len(result.cases)} cases, {result.reason}"}, study_digest(study)
+    facts = {"adapted": f"{len(result.cases)} cases, {result.reason}"}
+    digest = str(read_tensors(model)[1].get("study", "not known"))  # of the study as it was run, start and all
     sha256, size = export_model(out, ward.site.name, study, digest, name, result.tensors, facts)
     click.echo(f"fitted: {result.reason}")
     click.echo(f"{out}: model.safetensors ({size:,} bytes, sha256 {sha256[:12]}) and README.md")

@@ -40,6 +40,7 @@ def test_a_fitted_model_is_written_with_its_card(
     card = (tmp_path / "model" / "README.md").read_text()
     assert "took no part in these rounds; its private part was fitted later (2 cases, 2 steps; left-out cases" in card
     assert "PATIENT" not in card
+    assert f"digest `{read_tensors(Path(str(words[3])))[1]['study']}`" in card
 
 
 def test_a_kept_model_leaves_nothing(
