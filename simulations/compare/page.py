@@ -56,7 +56,7 @@ def story(summary: Summary) -> list[str]:
     if "methods" not in summary.references:
         return ["FedST against itself without one of its pieces."]
     rows, reference = summary.of("methods"), summary.references["methods"]
-    rivals = rows[rows["method"] != UPPER_BOUND].dropna(subset=["federated"])
+    rivals = rows[(rows["method"] != UPPER_BOUND) & rows["complete"]].dropna(subset=["federated"])
     sentences = []
     if len(rivals):
         best = rivals.sort_values("federated", ascending=False).iloc[0]
@@ -105,6 +105,7 @@ def _table(plan: Plan, summary: Summary, family: str) -> Context:
     sites = summary.sites[summary.sites["family"] == family]
     meanings = {variant.name: variant.meaning for variant in plan.variants() if variant.family == family}
     rows = summary.of(family)
+    competes = (rows["method"] != UPPER_BOUND) & rows["complete"]
     dice = summary.of(family, "dice").set_index("variant")
     return {
         "family": family,
@@ -114,10 +115,11 @@ def _table(plan: Plan, summary: Summary, family: str) -> Context:
             | {"meaning": meanings[str(row["variant"])], "dice": dice.loc[row["variant"]].to_dict()}
             for row in rows.to_dict("records")
         ],
-        "best": {role: float(rows.loc[rows["method"] != UPPER_BOUND, role].max()) for role in ("federated", "unseen")},
+        "best": {role: float(rows.loc[competes, role].max()) for role in ("federated", "unseen")},
         "columns": _columns(sites),
         "cells": {(row["variant"], row["role"], row["site"]): row for row in sites.to_dict("records")},
-        "uneven": rows["seeds"].nunique() > 1,
+        "most_cells": int(rows["cells"].max()),
+        "uneven": not rows["complete"].all(),
     }
 
 

@@ -23,7 +23,7 @@ class Summary:
         `federated_seed_sd`, `unseen_seed_sd`: standard deviation of the mean over seeds;
         `ROLE_difference` (and `_low`, `_high`) to the family's reference, `ROLE_p`, `ROLE_p_holm`, `ROLE_pairs`;
         `bytes_sent`, `bytes_received` of one site in one round, `seconds_per_round`, `seconds` of a whole cell;
-        `seeds`, `cells`, `cases`: what it rests on.
+        `seeds`, `cells`, `cases`: what it rests on; `complete`: no row of its table rests on more cells.
     `sites` has one row per family, variant, role and site: the means over cases of all measures, `cases` and, for IoU,
     `iou_low` and `iou_high`.
     """
@@ -58,6 +58,7 @@ def summarise(plan: Plan, collected: Collected) -> Summary:
             for measure in MEASURES
         ]
     table = DataFrame(rows)
+    table["complete"] = table["cells"] == table.groupby("family")["cells"].transform("max")
     for role in ROLES:
         table[f"{role}_p_holm"] = table.groupby(["family", "measure"])[f"{role}_p"].transform(
             lambda column: holm(list(column))

@@ -28,9 +28,11 @@ def _table(summary: Summary, family: str, reference: str) -> Table:
     for name in ("federated", "worst\nsite", "unseen", f"federated {against}", f"unseen {against}", "one site\nsends"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("one\nround", justify="right", no_wrap=True)
-    for _, row in summary.of(family).iterrows():
+    rows = summary.of(family)
+    most = int(rows["cells"].max())
+    for _, row in rows.iterrows():
         table.add_row(
-            method_name(str(row["variant"])),
+            method_name(str(row["variant"])) + ("" if row["complete"] else f"\n{row['cells']} of {most} cells"),
             _score(row, "federated"),
             percent(float(row["worst"])),
             _score(row, "unseen"),

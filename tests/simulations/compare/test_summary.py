@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from math import isnan
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from fedsurg.metrics.summary import MEASURES
 from fedsurg.study import Study
@@ -16,6 +18,7 @@ from simulations.compare.collect import COSTS, SCORES, Collected, judged, over_s
 from simulations.compare.page import story, write_page
 from simulations.compare.plan import Plan
 from simulations.compare.summary import Summary, summarise
+from simulations.compare.terminal import print_comparison
 
 MakeStudy = Callable[..., Study]
 
@@ -27,6 +30,16 @@ CASES = {
     ("east", "federated", "e2"): 0.4,
     ("harbour", "unseen", "h1"): 0.3,
     ("harbour", "unseen", "h2"): 0.5,
+}
+
+RECORD: dict[str, Any] = {
+    "digest": "d" * 64,
+    "commands": ["fedsurg compare tiny.toml"],
+    "machine": {"cpu": "Xeon", "host": "ward-7"},
+    "versions": {"torch": "2"},
+    "simulated_sites": [],
+    "jobs": 1,
+    "started": "2026-03-02T09:14:00+00:00",
 }
 
 
@@ -98,6 +111,26 @@ def test_another_reference_may_be_asked_for(plan: Plan, collected: Collected) ->
     assert fedst["unseen_difference"] == pytest.approx(0.2)
 
 
+def test_a_row_with_fewer_cells_says_so_and_does_not_compete(plan: Plan, collected: Collected, tmp_path: Path) -> None:
+    """FedAvg's one finished seed is lifted above FedST: it still is neither bold nor called best."""
+    scores = collected.scores.copy()
+    mine = scores["variant"] == "fedavg"
+    scores.loc[mine, "iou"] += 0.3
+    found = summarise(plan, replace(collected, scores=scores[~mine | (scores["seed"] == 3)]))
+    assert dict(zip(found.of("methods")["variant"], found.of("methods")["complete"], strict=True)) == {
+        "fedst": True,
+        "fedavg": False,
+    }
+    assert story(found)[0].startswith("FedST is best")
+    write_page(plan, RECORD, found, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("1 of 2 cells") == 1
+    assert "does not compete" in page
+    terminal = StringIO()
+    print_comparison(found, Console(file=terminal))
+    assert "1 of 2 cells" in terminal.getvalue()
+
+
 def test_where_lower_is_better_the_worst_site_is_the_highest(summary: Summary) -> None:
     fedst = summary.of("methods", "hd95").iloc[0]
     assert fedst["worst_site"] == "north"
@@ -142,16 +175,7 @@ def test_the_story_and_the_page(plan: Plan, summary: Summary, tmp_path: Path) ->
     assert sentences[2].startswith(
         "Of 1 method held against it on the federated sites, FedST is neither above nor below any by more than chance"
     )
-    record = {
-        "digest": plan.digest,
-        "commands": ["fedsurg compare tiny.toml"],
-        "machine": {"cpu": "Xeon", "host": "ward-7"},
-        "versions": {"torch": "2"},
-        "simulated_sites": [],
-        "jobs": 1,
-        "started": "2026-03-02T09:14:00+00:00",
-    }
-    write_page(plan, record, summary, tmp_path / "compare.html")
+    write_page(plan, RECORD, summary, tmp_path / "compare.html")
     page = (tmp_path / "compare.html").read_text()
     assert "ward-7" not in page
     assert "var(--m0)" in page  # the figure takes the page's colours
