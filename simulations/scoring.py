@@ -14,14 +14,13 @@ from torch import Tensor
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.site import SiteData
 from fedsurg.files import write_atomic
-from fedsurg.learning.evaluate import Prediction, picture, predictions, score_rows
+from fedsurg.learning.evaluate import Prediction, picture, predictions, score_rows, views
 from fedsurg.learning.local import to_device
 from fedsurg.methods.registry import Plan
 from fedsurg.models.network import SegmentationNetwork, network_of
 from fedsurg.report.overlays import draw_overlay
 
 OVERLAYS_PER_SITE = 3
-FEW_BYTES = 64 << 20  # of decoded frames are kept: scoring comes by each of them once
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,7 @@ def score_site(
     study = plan.study
     network = model.network(plan, device)
     held_out = _held_out(site, folds=study.evaluation.folds > 0)
-    sizes = [_scaled(study.task.image_size, scale) for scale in study.evaluation.scales]
-    datasets = [ClipDataset(site, held_out, size, network.history, FEW_BYTES) for size in sizes]
+    datasets = views(study, site, held_out, network.history)
     dataset = datasets[0]
     drawn = {len(dataset) * (2 * n + 1) // (2 * OVERLAYS_PER_SITE) for n in range(OVERLAYS_PER_SITE)}
     scored = Scored()
@@ -82,12 +80,6 @@ def score_site(
         if overlays and prediction.index in drawn:
             scored.pictures.append(_draw(prediction, dataset, site, model, overlays))
     return scored
-
-
-def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Height and width in pixels at `scale` times `size`."""
-    height, width = (round(side * scale) for side in size)
-    return height, width
 
 
 def _held_out(site: SiteData, *, folds: bool) -> pd.DataFrame:

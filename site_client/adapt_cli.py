@@ -130,15 +130,18 @@ def _shared_model(model: Path, study: "Study", study_file: Path) -> dict[str, "T
 
 
 def _iou(ward: "Ward", split: str, tensors: Mapping[str, "Tensor"]) -> float:
-    """Mean IoU of the network with these tensors over the frames of a split, at the study's image size."""
-    from fedsurg.data.clips import ClipDataset
-    from fedsurg.learning.evaluate import quick_validation
+    """Mean IoU over the cases of a split of the network with these tensors, as a simulation scores its models."""
+    import pandas as pd
+
+    from fedsurg.learning.evaluate import predictions, score_rows, views
     from fedsurg.learning.local import to_device
-    from fedsurg.learning.loss import LossWeights
+    from fedsurg.metrics.summary import case_means
 
     study, network = ward.study, ward.private_network()
     network.load_tensors(tensors)
     to_device(network, ward.device)
-    dataset = ClipDataset(ward.site, ward.site.split(split), study.task.image_size, network.history)
-    weights, mode = LossWeights.of(study.local), study.local.mixed_precision
-    return quick_validation(network, dataset, ward.site.labels, weights, device=ward.device, mode=mode).iou
+    datasets, labels = views(study, ward.site, ward.site.split(split), network.history), ward.site.labels
+    mirrored, mode = study.evaluation.mirrored, study.local.mixed_precision
+    found = predictions(network, datasets, labels, device=ward.device, mirrored=mirrored, mode=mode)
+    rows = [row for one in found for row in score_rows(one, datasets[0], labels, study.evaluation.tolerance_px)]
+    return float(case_means(pd.DataFrame(rows).assign(site=ward.site.name))["iou"].mean())

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -14,10 +15,14 @@ from torch import Tensor
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.labels import LabelSpace
 from fedsurg.data.loader import ClipLoader
+from fedsurg.data.site import SiteData
 from fedsurg.learning.device import precision
 from fedsurg.learning.loss import LossWeights, SegmentationLoss, label_log_probabilities
 from fedsurg.metrics.frames import frame_scores, quick_scores
 from fedsurg.models.network import SegmentationNetwork
+from fedsurg.study.config import Study
+
+_FEW_BYTES = 64 << 20  # of decoded frames are kept: scoring comes by each of them once
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,17 @@ def quick_validation(
         return Quick()
     frames = sum(len(dice) for dice in dices)
     return Quick(sum(losses) / frames, _mean(torch.cat(dices)), _mean(torch.cat(ious)))
+
+
+def views(study: Study, site: SiteData, rows: pd.DataFrame, history: int) -> list[ClipDataset]:
+    """`rows` of a site at each of the sizes at which the study looks at a frame with a finished model.
+
+    Raises:
+        DataError: `rows` is empty.
+    """
+    height, width = study.task.image_size
+    sizes = [(round(height * scale), round(width * scale)) for scale in study.evaluation.scales]
+    return [ClipDataset(site, rows, size, history, _FEW_BYTES) for size in sizes]
 
 
 @torch.no_grad()

@@ -249,7 +249,7 @@ class EvaluationConfig(Section):
     choose: Literal["last", "best"] = "last"  # round of the personalised model; `best` needs a test split at each site
     mean_query: bool = False  # also score unseen sites with the mean of all private queries; in simulations only
     scales: Scales = (1.0,)  # of the image size: a finished model's probabilities are averaged over these
-    mirrored: bool = False  # and over each frame's mirror image; both cost scoring time alone, in simulations
+    mirrored: bool = False  # and over each frame's mirror image; both cost scoring time alone; not in rounds
     tolerance_px: Rate = 3.0  # of the surface distance (NSD), in pixels of the label image
     bootstrap: Positive = 2000
 

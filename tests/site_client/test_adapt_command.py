@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from fedsurg.learning import evaluate
 from fedsurg.study.load import load_study, study_digest
 from fedsurg.tensor_file import read_tensors, write_tensors
 
@@ -41,6 +43,23 @@ def test_a_fitted_model_is_written_with_its_card(
     assert "took no part in these rounds; its private part was fitted later (2 cases, 2 steps; left-out cases" in card
     assert "PATIENT" not in card
     assert f"digest `{read_tensors(Path(str(words[3])))[1]['study']}`" in card
+
+
+def test_cases_are_scored_on_the_views_that_the_study_asks_for(
+    words: list[object], scripted: Callable[..., None], fedsurg: Fedsurg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, seen, plain = Path(str(words[2])), [], evaluate.predictions
+    study.write_text(study.read_text() + "\n[evaluation]\nscales = [1.0, 1.5]\nmirrored = true\n")
+
+    def spied(network: Any, datasets: Any, *args: Any, **named: Any) -> Any:
+        seen.append(([one.size for one in datasets], named["mirrored"]))
+        return plain(network, datasets, *args, **named)
+
+    monkeypatch.setattr(evaluate, "predictions", spied)
+    scripted(0.1, 0.3, 0.5, 0.5, 0.2, 0.4, 0.2, 0.2, 0.6, 0.6)
+    assert fedsurg(*words)[0] == 0
+    (height, width) = load_study(study).task.image_size
+    assert seen == [([(height, width), (height * 3 // 2, width * 3 // 2)], True)] * 2  # before and after
 
 
 def test_a_kept_model_leaves_nothing(
