@@ -43,6 +43,19 @@ def write_atomic(path: Path, content: bytes | str, *, error: type[FedsurgError] 
                 Path(temporary).unlink()
 
 
+def require_writable(path: Path, *, error: type[FedsurgError] = RunError) -> None:
+    """Refuse a file that could not be written, before the long work that makes it.
+
+    Raises:
+        error: it is a folder, or the nearest folder above it that exists may not be written or is none.
+    """
+    if not path.name or path.is_dir():
+        raise error(f"{path}: is a folder; give the name of a file in it")
+    above = next(place for place in path.absolute().parents if place.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        raise error(f"{path}: cannot be written, as {above} cannot; choose another place or check permissions")
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename inside `folder` durable."""
     handle = os.open(folder, os.O_RDONLY)

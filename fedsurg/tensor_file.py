@@ -33,7 +33,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+            facts = _facts_in(file.metadata())
     except Exception as problem:
         raise CheckpointError(f"{path}: cannot be read ({problem}); delete it or restore it from a backup") from problem
     return tensors, facts
@@ -55,6 +55,13 @@ def tensors_of(content: bytes, where: str) -> tuple[dict[str, Tensor], dict[str,
     try:
         end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
         header = json.loads(content[_LENGTH_BYTES:end])
-        return load(content), json.loads(header.get("__metadata__", {}).get("facts", "{}"))
+        return load(content), _facts_in(header.get("__metadata__"))
     except Exception as problem:
         raise CheckpointError(f"{where}: cannot be read ({problem}); restore it from a backup") from problem
+
+
+def _facts_in(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    facts = json.loads((metadata or {}).get("facts", "{}"))
+    if not isinstance(facts, dict):
+        raise ValueError("its facts are no table of names and values")
+    return facts

@@ -97,7 +97,7 @@ def evaluate(run_folder: Path, data: Path, split: str, device: str, as_json: boo
 
 def default_cache() -> Path:
     """Where rendered video and starts are kept."""
-    return Path(os.environ.get("FEDSURG_CACHE", "~/.cache/fedsurg")).expanduser()
+    return Path(os.environ.get("FEDSURG_CACHE") or "~/.cache/fedsurg").expanduser()
 
 
 def show_results(folder: Path, console: Any) -> None:

@@ -14,7 +14,7 @@ from fedsurg.errors import RunError
 from fedsurg.metrics.summary import site_means
 from fedsurg.study.config import Study
 from fedsurg.study.holdout import Holdout, left_out_name
-from simulations.job import Bench, Job, models_for
+from simulations.job import Bench, Job, finished, models_for
 from simulations.scoring import score_site
 
 
@@ -38,6 +38,8 @@ def evaluate_run(run_folder: Path, data: Path, split: str, device: str) -> pd.Da
             if not folder.is_dir():
                 continue
             cases = with_only(load_site(folder, study.task), split)
+            if cases is None:
+                raise RunError(f"{folder}: has no frames in split {split!r}; choose --split all or another one")
             for model in models_for(bench, site):
                 scored = score_site(bench.plan, cases, model, bench.device)
                 name = left_out_name(site.name) if site.name == left_out else site.name
@@ -81,7 +83,7 @@ def _benches(run_folder: Path, study: Study, device: str) -> list[Bench]:
     benches = []
     for folder in folders:
         method, holdout = Holdout.of_name(folder.name)
-        start = Path(json.loads((folder / "done.json").read_text())["start"])
+        start = Path(finished(folder)["start"])
         job = Job(
             holdout.study(study), method, holdout.fold, folder, {}, None, start, device, title=f"{method}{holdout}"
         )
@@ -89,13 +91,7 @@ def _benches(run_folder: Path, study: Study, device: str) -> list[Bench]:
     return benches
 
 
-def with_only(site: SiteData, split: str) -> SiteData:
-    """A site whose test cases are those of `split`.
-
-    Raises:
-        RunError: it has none there.
-    """
+def with_only(site: SiteData, split: str) -> SiteData | None:
+    """A site whose test cases are those of `split`; none if it has no such cases."""
     frames = site.frames if split == "all" else site.split(split)
-    if not len(frames):
-        raise RunError(f"{site.root}: has no frames in split {split!r}; choose --split all or another one")
-    return replace(site, frames=frames.assign(split="test"))
+    return replace(site, frames=frames.assign(split="test")) if len(frames) else None

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fedsurg.data.folds import case_folds, with_fold
 from fedsurg.data.site import SiteData, load_site
+from fedsurg.errors import RunError
 from fedsurg.files import canonical_json, write_atomic
 from fedsurg.learning.device import choose_device
 from fedsurg.methods.registry import plan
@@ -85,6 +86,20 @@ class Job:
     def done(self) -> bool:
         """All rounds ran and all frames are scored."""
         return (self.folder / "done.json").exists()
+
+
+def finished(folder: Path) -> dict[str, Any]:
+    """What the job whose folder this is left in `done.json`: `digest`, `start`, and seconds.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    file = folder / "done.json"
+    try:
+        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return facts | {"digest": str(facts["digest"]), "start": str(facts["start"])}
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise RunError(f"{file}: is damaged ({problem}); delete its folder and go on with --resume") from problem
 
 
 class Bench(ServerSetup):

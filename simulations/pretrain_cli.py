@@ -37,13 +37,15 @@ def pretrain(
     from rich.console import Console
 
     from fedsurg.errors import InterruptedRunError
-    from fedsurg.report.redaction import without_paths
+    from fedsurg.files import require_writable
+    from fedsurg.report.redaction import setting_without_place
     from fedsurg.study.load import load_study
     from simulations.progress import Progress
     from simulations.start_file import make_file
 
+    require_writable(out)  # before a card is named after it
     study = load_study(study_file, overrides=settings_of(settings))
-    shown = [str(without_paths(one)) for one in settings]  # the card travels, so it names no place on this machine
+    shown = [setting_without_place(one) for one in settings]  # the card travels, so it names no place on this machine
     words = ["fedsurg", "pretrain", _shown(study_file), *(word for one in shown for word in ("--set", one))]
     command = shlex.join([*words, "--out", _shown(out)])
     console = Console()

@@ -14,7 +14,7 @@ from fedsurg.study.load import study_digest
 from simulations.pool import run_jobs
 from simulations.preparation import Prepared, prepare
 from simulations.progress import Progress
-from simulations.run_folder import claimed, facts_of_run
+from simulations.run_folder import RECORD, claimed, facts_of_run, start_of_run
 
 if TYPE_CHECKING:
     from simulations.job import Job
@@ -67,18 +67,19 @@ def simulate(study: Study, options: Options, progress: Progress) -> Path:
         info = {
             "study": study.resolved(),
             "digest": digest,
+            "start": start_of_run(options.out / RECORD, prepared.start),
             "engine": options.engine,
             "jobs": options.jobs,
             "threads": options.threads,
             "simulated_sites": prepared.simulated,
         } | facts_of_run(options.device)
-        write_atomic(options.out / "run.json", json.dumps(info | {"wall_s": before}, indent=1))
+        write_atomic(options.out / RECORD, json.dumps(info | {"wall_s": before}, indent=1))
         try:
             workers = 1 if options.engine == "ray" else options.jobs
             run_jobs([job for job in jobs_of(study, prepared, options) if not job.done], workers, progress)
         finally:
             wall = before + time.perf_counter() - started
-            write_atomic(options.out / "run.json", json.dumps(info | {"wall_s": wall}, indent=1))
+            write_atomic(options.out / RECORD, json.dumps(info | {"wall_s": wall}, indent=1))
     return options.out
 
 

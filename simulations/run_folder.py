@@ -14,6 +14,7 @@ from typing import Any
 
 from fedsurg.errors import FedsurgError, InterruptedRunError, RunError
 from fedsurg.files import write_atomic
+from fedsurg.tensor_file import read_tensors
 
 CLAIM = "claim.json"  # written first: says which study a run folder belongs to
 RECORD = "run.json"  # what a run was made with, and the seconds spent on it
@@ -56,6 +57,27 @@ def claimed(folder: Path, digest: str, *, resume: bool, record: str = RECORD) ->
             if not resume and not began:
                 _give_back(folder)
             raise
+
+
+def start_of_run(record: Path, start: Path) -> str:
+    """Digest of the start at which a run begins, and which it keeps when it goes on.
+
+    Args:
+        record: the run's, if it is there: what it was made with so far.
+        start: file of the start of this command.
+
+    Raises:
+        RunError: the run began at another start.
+        CheckpointError: the start cannot be read.
+    """
+    digest = str(read_tensors(start)[1].get("digest", ""))
+    began = json.loads(record.read_text()).get("start", digest) if record.exists() else digest
+    if began != digest:
+        raise RunError(
+            f"{record.parent}: began at the start {began[:12]}, this command's is {digest[:12]}: another version of "
+            "fedsurg or of its simulator made it; choose another --out"
+        )
+    return digest
 
 
 def _take(folder: Path, digest: str) -> float:

@@ -1,6 +1,5 @@
 """From a study to a start file with its model card."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 
 import fedsurg
 from fedsurg.errors import RunError, StudyError
-from fedsurg.files import write_atomic
+from fedsurg.files import require_writable, write_atomic
 from fedsurg.learning.device import choose_device
 from fedsurg.learning.pretrain import start_digest
 from fedsurg.models.network import count_parameters, network_of
@@ -23,7 +22,7 @@ from fedsurg.study.start import KEY, with_start_digest
 from fedsurg.tensor_file import read_tensors
 from simulations.preparation import start_of
 from simulations.progress import Progress
-from simulations.transfer import site_folders, transfer
+from simulations.transfer import site_folders, transfer, validation_cases
 
 _CARD = """\
 # Start for surgical instruments, from simulated video
@@ -104,13 +103,13 @@ def make_file(
     Raises:
         StudyError: the study trains no start.
         RunError: file or card cannot be written there; before anything is trained, like the next.
-        DataError: `data` holds no site folder.
+        DataError: `data` holds no site folder, or one without validation cases.
         FedsurgError: rendering, training, scoring or writing failed.
     """
     if study.server.pretrain.start or not study.server.pretrain.steps:
         key = KEY if study.server.pretrain.start else "server.pretrain.steps"
         raise StudyError(f'{study.name}: {key}: this study trains no start; set start = "" and steps above 0')
-    _check_places(out, card, data)
+    _check_before(study, out, card, data)
     made = start_of(study, cache, device, progress.preparing)
     write_start(out, study, read_tensors(made)[0], training_facts(study))
     begun = _begun_from(study, out)
@@ -122,18 +121,14 @@ def make_file(
     return digest
 
 
-def _check_places(out: Path, card: Path, data: Path | None) -> None:
+def _check_before(study: Study, out: Path, card: Path, data: Path | None) -> None:
     """Training takes long: what would fail after it fails now."""
     if card.resolve() == out.resolve():
         raise RunError(f"{out}: would hold both the start and its card; give --out a name that ends in .safetensors")
     for file in (out, card):
-        if file.is_dir():
-            raise RunError(f"{file}: is a folder; give the name of a file in it")
-        above = next(folder for folder in file.absolute().parents if folder.exists())
-        if not (above.is_dir() and os.access(above, os.W_OK)):
-            raise RunError(f"{file}: cannot be written, as {above} cannot; choose another place or check permissions")
-    if data:
-        site_folders(data)
+        require_writable(file)
+    for folder in site_folders(data) if data else ():
+        validation_cases(folder, study)
 
 
 def training_facts(study: Study) -> dict[str, Any]:

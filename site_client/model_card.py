@@ -9,7 +9,7 @@ from torch import Tensor
 
 import fedsurg
 from fedsurg.errors import CheckpointError
-from fedsurg.files import write_atomic
+from fedsurg.files import require_writable, write_atomic
 from fedsurg.methods.registry import METHODS
 from fedsurg.study.config import Study
 from fedsurg.tensor_file import tensor_bytes
@@ -55,13 +55,14 @@ def require_free(out: Path) -> None:
     """Refuse a folder that a model cannot be written to without writing something over.
 
     Raises:
-        CheckpointError: it holds a model or a README, or is no folder.
+        CheckpointError: it holds a model or a README, is no folder, or cannot be written.
     """
     taken = next((path for path in (out / MODEL, out / CARD) if path.exists()), None)
     if taken:
         raise CheckpointError(f"{taken}: exists; choose another --out")
     if out.exists() and not out.is_dir():
         raise CheckpointError(f"{out}: is no folder; choose another --out")
+    require_writable(out / MODEL, error=CheckpointError)
 
 
 def export_model(

@@ -94,6 +94,10 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(problem), problem.exit_code)
     except KeyboardInterrupt:
         _fail("stopped", 130)
+    except PermissionError as problem:
+        if debug:
+            raise
+        _fail(f"{problem.filename or problem}: may not be read or written by you; check its permissions", 1)
     except Exception as problem:
         if debug:
             raise

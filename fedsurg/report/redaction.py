@@ -4,6 +4,7 @@ The shareable report is the same report drawn from a redacted run, so no templat
 Kept are site names, scores per site, the sharing contract, traffic, the study's settings and the digest.
 """
 
+import tomllib
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,8 @@ from fedsurg.report.records import RunInfo
 from fedsurg.report.run_folder import MethodRun, Run
 
 WITHHELD = "(withheld)"
+PLACES = ("backgrounds", "instruments", "start", "encoder_weights", "text_model")  # settings that may name a place
+NO_PLACE = ("", "shipped")
 MACHINE_KEYS = ("cpu", "cores", "memory_gb", "device")
 
 
@@ -57,10 +60,23 @@ def _numbers(names: "Series[Any]", everything: "Series[Any]") -> "Series[Any]":
 
 
 def without_paths(value: Any) -> Any:
-    """Settings with every text that could be a place on a disk or in a network withheld."""
+    """Settings with every text that names, or could be, a place on a disk or in a network withheld."""
     if isinstance(value, dict):
-        return {key: without_paths(inner) for key, inner in value.items() if key != "folder"}
+        return {key: _without_place(key, inner) for key, inner in value.items() if key != "folder"}
     if isinstance(value, list | tuple):
         return [without_paths(inner) for inner in value]
     is_place = isinstance(value, str) and (value.startswith(("~", ".")) or any(mark in value for mark in "/\\"))
     return WITHHELD if is_place else value
+
+
+def setting_without_place(word: str) -> str:
+    """`KEY=VALUE` of a command line with a TOML value, which is withheld where it names a place."""
+    key, _, text = word.partition("=")
+    value = tomllib.loads(f"value = {text}")["value"]
+    return word if _without_place(key.strip().rpartition(".")[2], value) == value else f"{key}={WITHHELD}"
+
+
+def _without_place(key: str, value: Any) -> Any:
+    if key in PLACES and isinstance(value, str):
+        return value if value in NO_PLACE else WITHHELD
+    return without_paths(value)

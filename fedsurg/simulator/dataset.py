@@ -47,11 +47,12 @@ def render(request: RenderRequest, out: Path, *, workers: int | None = None, pro
     request.check()
     if workers is not None and workers < 1:
         raise SimulatorError(f"workers is {workers}; it must be at least 1")
+    out = _replaceable(out)
     if _is_complete(request, out):
         return out
     check_pictures(request.assets, whole_instruments=request.whole_instruments)
     partial = out.parent / f".{out.name}.{request.digest()[:16]}.partial"
-    with _only_one(partial):
+    with _only_one(partial, private=bool(request.assets)):
         if _is_complete(request, out):  # another process finished it while this one waited
             return out
         _render_clips(request, partial, workers or os.cpu_count() or 1, progress)
@@ -65,6 +66,19 @@ def cached(
 ) -> Path:
     """The folder of `request` inside `cache`, rendered only when it is not there yet."""
     return render(request, cache / request.digest()[:16], workers=workers, progress=progress)
+
+
+def _replaceable(out: Path) -> Path:
+    """Where `out` really is: a finished rendering takes the place of that folder.
+
+    Raises:
+        SimulatorError: nothing can take its place.
+    """
+    out = out.resolve()
+    if out == Path.cwd() or os.path.ismount(out):
+        what = "is mounted there" if os.path.ismount(out) else "is the working directory"
+        raise SimulatorError(f"{out}: {what}, and a rendering cannot take its place; give the name of a folder in it")
+    return out
 
 
 def _is_complete(request: RenderRequest, out: Path) -> bool:
@@ -88,11 +102,11 @@ def _is_complete(request: RenderRequest, out: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _only_one(partial: Path) -> Iterator[None]:
-    """Holds the partial folder against other processes that render the same request."""
+def _only_one(partial: Path, *, private: bool) -> Iterator[None]:
+    """Holds the partial folder against other processes that render the same request; `private`: its owner's alone."""
     while True:
         try:
-            partial.mkdir(parents=True, exist_ok=True)
+            partial.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
             handle = os.open(partial, os.O_RDONLY)
         except OSError as problem:
             raise SimulatorError(
@@ -180,7 +194,10 @@ def _describe(request: RenderRequest, partial: Path) -> None:
 
 def _publish(partial: Path, out: Path) -> None:
     try:
-        shutil.rmtree(partial / "clips")
         partial.replace(out)  # `out` is absent or an empty folder
     except OSError as problem:
-        raise SimulatorError(f"{out}: cannot be written ({problem.strerror}); the frames are in {partial}") from problem
+        raise SimulatorError(
+            f"{out}: cannot be written ({problem.strerror}); the frames are kept in {partial}, the same command goes "
+            "on from there"
+        ) from problem
+    shutil.rmtree(out / "clips", ignore_errors=True)  # needed until the rename has worked

@@ -1,7 +1,6 @@
 """A contact sheet of the simulator: one row per profile, masks outlined; real frames below to compare with."""
 
 import io
-import os
 import tempfile
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from fedsurg.errors import DataError, SimulatorError
-from fedsurg.files import write_atomic
+from fedsurg.files import require_writable, write_atomic
 from fedsurg.simulator.assets import RENDERED, Assets
 from fedsurg.simulator.dataset import INSTRUMENT_VALUE, Progress, render
 from fedsurg.simulator.request import RenderRequest
@@ -66,8 +65,7 @@ def _check_place(out: Path) -> None:
     """
     if out.suffix.lower() != ".png":
         raise SimulatorError(f"{out}: a contact sheet is a PNG; give a name that ends in .png")
-    if out.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
-        raise SimulatorError(f"{out}: cannot be written there; give a file name in a folder that exists and is yours")
+    require_writable(out, error=SimulatorError)
 
 
 def _frames_of(folder: Path, count: int, seed: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:

@@ -83,12 +83,12 @@ def _command(
     settings: tuple[str, ...],
 ) -> str:
     """The command as a page for everyone may show it: what decides the numbers, no path."""
-    from fedsurg.report.redaction import without_paths
+    from fedsurg.report.redaction import setting_without_place
 
     words = ["fedsurg", "compare", study_file.name]
     words += ["--methods", ",".join(methods)] if methods else []
     words += ["--reference", reference] if reference else []
     words += ["--seeds", str(seeds)] + ["--ablate"] * ablate + ["--leave-one-site-out"] * each_site
     for setting in settings:
-        words += ["--set", str(without_paths(setting))]
+        words += ["--set", setting_without_place(setting)]
     return shlex.join(words)

@@ -105,6 +105,10 @@ def _cases(file: Path) -> DataFrame:
     frames = read_scores(file)
     if frames is None:
         raise RunError(f"{file}: is missing, though the cell is finished; delete its folder and go on with --resume")
+    if not len(frames):
+        raise RunError(
+            f"{file}: holds no scores, though the cell is finished; delete its folder and go on with --resume"
+        )
     parts = [
         case_means(part).assign(role=str(role), model=str(model), simulated=bool(simulated))
         for (role, model, simulated), part in frames.groupby(["role", "model", "simulated"], sort=False)

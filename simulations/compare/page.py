@@ -84,7 +84,7 @@ def _tested(rows: DataFrame, reference: str) -> list[str]:
         if mine.any()
     ]
     return [
-        f"Of {plural(len(tested), 'method')} held against it on the federated sites, {method_name(reference)} is "
+        f"Of {plural(len(tested), 'method')} held against {method_name(reference)} on the federated sites, it is "
         f"{' and '.join(sides) or 'neither above nor below any'} by more than chance makes likely (p below 0.05 after "
         "Holm's correction)."
     ]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from fedsurg.errors import InterruptedRunError, RunError
 from fedsurg.files import write_atomic
+from fedsurg.methods.registry import METHODS
 from fedsurg.study.load import changed
 from simulations.compare.plan import Cell, Plan, Variant
 from simulations.pool import run_jobs
 from simulations.preparation import Prepared, check_networks, prepare
 from simulations.progress import Progress
-from simulations.run_folder import claimed, facts_of_run
+from simulations.run_folder import claimed, facts_of_run, start_of_run
 
 if TYPE_CHECKING:
     from simulations.job import Job
@@ -73,11 +74,15 @@ def compare(plan: Plan, options: Options, progress: Progress) -> tuple[Plan, Rec
             raise InterruptedRunError(
                 f"stopped while preparing; what is finished is kept, go on with --out {options.out} --resume"
             ) from None
-        record = _record(whole, old, options, prepared)
+        start = start_of_run(options.out / RECORD, prepared.start)
+        _check_finished(whole, options, prepared)
+        jobs = [job for job in jobs_of(plan, options, prepared) if not job.done]
+        made = _made_with(options, prepared, start) if jobs or not old else {}
+        record = _record(whole, old, options.command) | made
         write = _writer(options.out / RECORD, record, before)
         write(0.0)
         try:
-            run_jobs(_open_jobs(plan, options, prepared), options.jobs, progress)
+            run_jobs(jobs, options.jobs, progress)
         finally:
             write(time.perf_counter() - started)
     return whole, record
@@ -135,7 +140,7 @@ def _reduced_start(variant: Variant, common: Path, folder: Path) -> Path:
     from fedsurg.models.network import network_of
     from fedsurg.tensor_file import read_tensors, write_tensors
 
-    path = folder / f"{variant.name}.safetensors"
+    path = folder / f"{variant.name}-of-{common.name}"
     if not path.exists():
         tensors, facts = read_tensors(common)
         known = network_of(variant.study).tensors()
@@ -153,37 +158,30 @@ def _prepare(plan: Plan, options: Options, progress: Progress) -> Prepared:
     return prepare(study, options.data, options.cache.expanduser(), options.device, progress.preparing)
 
 
-def _open_jobs(plan: Plan, options: Options, prepared: Prepared) -> list["Job"]:
-    """The cells that are not finished.
+def _check_finished(whole: Plan, options: Options, prepared: Prepared) -> None:
+    """Every finished cell, whichever command ran it, belongs into one table.
 
     Raises:
-        RunError: a finished one was made by another version, with other settings, or its `done.json` is damaged.
+        RunError: one was made with other settings, or its `done.json` is damaged.
     """
-    from simulations.job import job_digest
+    from simulations.job import finished, job_digest
 
-    jobs = jobs_of(plan, options, prepared)
-    for job in jobs:
-        if job.done and _digest_in(job.folder / "done.json") != job_digest(job):
+    for job in jobs_of(whole, options, prepared):
+        if job.done and finished(job.folder)["digest"] != job_digest(job):
             raise RunError(
-                f"{job.folder}: was finished with other settings, by another version of fedsurg, or is damaged; "
-                "delete this folder, or choose another --out"
+                f"{job.folder}: was finished with other settings; delete this folder, or choose another --out"
             )
-    return [job for job in jobs if not job.done]
-
-
-def _digest_in(file: Path) -> object:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _joined(plan: Plan, old: Record) -> Plan:
     """The plan of this command joined with what earlier ones ran in the folder.
 
     Raises:
-        RunError: the reference is not among the methods.
+        RunError: the reference is not among the methods, or this version has not one of theirs.
     """
+    gone = [name for name in old.get("methods", ()) if name not in METHODS]
+    if gone:
+        raise RunError(f"{RECORD}: holds method {gone[0]!r}, which this version has not; choose another --out")
     whole = Plan(
         plan.study,
         tuple(dict.fromkeys([*old.get("methods", ()), *plan.methods])),
@@ -199,21 +197,24 @@ def _joined(plan: Plan, old: Record) -> Plan:
     return whole
 
 
-def _record(whole: Plan, old: Record, options: Options, prepared: Prepared) -> Record:
-    """The file that says what the folder holds and what it was made with."""
-    commands = list(dict.fromkeys([*old.get("commands", ()), *([options.command] if options.command else ())]))
-    return {
+def _made_with(options: Options, prepared: Prepared, start: str) -> Record:
+    """What the numbers depend on beside the plan, of the last command that ran a cell."""
+    made = {"start": start, "jobs": options.jobs, "threads": options.threads, "simulated_sites": prepared.simulated}
+    return made | facts_of_run(options.device)
+
+
+def _record(whole: Plan, old: Record, command: str) -> Record:
+    """The file that says what the folder holds."""
+    commands = list(dict.fromkeys([*old.get("commands", ()), *([command] if command else ())]))
+    return old | {
         "study": whole.study.resolved(),
         "digest": whole.digest,
         "methods": whole.methods,
         "ablate": whole.ablate,
         "seeds": whole.seeds,
         "reference": whole.reference,
-        "jobs": options.jobs,
-        "threads": options.threads,
-        "simulated_sites": prepared.simulated,
         "commands": commands,
-    } | facts_of_run(options.device)
+    }
 
 
 def _writer(path: Path, record: Mapping[str, Any], before: float) -> Callable[[float], None]:

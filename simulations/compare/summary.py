@@ -41,7 +41,10 @@ def summarise(plan: Plan, collected: Collected) -> Summary:
     """Sum the finished cells up. Every interval and test is over cases, seeds averaged within a case first."""
     by_seed = judged(collected.scores)
     cases = over_seeds(by_seed)
-    references = {str(family): _reference(part, plan.reference) for family, part in cases.groupby("family", sort=False)}
+    references = {
+        str(family): _reference(part, plan.reference if family == "methods" else "")
+        for family, part in cases.groupby("family", sort=False)
+    }
     rows = []
     for variant in plan.variants():
         part, reference = _of(cases, variant.family, variant.name), references.get(variant.family, "")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from fedsurg.errors import CheckpointError
-from fedsurg.tensor_file import read_tensors, write_tensors
+from fedsurg.tensor_file import read_tensors, tensors_of, write_tensors
 
 
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
@@ -18,6 +19,14 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     assert list(found) == ["a", "b", "c"]
     for name, value in tensors.items():
         torch.testing.assert_close(found[name], value.contiguous(), rtol=0, atol=0, equal_nan=True)
+
+
+def test_facts_that_are_no_table(tmp_path: Path) -> None:
+    content = save({"a": torch.ones(1)}, {"facts": "[1, 2]"})
+    (tmp_path / "file").write_bytes(content)
+    for read in (lambda: read_tensors(tmp_path / "file"), lambda: tensors_of(content, "file")):
+        with pytest.raises(CheckpointError, match=r"file: cannot be read \(its facts are no table of names and values"):
+            read()
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "text", "empty"])

@@ -118,6 +118,7 @@ def test_what_cannot_be_written_is_told_before_anything_is_trained(command: Comm
     for words, text in (
         (("--out", tmp_path / "a.md"), "a.md: would hold both the start and its card"),
         (("--out", tmp_path), "is a folder; give the name of a file in it"),
+        (("--out", "."), ".: is a folder; give the name of a file in it"),
         (("--out", tmp_path / "tiny.toml" / "a.safetensors"), f"cannot be written, as {tmp_path / 'tiny.toml'} cannot"),
         (("--out", tmp_path / "a.safetensors", "--data", tmp_path / "none"), "none: holds no site folder"),
     ):
@@ -179,14 +180,28 @@ def test_whole_instruments_of_a_site(data: Path, tiny_study: MakeStudy) -> None:
     assert torch.equal(after, before.clamp(max=1))
 
 
-def test_transfer_without_sites(tiny_study: MakeStudy, start: Path, tmp_path: Path, own_data: Path) -> None:
+def test_transfer_without_sites(
+    command: Command, tiny_study: MakeStudy, start: Path, tmp_path: Path, own_data: Path
+) -> None:
     study, tensors = tiny_study(), read_tensors(start)[0]
     with pytest.raises(DataError, match=r"holds no site folder \(site\.toml is in none\)"):
         transfer(study, tensors, tmp_path / "nowhere", torch.device("cpu"), quiet)
     manifest = own_data / "north" / "manifest.csv"
     manifest.write_text(manifest.read_text().replace(",val", ",train"))
-    with pytest.raises(RunError, match="north: has no frames in split 'val'"):
+    with pytest.raises(DataError, match="north: has no frames in split 'val', on which a start is scored"):
         transfer(study, tensors, own_data, torch.device("cpu"), quiet)
+    code, said = command("--out", tmp_path / "a.safetensors", "--data", own_data, into=tmp_path / "cache")
+    assert (code, said.count("\n")) == (DataError.exit_code, 1)
+    assert not (tmp_path / "cache").exists()  # told before anything is trained
+
+
+def test_two_sites_of_one_name_are_not_taken_for_one(
+    tiny_study: MakeStudy, start: Path, tmp_path: Path, own_data: Path
+) -> None:
+    site = own_data / "north" / "site.toml"
+    site.write_text(site.read_text().replace('name = "north"', 'name = "east"'))
+    with pytest.raises(DataError, match=r"north/site.toml: name 'east' is that of another site there"):
+        transfer(tiny_study(), read_tensors(start)[0], own_data, torch.device("cpu"), quiet)
 
 
 def test_the_study_of_the_shipped_start() -> None:

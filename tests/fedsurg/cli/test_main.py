@@ -98,6 +98,11 @@ def test_debug_shows_where_it_comes_from() -> None:
         (errors.InterruptedRunError("stopped"), 130, "fedsurg: stopped"),
         (KeyboardInterrupt(), 130, "fedsurg: stopped"),
         (
+            PermissionError(13, "Permission denied", "ward/site.toml"),
+            1,
+            "fedsurg: ward/site.toml: may not be read or written by you; check its permissions",
+        ),
+        (
             ZeroDivisionError("oops"),
             70,
             "fedsurg: unexpected ZeroDivisionError: oops (run again with --debug and report it)",

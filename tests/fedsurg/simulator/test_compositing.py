@@ -207,6 +207,7 @@ def test_the_command_takes_pictures_in(backgrounds: Path, instruments: Path, tmp
     result = CliRunner().invoke(simulator, [*words, "--whole-instruments", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out/images/clip00000_00000.jpg").exists()
+    assert (tmp_path / "out").stat().st_mode & 0o077 == 0  # as private as the pictures
 
 
 def test_bad_pictures_are_one_line_and_leave_nothing(

@@ -35,6 +35,44 @@ def test_bytes_do_not_depend_on_the_number_of_processes(folder: Path, tmp_path: 
     assert content(render(REQUEST, tmp_path / "again", workers=1)) == content(folder)
 
 
+def test_a_link_is_followed_and_what_cannot_be_replaced_is_refused_before_drawing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert content(render(REQUEST, tmp_path / "link")) == content(folder)
+    assert (tmp_path / "link").is_symlink()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(SimulatorError, match=r"here: is the working directory.*give the name of a folder in it"):
+        render(REQUEST, Path())
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path).endswith("volume"))
+    with pytest.raises(SimulatorError, match="volume: is mounted there"):
+        render(REQUEST, tmp_path / "volume")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link", "real"]
+
+
+def test_finished_clips_are_kept_when_the_last_rename_fails(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    drawn: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset, "write_atomic", _plain_write)
+        patch.setattr(Path, "replace", refuse)
+        with pytest.raises(SimulatorError, match=r"the frames are kept in .*partial, the same command goes on"):
+            render(REQUEST, tmp_path / "out")
+    render(REQUEST, tmp_path / "out", progress=lambda done, _all: drawn.append(done))
+    assert drawn == [6]  # nothing is drawn again
+    assert content(tmp_path / "out") == content(folder)
+
+
+def _plain_write(path: Path, text: str, **_: object) -> None:
+    path.write_text(text)
+
+
 def test_manifest_and_site_file(folder: Path) -> None:
     with (folder / "manifest.csv").open() as file:
         rows = list(csv.DictReader(file))

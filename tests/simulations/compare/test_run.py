@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from fedsurg.errors import RunError
+from fedsurg.metrics.summary import COLUMNS
 from fedsurg.study import Study
-from fedsurg.tensor_file import read_tensors
+from fedsurg.tensor_file import read_tensors, write_tensors
 from simulations.compare.collect import collect
 from simulations.compare.plan import Plan
-from simulations.compare.run import CELLS, Options, _joined, _open_jobs, _record, jobs_of, read_record
+from simulations.compare.run import CELLS, Options, _check_finished, _joined, _made_with, _record, jobs_of, read_record
 from simulations.compare.summary import summarise
-from simulations.job import run_job
+from simulations.job import job_digest, run_job
 from simulations.preparation import Prepared
+from simulations.run_folder import start_of_run
 
 MakeStudy = Callable[..., Study]
 
@@ -76,29 +78,52 @@ def test_other_models_of_an_unseen_site_are_rows_of_their_own(
 
 def test_only_open_cells_are_run(tiny_study: MakeStudy, prepared: Prepared, tmp_path: Path) -> None:
     plan, options = Plan(tiny_study(), ("fedavg", "local"), False, 1), Options(tmp_path)
-    first, second = _open_jobs(plan, options, prepared)
+    first, second = jobs_of(plan, options, prepared)
     second.folder.mkdir(parents=True)
-    from simulations.job import job_digest
+    done = second.folder / "done.json"
+    done.write_text(json.dumps({"digest": job_digest(second), "start": "start.safetensors"}))
+    assert [job.done for job in (first, second)] == [False, True]
+    _check_finished(plan, options, prepared)
+    for content, message in (
+        ('{"digest": "of other settings", "start": ""}', "local-seed3: was finished with other settings"),
+        ('{"digest": ', r"local-seed3/done.json: is damaged \("),
+        ('{"digest": "without a start"}', r"local-seed3/done.json: is damaged \('start'\)"),
+    ):
+        done.write_text(content)
+        with pytest.raises(RunError, match=message):
+            _check_finished(plan, options, prepared)
+    (second.folder / "scores.csv").write_text(",".join(COLUMNS) + "\n")
+    with pytest.raises(RunError, match=r"scores\.csv: holds no scores, though the cell is finished"):
+        collect(plan, tmp_path / CELLS)
 
-    (second.folder / "done.json").write_text(json.dumps({"digest": job_digest(second)}))
-    assert _open_jobs(plan, options, prepared) == [first]
-    (second.folder / "done.json").write_text(json.dumps({"digest": "of another version"}))
-    with pytest.raises(RunError, match=r"local-seed3: was finished with other settings, by another version"):
-        _open_jobs(plan, options, prepared)
+
+def test_a_folder_keeps_to_one_start(prepared: Prepared, tmp_path: Path) -> None:
+    record, other = tmp_path / "compare.json", tmp_path / "other.safetensors"
+    digest = start_of_run(record, prepared.start)
+    assert digest == read_tensors(prepared.start)[1]["digest"]
+    record.write_text(json.dumps({"start": digest}))
+    assert start_of_run(record, prepared.start) == digest
+    write_tensors(other, {}, {"digest": "f" * 64})
+    with pytest.raises(RunError, match=f"began at the start {digest[:12]}, this command's is ffffffffffff"):
+        start_of_run(record, other)
 
 
 def test_a_folder_remembers_all_that_was_run_in_it(tiny_study: MakeStudy, prepared: Prepared, tmp_path: Path) -> None:
     first = Plan(tiny_study(), ("fedavg",), False, 3)
-    record = _record(first, {}, Options(tmp_path, "fedsurg compare tiny.toml"), prepared)
+    made = _made_with(Options(tmp_path, jobs=7), prepared, "digest of the start")
+    record = _record(first, {}, "fedsurg compare tiny.toml") | made
     (tmp_path / "compare.json").write_text(json.dumps(record))
     old = read_record(tmp_path)
     whole = _joined(Plan(tiny_study(), (), True, 1), old)
-    record = _record(whole, old, Options(tmp_path, "fedsurg compare --ablate"), prepared)
+    record = _record(whole, old, "fedsurg compare --ablate")
+    assert (record["jobs"], record["machine"]) == (7, made["machine"])  # of the command that ran the cells
     assert (whole.methods, whole.ablate, whole.seeds) == (("fedavg",), True, 3)
     assert record["commands"] == ["fedsurg compare tiny.toml", "fedsurg compare --ablate"]
     assert _joined(Plan(tiny_study(), ("local",), False, 1, "fedavg"), old).reference == "fedavg"
     assert _joined(Plan(tiny_study(), ("local",), False, 1), old | {"reference": "fedavg"}).reference == "fedavg"
     with pytest.raises(RunError, match=r"--reference 'ditto': is not among the methods compared \(fedavg, local\)"):
         _joined(Plan(tiny_study(), ("local",), False, 1, "ditto"), old)
+    with pytest.raises(RunError, match="holds method 'fedgone', which this version has not"):
+        _joined(first, old | {"methods": ["fedgone"]})
     with pytest.raises(RunError, match="holds no comparison"):
         read_record(tmp_path / "elsewhere")

@@ -173,7 +173,7 @@ def test_the_story_and_the_page(plan: Plan, summary: Summary, tmp_path: Path) ->
         "20.0 points above FedAvg where a site took no part (95 % interval +20.0 to +20.0)."
     )
     assert sentences[2].startswith(
-        "Of 1 method held against it on the federated sites, FedST is neither above nor below any by more than chance"
+        "Of 1 method held against FedST on the federated sites, it is neither above nor below any by more than chance"
     )
     write_page(plan, RECORD, summary, tmp_path / "compare.html")
     page = (tmp_path / "compare.html").read_text()
@@ -186,9 +186,12 @@ def test_the_story_and_the_page(plan: Plan, summary: Summary, tmp_path: Path) ->
 
 def test_what_differs_by_more_than_chance_is_named_with_its_side(summary: Summary) -> None:
     summary.rows.loc[summary.rows["variant"] == "fedavg", "federated_p_holm"] = 0.049
-    assert "FedST is above FedAvg by more than chance makes likely" in story(summary)[2]
+    assert (
+        "held against FedST on the federated sites, it is above FedAvg by more than chance makes likely"
+        in story(summary)[2]
+    )
     summary.rows["federated_difference"] *= -1
-    assert "FedST is below FedAvg by more than chance makes likely" in story(summary)[2]
+    assert "it is below FedAvg by more than chance makes likely" in story(summary)[2]
 
 
 def test_the_figure_is_a_picture_and_the_same_each_time(summary: Summary) -> None:
