@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from fedsurg.metrics.summary import ADAPTED, FINETUNED
 from fedsurg.study.config import SiteConfig
 from fedsurg.tensor_file import read_tensors, write_tensors
 from simulations.scoring import ScoredModel
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from simulations.job import Bench
 
 log = logging.getLogger("fedsurg.simulations")
-
-ADAPTED, FINETUNED = "adapted", "finetuned"  # names of the models in scores, and of their files
 
 
 def adapt_unseen(bench: "Bench", model: Mapping[str, Tensor]) -> None:

@@ -23,6 +23,7 @@ from fedsurg.errors import RunError
 from fedsurg.files import canonical_json, write_atomic
 from fedsurg.learning.device import choose_device
 from fedsurg.methods.registry import plan
+from fedsurg.metrics.summary import GLOBAL, MEAN_QUERY, PERSONAL, PERSONAL_OF
 from fedsurg.study.config import SiteConfig, Study
 from fedsurg.study.holdout import Holdout
 from fedsurg.study.load import study_digest
@@ -255,14 +256,14 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
             log.warning("%s: %s has no model of its own and is not scored; see its refusals", bench.job.name, owner)
             return []
         vector = bench.vectors[site.name] if bench.plan.has_gate else None
-        return [ScoredModel("personal", personal[owner], vector, bench.plan.has_adapters)]
+        return [ScoredModel(PERSONAL, personal[owner], vector, bench.plan.has_adapters)]
     if personal and "shared" not in bench.plan.scopes.values():
-        return [ScoredModel(f"personal of {name}", tensors) for name, tensors in personal.items()]
-    shared = ScoredModel("global", read_tensors(bench.job.folder / "server" / "global.safetensors")[0])
+        return [ScoredModel(f"{PERSONAL_OF}{name}", tensors) for name, tensors in personal.items()]
+    shared = ScoredModel(GLOBAL, read_tensors(bench.job.folder / "server" / "global.safetensors")[0])
     found = [shared, *adapted_models(bench, site)]
     if personal and bench.study.evaluation.mean_query and bench.plan.scopes["query"] == "site":
         queries = [name for name, entry in bench.contract().site.items() if entry.part == "query"]
-        found.append(with_mean_of(shared, "mean-query", queries, personal.values()))
+        found.append(with_mean_of(shared, MEAN_QUERY, queries, personal.values()))
     return found
 
 

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.site import SiteData
 from fedsurg.files import write_atomic
-from fedsurg.learning.evaluate import Prediction, picture, predictions, score_rows, views
+from fedsurg.learning.evaluate import Prediction, finished_scores, picture
 from fedsurg.learning.local import to_device
 from fedsurg.methods.registry import Plan
 from fedsurg.models.network import SegmentationNetwork, network_of
@@ -49,12 +49,12 @@ def with_mean_of(
     return replace(model, name=name, tensors={**model.tensors, **means})
 
 
-@dataclass
+@dataclass(frozen=True)
 class Scored:
     """Rows of all metrics (one per frame and label), and what overlays were drawn."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    pictures: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[dict[str, Any]]
+    pictures: list[dict[str, Any]]
 
 
 def score_site(
@@ -67,19 +67,15 @@ def score_site(
 
     With a folder `overlays`, a few predictions are drawn there.
     """
-    study = plan.study
-    network = model.network(plan, device)
-    held_out = _held_out(site, folds=study.evaluation.folds > 0)
-    datasets = views(study, site, held_out, network.history)
-    dataset = datasets[0]
-    drawn = {len(dataset) * (2 * n + 1) // (2 * OVERLAYS_PER_SITE) for n in range(OVERLAYS_PER_SITE)}
-    scored = Scored()
-    mirrored, mode = study.evaluation.mirrored, study.local.mixed_precision
-    for prediction in predictions(network, datasets, site.labels, device=device, mirrored=mirrored, mode=mode):
-        scored.rows += score_rows(prediction, dataset, site.labels, study.evaluation.tolerance_px)
+    held_out = _held_out(site, folds=plan.study.evaluation.folds > 0)
+    drawn = {len(held_out) * (2 * n + 1) // (2 * OVERLAYS_PER_SITE) for n in range(OVERLAYS_PER_SITE)}
+    pictures: list[dict[str, Any]] = []
+
+    def look(prediction: Prediction, dataset: ClipDataset) -> None:
         if overlays and prediction.index in drawn:
-            scored.pictures.append(_draw(prediction, dataset, site, model, overlays))
-    return scored
+            pictures.append(_draw(prediction, dataset, site, model, overlays))
+
+    return Scored(finished_scores(plan.study, model.network(plan, device), site, held_out, device, look), pictures)
 
 
 def _held_out(site: SiteData, *, folds: bool) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from fedsurg.data.site import SiteData, load_site, with_whole_instruments
 from fedsurg.data.site_file import SITE_FILE
 from fedsurg.errors import DataError
 from fedsurg.methods.registry import plan
-from fedsurg.metrics.summary import site_means
+from fedsurg.metrics.summary import GLOBAL, site_means
 from fedsurg.study.config import Study
 from simulations.evaluation import with_only
 from simulations.scoring import ScoredModel, score_site
@@ -37,7 +37,7 @@ def transfer(
         DataError: no site folder lies below `data`, or one is inconsistent or without validation cases.
     """
     folders = site_folders(data)
-    model = ScoredModel("global", start)
+    model = ScoredModel(GLOBAL, start)
     rows: list[dict[str, Any]] = []
     for number, folder in enumerate(folders):
         site = with_whole_instruments(validation_cases(folder, study))

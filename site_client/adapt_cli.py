@@ -133,15 +133,12 @@ def _iou(ward: "Ward", split: str, tensors: Mapping[str, "Tensor"]) -> float:
     """Mean IoU over the cases of a split of the network with these tensors, as a simulation scores its models."""
     import pandas as pd
 
-    from fedsurg.learning.evaluate import predictions, score_rows, views
+    from fedsurg.learning.evaluate import finished_scores
     from fedsurg.learning.local import to_device
     from fedsurg.metrics.summary import case_means
 
-    study, network = ward.study, ward.private_network()
+    network = ward.private_network()
     network.load_tensors(tensors)
     to_device(network, ward.device)
-    datasets, labels = views(study, ward.site, ward.site.split(split), network.history), ward.site.labels
-    mirrored, mode = study.evaluation.mirrored, study.local.mixed_precision
-    found = predictions(network, datasets, labels, device=ward.device, mirrored=mirrored, mode=mode)
-    rows = [row for one in found for row in score_rows(one, datasets[0], labels, study.evaluation.tolerance_px)]
+    rows = finished_scores(ward.study, network, ward.site, ward.site.split(split), ward.device)
     return float(case_means(pd.DataFrame(rows).assign(site=ward.site.name))["iou"].mean())

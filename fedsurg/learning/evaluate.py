@@ -80,15 +80,39 @@ def quick_validation(
     return Quick(sum(losses) / frames, _mean(torch.cat(dices)), _mean(torch.cat(ious)))
 
 
-def views(study: Study, site: SiteData, rows: pd.DataFrame, history: int) -> list[ClipDataset]:
-    """`rows` of a site at each of the sizes at which the study looks at a frame with a finished model.
+def finished_scores(
+    study: Study,
+    network: SegmentationNetwork,
+    site: SiteData,
+    frames: pd.DataFrame,
+    device: torch.device,
+    look: Callable[[Prediction, ClipDataset], None] = lambda prediction, dataset: None,
+) -> list[dict[str, Any]]:
+    """All metrics of a finished model on some frames of a site, on the views that `[evaluation]` asks for.
+
+    Args:
+        study: its `evaluation.scales`, `.mirrored` and `.tolerance_px` count.
+        network: on `device`.
+        site: whose files are read.
+        frames: the labelled frames, rows of `site.frames`.
+        device: to compute on.
+        look: called with every prediction and the clips at the first of the sizes.
+
+    Returns:
+        One row per frame and label, as `score_rows` makes them.
 
     Raises:
-        DataError: `rows` is empty.
+        DataError: `frames` is empty, or a file cannot be used.
     """
     height, width = study.task.image_size
     sizes = [(round(height * scale), round(width * scale)) for scale in study.evaluation.scales]
-    return [ClipDataset(site, rows, size, history, _FEW_BYTES) for size in sizes]
+    views = [ClipDataset(site, frames, size, network.history, _FEW_BYTES) for size in sizes]
+    mirrored, mode = study.evaluation.mirrored, study.local.mixed_precision
+    rows: list[dict[str, Any]] = []
+    for prediction in predictions(network, views, site.labels, device=device, mirrored=mirrored, mode=mode):
+        rows += score_rows(prediction, views[0], site.labels, study.evaluation.tolerance_px)
+        look(prediction, views[0])
+    return rows
 
 
 @torch.no_grad()

@@ -97,7 +97,7 @@ def start_file(cache: Path, digest: str) -> Path:
     return cache / f"start-{digest[:16]}.safetensors"
 
 
-class MovingAverage:
+class AveragedWeights:
     """The moving average of a network's weights; early on it forgets faster, or the random start would stay in it.
 
     Args:
@@ -138,7 +138,7 @@ def _train_in_chunks(
         network,
         heads,
         Optimiser(trained, config.learning_rate, study.local.weight_decay, study.local.gradient_clip, muon=config.muon),
-        MovingAverage(network.tensors(), config.ema_decay) if config.ema_decay else None,
+        AveragedWeights(network.tensors(), config.ema_decay) if config.ema_decay else None,
     )
     penalty = heads if config.deep_supervision else None
     done = state.resume(unfinished, digest)
@@ -174,7 +174,7 @@ class _Training:
     network: SegmentationNetwork
     heads: DeepSupervision
     optimiser: Optimiser
-    average: MovingAverage | None
+    average: AveragedWeights | None
 
     def after_step(self, done: int, step: int) -> None:
         """Step `step` of a chunk that began after `done` steps is finished."""

@@ -16,6 +16,10 @@ MEASURES = ("dice", "iou", "hd95", "nsd", "dice_lineage", "iou_lineage")
 LOWER_IS_BETTER = frozenset({"hd95"})
 PLACE = ("method", "fold", "seed", "site", "role", "model", "simulated", "case", "clip", "frame", "label")
 COLUMNS = (*PLACE, *MEASURES)
+# The models that are scored, by their names in the column `model`: a federated site's own; and at an unseen site the
+# shared one, what was made of that for it, or where nothing is shared another site's own (this, and its name).
+PERSONAL, GLOBAL = "personal", "global"
+ADAPTED, FINETUNED, MEAN_QUERY, PERSONAL_OF = "adapted", "finetuned", "mean-query", "personal of "
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pandas import DataFrame, Series
 
+from fedsurg.metrics.summary import ADAPTED, FINETUNED, GLOBAL
 from fedsurg.report.run_folder import Run
 from fedsurg.report.tables import difference, method_table, site_table
 from fedsurg.report.wording import interval, listed, method_name, percent, plural, points, size
@@ -92,7 +93,7 @@ def _unseen(run: Run, best: "Series[Any]") -> list[str]:
 
 def _unseen_site(mine: "Series[Any]", baseline: DataFrame) -> str:
     span = interval(mine["iou_low"], mine["iou_high"])
-    reaches = "its shared model, as it is, reaches" if mine["model"] == "global" else "the sites' own models reach"
+    reaches = "its shared model, as it is, reaches" if mine["model"] == GLOBAL else "the sites' own models reach"
     text = f"At {mine['site']}, which took no part, {reaches} {percent(mine['iou'])} %"
     text += f" ({span})" if span else ""
     if len(baseline) and mine["method"] != BASELINE:
@@ -103,11 +104,11 @@ def _unseen_site(mine: "Series[Any]", baseline: DataFrame) -> str:
 def _adapted(models: DataFrame) -> str:
     """What adaptation on a few cases of an unseen site brought, from its rows beside the headline."""
     iou = dict(zip(models["model"], models["iou"].astype(float), strict=True))
-    if "adapted" not in iou:
+    if ADAPTED not in iou:
         return ""
-    text = f" With its private part adapted to a few cases there, it reaches {percent(iou['adapted'])} %"
-    if "finetuned" in iou:
-        text += f"; all of it fine-tuned on them without a guard, {percent(iou['finetuned'])} %"
+    text = f" With its private part adapted to a few cases there, it reaches {percent(iou[ADAPTED])} %"
+    if FINETUNED in iou:
+        text += f"; all of it fine-tuned on them without a guard, {percent(iou[FINETUNED])} %"
     return f"{text}."
 
 

@@ -9,7 +9,9 @@ from pandas import DataFrame
 
 from fedsurg.files import derived_seed
 from fedsurg.metrics.summary import (
+    GLOBAL,
     MEASURES,
+    PERSONAL,
     bootstrap_interval,
     case_means,
     federation_summary,
@@ -21,7 +23,7 @@ from fedsurg.report.run_folder import Run
 
 SITE_COLUMNS = ("method", "site", "role", "model", "cases", "frames", *MEASURES)
 INTERVALS = ("dice", "iou")
-FIRST_CHOICE = {"federated": "personal", "unseen": "global"}  # the model that a site is judged by
+FIRST_CHOICE = {"federated": PERSONAL, "unseen": GLOBAL}  # the model that a site is judged by
 EVERY_OTHER = "mean over the sites' own models"  # where nothing is shared, so that there is no global model
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fedsurg.metrics.summary import ADAPTED, FINETUNED, MEAN_QUERY
+
 REFERENCE = "fedst"
-ADAPTED, FINETUNED, MEAN_QUERY = "adapted", "finetuned", "mean-query"  # models of an unseen site in scores
 
 
 @dataclass(frozen=True)

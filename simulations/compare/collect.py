@@ -8,7 +8,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from fedsurg.errors import RunError
-from fedsurg.metrics.summary import MEASURES, case_means
+from fedsurg.metrics.summary import GLOBAL, MEASURES, PERSONAL_OF, case_means
 from fedsurg.report.run_folder import read_rounds, read_scores
 from fedsurg.report.tables import FIRST_CHOICE
 from simulations.compare.plan import Cell, Plan, Variant
@@ -16,7 +16,6 @@ from simulations.compare.plan import Cell, Plan, Variant
 CELL = ("family", "variant", "method", "seed", "fold", "left_out")
 SCORES = (*CELL, "site", "role", "model", "simulated", "case", "frames", *MEASURES)
 COSTS = (*CELL, "bytes_sent", "bytes_received", "seconds_per_round", "seconds", "refused")
-OWN_MODEL_OF = "personal of "  # begins the name of another site's own model, where nothing is shared
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +74,10 @@ def over_seeds(table: DataFrame) -> DataFrame:
 
 def _judged_by(part: DataFrame, role: str) -> DataFrame:
     models = set(part["model"])
-    for model in (FIRST_CHOICE[role], "global"):
+    for model in (FIRST_CHOICE[role], GLOBAL):
         if model in models:
             return part[part["model"] == model]
-    others = part["model"].str.startswith(OWN_MODEL_OF)
+    others = part["model"].str.startswith(PERSONAL_OF)
     return part[others] if others.any() else part
 
 

@@ -46,9 +46,9 @@ def test_adapted_and_control_stand_beside_the_global_model(
     assert {row["case"] for found in rows.values() for row in found} == {"PATIENT-north-2"}
     facts = read_tensors(job.folder / "sites" / "north" / "adapted.safetensors")[1]
     assert facts["cases"] == ["PATIENT-north-0", "PATIENT-north-1"]
-    if not facts["changed"]:
-        measured = [{key: row[key] for key in row if key != "model"} for row in rows["global"]]
-        assert measured == [{key: row[key] for key in row if key != "model"} for row in rows["adapted"]]
+    assert not facts["changed"]  # at this rate the private part is ruined, and the guard sees it
+    measured = [{key: row[key] for key in row if key != "model"} for row in rows["global"]]
+    assert measured == [{key: row[key] for key in row if key != "model"} for row in rows["adapted"]]
     shared = read_tensors(job.folder / "server" / "global.safetensors")[0]
     tuned = read_tensors(job.folder / "sites" / "north" / "finetuned.safetensors")[0]
     assert not torch.equal(tuned["head.weight"], shared["head.weight"])

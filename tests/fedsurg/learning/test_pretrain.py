@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedsurg.learning import pretrain
-from fedsurg.learning.pretrain import MovingAverage, Start, make_start, start_digest
+from fedsurg.learning.pretrain import AveragedWeights, Start, make_start, start_digest
 from fedsurg.models import build_network
 from fedsurg.models.start_file import write_start
 from fedsurg.study import Study
@@ -88,7 +88,7 @@ def test_no_steps_is_the_network_as_it_is_built(make: Callable[..., Start], tiny
 def test_the_moving_average_by_hand() -> None:
     """Kept at steps 0, 1, 2: 1/10, 2/11, then the decay 0.2 instead of 3/12."""
     weight = torch.nn.Parameter(torch.tensor([0.0]))
-    average = MovingAverage({"w": weight}, 0.2)
+    average = AveragedWeights({"w": weight}, 0.2)
     for step, value in enumerate((1.0, 2.0, 3.0)):
         weight.data.fill_(value)
         average.update(step)

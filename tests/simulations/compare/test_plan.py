@@ -6,8 +6,8 @@ import pytest
 
 from fedsurg.errors import StudyError
 from fedsurg.methods.registry import METHODS
+from fedsurg.metrics.summary import ADAPTED, FINETUNED, MEAN_QUERY
 from fedsurg.study import Study, study_digest
-from simulations import adaptation
 from simulations.compare.ablations import ABLATIONS
 from simulations.compare.plan import Plan, chosen_methods
 
@@ -72,7 +72,7 @@ def test_a_control_that_changes_nothing_runs_nothing(tiny_study: MakeStudy) -> N
 
 
 def test_models_at_unseen_sites_are_called_as_in_scores() -> None:
-    assert {row.model for row in ABLATIONS if row.model} == {adaptation.ADAPTED, adaptation.FINETUNED, "mean-query"}
+    assert {row.model for row in ABLATIONS if row.model} == {ADAPTED, FINETUNED, MEAN_QUERY}
 
 
 def test_controls_are_named_once_and_never_like_another_method() -> None:
