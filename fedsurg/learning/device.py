@@ -25,11 +25,20 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def precision(device: torch.device, mode: Literal["auto", "off", "bf16"]) -> AbstractContextManager[object]:
-    """Autocast to bfloat16. `auto`: on CUDA, and on processors that multiply bfloat16 in hardware."""
+Precision = Literal["auto", "off", "bf16"]
+
+
+def precision(device: torch.device, mode: Precision) -> AbstractContextManager[object]:
+    """Autocast to `fast_dtype`."""
+    dtype = fast_dtype(device, mode)
+    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+
+
+def fast_dtype(device: torch.device, mode: Precision) -> torch.dtype:
+    """What matrices are multiplied in. `auto`: bfloat16 on CUDA, and on processors that multiply it in hardware."""
     if mode == "off" or (mode == "auto" and device.type == "cpu" and not _fast_bfloat16()):
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+        return torch.float32
+    return torch.bfloat16
 
 
 def _fast_bfloat16() -> bool:

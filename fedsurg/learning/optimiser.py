@@ -5,7 +5,9 @@ from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon
+from torch.optim import AdamW
+
+from fedsurg.learning.muon import Muon
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _MUON_MOMENTS = ("momentum_buffer",)
@@ -21,8 +23,9 @@ class Optimiser:
         weight_decay: decoupled; not applied to vectors (norms, biases, scales).
         factors: name -> learning rate relative to `learning_rate`, where it is not 1.
         clip: largest L2 norm of the gradient.
-        muon: weight matrices, and kernels of convolutions as matrices, are trained by Muon (Jordan 2024), at this many
-            times the learning rate of the rest; 0: by AdamW like the rest. Random weights learn faster with it.
+        muon: weight matrices, and kernels of convolutions as matrices, are trained by Muon, at this many times the
+            learning rate of the rest; 0: by AdamW like the rest. Random weights learn faster with it.
+        muon_dtype: in which Muon computes its directions.
     """
 
     def __init__(
@@ -34,17 +37,15 @@ class Optimiser:
         factors: Mapping[str, float] | None = None,
         *,
         muon: float = 0.0,
+        muon_dtype: torch.dtype = torch.float32,
     ) -> None:
         self._parameters = {name: value for name, value in parameters.items() if value.requires_grad}
         self._clip = clip
         self._rate = learning_rate
         self._muon_factor = muon
-        self._matrices = {
-            name: nn.Parameter(_as_matrix(value))
-            for name, value in self._parameters.items()
-            if muon and _is_matrix(value)
-        }
-        self._muon = _muon(list(self._matrices.values()), learning_rate, weight_decay)
+        self._matrices = {name: value for name, value in self._parameters.items() if muon and _is_matrix(value)}
+        matrices = list(self._matrices.values())
+        self._muon = Muon(matrices, learning_rate, weight_decay, dtype=muon_dtype) if matrices else None
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, value in self._parameters.items():
             if name in self._matrices:
@@ -73,27 +74,15 @@ class Optimiser:
             group["lr"] = self._rate * share * factor
         self._adamw.step()
         if self._muon:
-            self._step_muon(self._muon, self._rate * share * self._muon_factor)
+            self._muon.param_groups[0]["lr"] = self._rate * share * self._muon_factor
+            self._muon.step()
         return norm
-
-    @torch.no_grad()
-    def _step_muon(self, muon: Muon, rate: float) -> None:
-        """Muon takes matrices only: values and gradients are copied to theirs, and the new values back."""
-        for group in muon.param_groups:
-            group["lr"] = rate
-        for name, matrix in self._matrices.items():
-            value = self._parameters[name]
-            matrix.copy_(_as_matrix(value))
-            matrix.grad = None if value.grad is None else _as_matrix(value.grad)
-        muon.step()  # type: ignore[no-untyped-call]
-        for name, matrix in self._matrices.items():
-            self._parameters[name].copy_(matrix.reshape(self._parameters[name].shape))
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as `moment/name` -> tensor; empty before the first step."""
         found: dict[str, Tensor] = {}
-        for name in self._parameters:
-            state = self._state_of(name).get(self._trained(name), {})
+        for name, value in self._parameters.items():
+            state = self._state_of(name).get(value, {})
             found |= {f"{moment}/{name}": state[moment] for moment in self._moments(name) if moment in state}
         return found
 
@@ -102,7 +91,7 @@ class Optimiser:
         for name, value in self._parameters.items():
             state = {moment: tensors.get(f"{moment}/{name}") for moment in self._moments(name)}
             if all(moment is not None for moment in state.values()):
-                self._state_of(name)[self._trained(name)] = {
+                self._state_of(name)[value] = {
                     key: moment.clone() if key == "step" else moment.to(value.device, copy=True)
                     for key, moment in state.items()
                     if moment is not None
@@ -118,26 +107,11 @@ class Optimiser:
         """What the optimiser of `name` remembers of it."""
         return _MUON_MOMENTS if name in self._matrices else _MOMENTS
 
-    def _trained(self, name: str) -> nn.Parameter:
-        """What the optimiser of `name` knows it by."""
-        return self._matrices.get(name, self._parameters[name])
-
 
 def _is_matrix(value: Tensor) -> bool:
     """Whether Muon may train it; a depthwise kernel is a vector for each channel, not a matrix."""
     depthwise = value.ndim == 4 and value.shape[1] == 1
     return value.ndim in (2, 4) and not depthwise and min(len(value), value[0].numel()) >= _SMALLEST_SIDE
-
-
-def _as_matrix(value: Tensor) -> Tensor:
-    """A copy as (outputs, inputs): of a kernel, inputs are all that one output sees."""
-    return value.detach().reshape(len(value), -1).clone()
-
-
-def _muon(matrices: list[nn.Parameter], learning_rate: float, weight_decay: float) -> Muon | None:
-    if not matrices:
-        return None
-    return Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
 
 
 def rate_share(step: int, total: int, warmup: int, schedule: str) -> float:

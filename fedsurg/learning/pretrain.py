@@ -17,6 +17,7 @@ from fedsurg.data.loader import ClipLoader
 from fedsurg.data.site import load_site
 from fedsurg.files import derived_seed, digest_of
 from fedsurg.learning.deep_supervision import DeepSupervision
+from fedsurg.learning.device import fast_dtype
 from fedsurg.learning.local import Schedule, to_device, train
 from fedsurg.learning.loss import LossWeights, SegmentationLoss
 from fedsurg.learning.optimiser import Optimiser, seed_everything
@@ -26,7 +27,7 @@ from fedsurg.study.config import Study
 from fedsurg.tensor_file import read_tensors, write_tensors
 
 CHUNK = 50  # steps between two saved states, so that a stopped pre-training goes on where it was
-FORMAT = 2  # raised whenever the same study would be trained to other values
+FORMAT = 3  # raised whenever the same study would be trained to other values
 
 Progress = Callable[[int, int], None]
 Video = Callable[[], Path]  # gives the site folder of the synthetic video, rendered when it is asked for
@@ -137,7 +138,14 @@ def _train_in_chunks(
     state = _Training(
         network,
         heads,
-        Optimiser(trained, config.learning_rate, study.local.weight_decay, study.local.gradient_clip, muon=config.muon),
+        Optimiser(
+            trained,
+            config.learning_rate,
+            study.local.weight_decay,
+            study.local.gradient_clip,
+            muon=config.muon,
+            muon_dtype=fast_dtype(device, study.local.mixed_precision),
+        ),
         AveragedWeights(network.tensors(), config.ema_decay) if config.ema_decay else None,
     )
     penalty = heads if config.deep_supervision else None

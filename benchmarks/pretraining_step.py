@@ -1,0 +1,71 @@
+"""How long one step of pre-training takes with each optimiser.
+
+    python benchmarks/pretraining_step.py STUDY.toml [--steps N]
+
+The study's network and batch on noise, in the study's precision: forward, backward, and a step of AdamW alone, of Muon
+as fedsurg has it, and of Muon as torch has it, which computes in bfloat16 on every processor. Medians, in seconds.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fedsurg.learning.device import choose_device, fast_dtype, precision
+from fedsurg.learning.local import to_device
+from fedsurg.learning.optimiser import Optimiser
+from fedsurg.models.network import network_of
+from fedsurg.study.config import Study
+from fedsurg.study.load import load_study
+
+
+def main() -> None:
+    """Print a line for each optimiser."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    study, device = load_study(options.study), choose_device(options.device)
+    ours = fast_dtype(device, study.local.mixed_precision)
+    for name, muon, dtype in (
+        ("AdamW", 0.0, ours),
+        (f"Muon in {str(ours).removeprefix('torch.')}, as fedsurg has it", study.server.pretrain.muon, ours),
+        ("Muon in bfloat16, as torch has it", study.server.pretrain.muon, torch.bfloat16),
+    ):
+        seconds = step_time(study, device, muon, dtype, options.steps)
+        sys.stdout.write(f"{name:<40}{seconds:6.2f} s a step\n")
+
+
+def step_time(study: Study, device: torch.device, muon: float, dtype: torch.dtype, steps: int) -> float:
+    """Median seconds of a step, the first one left out."""
+    config, local = study.server.pretrain, study.local
+    network = network_of(study)
+    to_device(network, device)
+    optimiser = Optimiser(
+        network.tensors(), config.learning_rate, local.weight_decay, local.gradient_clip, muon=muon, muon_dtype=dtype
+    )
+    frames = torch.randn(config.batch_size, 1, 3, *study.task.image_size, device=device)
+
+    def step() -> None:
+        with precision(device, local.mixed_precision):
+            logits: Tensor = network(frames).logits
+        optimiser.step(logits.square().mean())
+
+    return statistics.median([timed(step) for _ in range(steps + 1)][1:])
+
+
+def timed(work: Callable[[], None]) -> float:
+    """Seconds that `work` takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
