@@ -285,7 +285,7 @@ def _score(bench: Bench) -> None:
             overlays = job.folder / "overlays" if job.keep_models else None
             scored = score_site(bench.plan, data, model, bench.device, overlays)
             rows += [origin | {"model": model.name} | row for row in scored.rows]
-            pictures += [drawn | {"caption": f"{site.name}, {job.name}"} for drawn in scored.pictures]
+            pictures += scored.pictures
     _write_rows(job.folder / "scores.csv", rows)
     write_atomic(job.folder / "overlays" / "overlays.json", json.dumps(pictures, indent=1))
 

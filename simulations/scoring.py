@@ -98,5 +98,13 @@ def _draw(
     buffer = io.BytesIO()
     Image.fromarray(drawing).save(buffer, "PNG")
     write_atomic(overlays / file, buffer.getvalue())
-    case, _, _ = dataset.row(prediction.index)
-    return {"file": file, "site": site.name, "case": case, "simulated": site.simulated}
+    case, clip, frame = dataset.row(prediction.index)
+    return {
+        "file": file,
+        "site": site.name,
+        "model": model.name,
+        "position": prediction.index,
+        "case": case,
+        "caption": f"{case}, {clip}, frame {frame}",
+        "simulated": site.simulated,
+    }

@@ -24,6 +24,7 @@ from fedsurg.report.redaction import redacted
 from fedsurg.report.run_folder import MethodRun, Run
 from fedsurg.report.story import paragraph
 from fedsurg.report.tables import contract_table, method_table, round_table, server_table, site_table
+from fedsurg.study.holdout import Holdout
 
 FULL = "report.html"
 SHAREABLE = "report-shareable.html"
@@ -171,11 +172,11 @@ def _refusals(run: Run) -> list[Context]:
 
 
 def _pictures(run: Run) -> list[Context]:
-    """Sites, in each the same frames by all methods side by side."""
-    frames: dict[str, dict[str, list[Context]]] = {}
+    """Sites, in each the same frames by all methods and models side by side."""
+    frames: dict[str, dict[tuple[Holdout, int], list[Context]]] = {}
     for one in run.runs:
         for picture in one.overlays:
-            shown = frames.setdefault(picture.site, {}).setdefault(picture.file, [])
+            shown = frames.setdefault(picture.site, {}).setdefault((one.holdout, picture.position), [])
             shown.append({"method": one.method, "folder": one.folder, "picture": picture})
     roles = {site.name: site.role for site in run.info.study.sites} | dict.fromkeys(run.info.left_out, "unseen")
     return [

@@ -131,10 +131,12 @@ class Round(Record):
 
 
 class Overlay(Record):
-    """A picture of a prediction in `overlays/`."""
+    """A picture of a prediction in `overlays/`; `position` is that of the frame among those a site was scored on."""
 
     file: str
     site: str
+    model: str = ""
+    position: int = 0
     case: str = ""
     caption: str = ""
     simulated: bool = False

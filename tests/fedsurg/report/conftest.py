@@ -204,12 +204,14 @@ def _overlays(folder: Path, method: str, fold: int, real_sites: tuple[str, ...])
             continue
         real = site in real_sites
         case = f"{SECRET_CASE}-0" if real else f"{site}-case-0"
-        name = f"{case}-a-0.png"
+        model = "global" if method == "local" or site == "island" else "personal"
+        name = f"{case}-{model}-a-0.png"
         seed = list(SITES).index(site)
         Image.fromarray(draw_overlay(*_scene(seed, 1 + 2 * list(METHODS).index(method)), len(CLASSES))).save(
             folder / name
         )
-        entries.append({"file": name, "site": site, "case": case, "caption": f"{case}, frame 0", "simulated": not real})
+        shown = {"case": case, "caption": f"{case}, frame 0", "simulated": not real}
+        entries.append({"file": name, "site": site, "model": model, "position": 0, **shown})
     _write(folder / "overlays.json", entries)
 
 

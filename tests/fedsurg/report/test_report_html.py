@@ -138,6 +138,18 @@ def test_no_picture_of_a_real_site_is_shared(pages: dict[str, str]) -> None:
     assert len([text for text in whole if "valley" in text]) == 3
 
 
+def test_methods_stand_side_by_side_on_the_same_frame_whatever_their_models_are_called(run_maker: RunMaker) -> None:
+    path = run_maker(methods=("fedst", "local"), folds=0, rounds=1)  # whose pictures have other names here
+    write_report(path)
+    rows = (path / FULL).read_text().split('<div class="frames"')[1:]
+    assert [re.findall(r'alt="Prediction of (\w+) at (\w+)', row) for row in rows[:-1]] == [
+        [("FedST", site), ("Local", site)] for site in ("harbour", "north", "valley")
+    ]
+    assert "FedST</span>, global" in rows[-1] and ", personal" not in "".join(
+        rows
+    )  # told apart where there are several
+
+
 def test_a_picture_needs_both_the_run_and_itself_to_say_simulated(run_maker: RunMaker) -> None:
     path = run_maker(methods=("fedst",), folds=0, rounds=1)
     entries = path / "runs" / "fedst" / "overlays" / "overlays.json"
@@ -188,6 +200,8 @@ def test_a_half_finished_run_has_a_report(run_maker: RunMaker, methods: tuple[st
 def test_a_missing_picture_is_named(run_maker: RunMaker) -> None:
     path = run_maker(methods=("fedst",), folds=0, rounds=1)
     next((path / "runs" / "fedst" / "overlays").glob("north*.png")).unlink()
-    with pytest.raises(RunError, match=r"north-case-0-a-0\.png: is listed in overlays\.json, but cannot be read"):
+    with pytest.raises(
+        RunError, match=r"north-case-0-personal-a-0\.png: is listed in overlays\.json, but cannot be read"
+    ):
         write_report(path)
     assert not (path / FULL).exists()
