@@ -49,6 +49,7 @@ def render(request: RenderRequest, out: Path, *, workers: int | None = None, pro
         raise SimulatorError(f"workers is {workers}; it must be at least 1")
     out = _replaceable(out)
     if _is_complete(request, out):
+        _tidy(out)
         return out
     check_pictures(request.assets, whole_instruments=request.whole_instruments)
     partial = out.parent / f".{out.name}.{request.digest()[:16]}.partial"
@@ -200,4 +201,9 @@ def _publish(partial: Path, out: Path) -> None:
             f"{out}: cannot be written ({problem.strerror}); the frames are kept in {partial}, the same command goes "
             "on from there"
         ) from problem
-    shutil.rmtree(out / "clips", ignore_errors=True)  # needed until the rename has worked
+    _tidy(out)
+
+
+def _tidy(out: Path) -> None:
+    """Removes the clips' records, which are needed until the last rename has worked."""
+    shutil.rmtree(out / "clips", ignore_errors=True)

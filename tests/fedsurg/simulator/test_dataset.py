@@ -69,6 +69,14 @@ def test_finished_clips_are_kept_when_the_last_rename_fails(
     assert content(tmp_path / "out") == content(folder)
 
 
+def test_records_that_a_killed_rendering_left_behind_go_with_the_next_command(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "out")
+    (tmp_path / "out" / "clips").mkdir()
+    (tmp_path / "out" / "clips" / "00000.json").write_text("{}")
+    render(REQUEST, tmp_path / "out")
+    assert content(tmp_path / "out") == content(folder)
+
+
 def _plain_write(path: Path, text: str, **_: object) -> None:
     path.write_text(text)
 
