@@ -56,6 +56,12 @@ def require_writable(path: Path, *, error: type[FedsurgError] = RunError) -> Non
         raise error(f"{path}: cannot be written, as {above} cannot; choose another place or check permissions")
 
 
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes; what reading it raises is not caught."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename inside `folder` durable."""
     handle = os.open(folder, os.O_RDONLY)

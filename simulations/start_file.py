@@ -27,7 +27,7 @@ from simulations.transfer import site_folders, transfer, validation_cases
 _CARD = """\
 # Start for surgical instruments, from simulated video
 
-A network that has seen simulated surgical video alone, from which a federated study begins.
+A network that was trained on {kind}, from which a federated study begins.
 
 | | |
 |---|---|
@@ -70,11 +70,15 @@ the training may have been made on these cases, so read them as an upper estimat
 
 
 _DRAWN = """\
-Rendered by fedsurg's own simulator, images and labels alike. No frame of a patient or an animal, no weights and no
-pictures of others went into it."""
+Rendered by fedsurg's own simulator, images and labels alike. No frame of a patient or an animal and no pictures of
+others went into it."""
+_FOREIGN = """
+The encoder began at weights of others (`network.encoder_weights`, {what}): what they were trained on, this network has
+learned from too, and their licence holds for it."""
 _COMPOSED = """\
 Made by fedsurg's own simulator from pictures that were given to it: {pictures}. If they are of patients, so is what
-this network learned from; their owner decides who may have it. No weights of others went into it."""
+this network learned from; their owner decides who may have it."""
+_OWN = "\nNo weights of others went into it."
 
 
 def make_file(
@@ -171,41 +175,48 @@ def model_card(
     average = f", moving average of the weights (decay {pretrain.ema_decay:g})" if pretrain.ema_decay else ""
     optimiser = "Muon and AdamW" if pretrain.muon else "AdamW"
     height, width = study.task.image_size
-    kind = (
-        "simulated video with pictures in it"
-        if synthetic.backgrounds or synthetic.instruments
-        else "simulated video alone"
-    )
+    video = synthetic_request(study)
+    origin = _origin(study)
     facts = {
         "file": f"`{file.name}`, {file.stat().st_size / 1e6:.2f} MB, float16 safetensors",
         "SHA-256": f"`{digest}`",
         "classes": ", ".join(study.task.classes),
         "network": f"{study.network.encoder} with a feature-pyramid decoder, "
         f"{sum(count_parameters(network_of(study)).values()):,} parameters; it sees colours as {study.network.colour}",
-        "training data": f"{kind}: {synthetic.clips} clips of {synthetic.frames} frames at "
-        f"{height} x {width}, anatomies {', '.join(dict.fromkeys(synthetic.profiles))}",
-        "training": f"{pretrain.steps:,} steps of batch {pretrain.batch_size}, {optimiser} at "
+        "training data": f"{origin['kind']}: {synthetic.clips} clips of {synthetic.frames} frames at "
+        f"{video.height} x {video.width}, anatomies {', '.join(dict.fromkeys(synthetic.profiles))}",
+        "training": f"{pretrain.steps:,} steps of batch {pretrain.batch_size} at {height} x {width}, {optimiser} at "
         f"{pretrain.learning_rate:g}{average}; every key is in the file's metadata",
         "seeds": f"{study.seed} (training), {synthetic.seed} (video)",
-        "study": f"`{study.name}`, digest `{study_digest(study)}`",
+        "study": f"`{study.name}`, digest `{study_digest(study)}` in the version that made it",
         "versions": f"simulator {SIMULATOR_VERSION}, fedsurg {fedsurg.__version__}, torch {torch.__version__}",
         "computed on": f"{device.type}, {torch.get_num_threads()} threads",
-        "licence": "Apache-2.0",
+        "licence": origin["licence"],
     }
     rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
     again = "the same bytes on the same machine" if device.type == "cpu" else "nearly the same weights on the same GPU"
-    return _CARD.format(rows=rows, command=command, again=again, transfer=_transfer_table(scores), **_origin(study))
+    return _CARD.format(rows=rows, command=command, again=again, transfer=_transfer_table(scores), **origin)
 
 
 def _origin(study: Study) -> dict[str, str]:
-    """What the card says about where the training pictures come from."""
+    """What the card says about where the training pictures, and weights that were there before, come from."""
     names = {"backgrounds": "photographs of tissue", "instruments": "instruments cut out of photographs"}
     given = [names[key] for key in KEYS if getattr(study.synthetic, key)]
-    if not given:
-        return {"origin": _DRAWN, "seen": "It has never seen a real frame."}
-    return {
-        "origin": _COMPOSED.format(pictures=" and ".join(given)),
-        "seen": "It has never seen a real frame as it is.",
+    found = {
+        "kind": "simulated surgical video with pictures in it" if given else "simulated surgical video alone",
+        "origin": (_COMPOSED.format(pictures=" and ".join(given)) if given else _DRAWN) + _OWN,
+        "seen": "It has never seen a real frame as it is." if given else "It has never seen a real frame.",
+        "licence": "Apache-2.0",
+    }
+    if not study.network.encoder_weights:
+        return found
+    sha256 = study.network.encoder_weights_sha256
+    what = f"SHA-256 `{sha256}`" if sha256 else f"`{study.network.encoder_weights}` of a hub"
+    return found | {
+        "kind": f"{found['kind'].removesuffix(' alone')}, from encoder weights of others",
+        "origin": found["origin"].removesuffix(_OWN) + _FOREIGN.format(what=what),
+        "seen": "In training here it has not seen a real frame; what its encoder saw before, its makers know.",
+        "licence": "Apache-2.0, and that of the encoder weights",
     }
 
 

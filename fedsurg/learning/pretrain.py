@@ -43,7 +43,8 @@ class Start:
 
 def start_digest(study: Study, synthetic_digest: str) -> str:
     """Digest over all that the start depends on: network, classes, and its file or video, schedule and seed."""
-    network = study.network.model_dump(mode="json", exclude={"gate", "adapters"})
+    known = {"encoder_weights"} if study.network.encoder_weights_sha256 else set()  # by what is in that file
+    network = study.network.model_dump(mode="json", exclude={"gate", "adapters"} | known)
     if study.server.pretrain.start:
         file = study.server.pretrain.start_sha256
         return digest_of({"format": FORMAT, "network": network, "classes": list(study.task.classes), "file": file})

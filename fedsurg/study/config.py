@@ -90,6 +90,7 @@ class NetworkConfig(Section):
 
     encoder: str = "pvt_v2_b0"  # any timm backbone with a feature pyramid and a separate query projection
     encoder_weights: str = ""  # local file or hub name; empty: random weights
+    encoder_weights_sha256: Sha256 = ""  # of that file; filled in if left out, empty for a hub name
     colour: Colour = "rgb"  # what the encoder sees; weights that others trained expect rgb
     pyramid_channels: Positive = 256
     segmentation_channels: Positive = 128

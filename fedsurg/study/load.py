@@ -15,6 +15,8 @@ from fedsurg.study.config import Study
 from fedsurg.study.pictures import KEYS, PICTURES, with_picture_digests
 from fedsurg.study.start import KEY as START
 from fedsurg.study.start import with_start_digest
+from fedsurg.study.weights import KEY as WEIGHTS
+from fedsurg.study.weights import with_weights_digest
 
 
 def load_study(path: Path, *, overrides: Mapping[str, Any] | None = None, with_files: bool = True) -> Study:
@@ -23,7 +25,8 @@ def load_study(path: Path, *, overrides: Mapping[str, Any] | None = None, with_f
     Args:
         path: a TOML file.
         overrides: values that replace keys of the file, by dotted key: `{"federation.rounds": 3}`.
-        with_files: look at the start file and the picture folders that it names; who does not train needs neither.
+        with_files: look at the files and folders that it names (start, encoder weights, pictures); who does not train
+            needs none.
 
     Raises:
         StudyError: the file is missing or not TOML, a key is unknown, ill-typed or contradicts another, or the
@@ -45,13 +48,13 @@ def parse_study(
     except tomllib.TOMLDecodeError as problem:
         raise StudyError(f"{source}: is not valid TOML: {problem}") from problem
     study = parse_values(values, source, overrides or {})
-    return with_picture_digests(with_start_digest(study, source), source) if with_files else study
+    return _with_files(study, source) if with_files else study
 
 
 def parse_values(values: dict[str, Any], source: str, overrides: Mapping[str, Any]) -> Study:
     """Check a study given as plain values, with `overrides` put in by dotted key; `source` names it in errors."""
     for key, value in overrides.items():
-        _set(values, key, value)
+        _set(values, key, value, source)
     try:
         # Strict, so that "12" is no number; by way of JSON, whose lists may stand for tuples.
         study = Study.model_validate_json(json.dumps(values, default=str), strict=True)
@@ -64,40 +67,52 @@ def parse_values(values: dict[str, Any], source: str, overrides: Mapping[str, An
 def changed(study: Study, overrides: Mapping[str, Any]) -> Study:
     """The study with other values for some keys, by dotted key; checked like a study file.
 
-    A start file and picture folders are looked at again only where others are named: a finished run can be read
-    without them.
+    Files and folders are looked at again only where others are named: a finished run can be read without them.
 
     Raises:
         StudyError: a key is unknown, ill-typed or contradicts another, or another start file or folder is missing.
     """
     source, values = f"study {study.name!r}", study.resolved()
-    named = [key for key in (START, *PICTURES) if key in overrides]
+    named = [key for key in (START, WEIGHTS, *PICTURES) if key in overrides]
     for key in named:
-        _set(values, f"{key}_sha256", "")
+        _set(values, f"{key}_sha256", "", source)
     found = parse_values(values, source, overrides)
     if START in named:
         found = with_start_digest(found, source)
+    if WEIGHTS in named:
+        found = with_weights_digest(found, source)
     return with_picture_digests(found, source) if set(named) & set(PICTURES) else found
 
 
 def study_digest(study: Study) -> str:
     """SHA-256 (hex) over the resolved study in canonical form: what a hospital approves and a checkpoint carries.
 
-    Of a start file and of pictures it holds what is in them (`start_sha256` and the like), not where they lie.
+    Of files and pictures it holds what is in them (`start_sha256` and the like), not where they lie.
     """
     values = study.resolved()
     del values["server"]["pretrain"]["start"]
+    if study.network.encoder_weights_sha256:
+        del values["network"]["encoder_weights"]
     for key in KEYS:
         del values["synthetic"][key]
     return digest_of(values)
 
 
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
+def _with_files(study: Study, source: str) -> Study:
+    return with_picture_digests(with_weights_digest(with_start_digest(study, source), source), source)
+
+
+def _set(values: dict[str, Any], key: str, value: Any, source: str) -> None:
     *tables, last = key.split(".")
-    for table in tables:
-        if not isinstance(values.setdefault(table, {}), dict):
-            return  # an ill-typed table, about which the checks say more
-        values = values[table]
+    for depth, table in enumerate(tables, 1):
+        inner = values.setdefault(table, {})
+        if not isinstance(inner, dict):
+            above = ".".join(tables[:depth])
+            what = (
+                "a list, whose entries are changed in the file" if isinstance(inner, list) else f"{inner!r}, no table"
+            )
+            raise StudyError(f"{source}: {key}: cannot be set, as {above} is {what}")
+        values = inner
     values[last] = value
 
 

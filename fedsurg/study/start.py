@@ -1,9 +1,9 @@
 """The start file that a study names: where it lies and what its bytes are; light, as every study is read with it."""
 
-import hashlib
 from pathlib import Path
 
 from fedsurg.errors import StudyError
+from fedsurg.files import sha256_of_file
 from fedsurg.study.config import Study
 
 SHIPPED = Path(__file__).parent.parent / "models" / "weights" / "start.safetensors"
@@ -52,8 +52,7 @@ def start_sha256(start: str, source: str) -> str:
     """
     path = start_path(start)
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of_file(path)
     except OSError as problem:
         what = "this installation ships no start" if start == "shipped" else f"{path}: {problem.strerror or problem}"
         raise StudyError(

@@ -118,7 +118,6 @@ def _table(plan: Plan, summary: Summary, family: str) -> Context:
         "best": {role: float(rows.loc[competes, role].max()) for role in ("federated", "unseen")},
         "columns": _columns(sites),
         "cells": {(row["variant"], row["role"], row["site"]): row for row in sites.to_dict("records")},
-        "most_cells": int(rows["cells"].max()),
         "uneven": not rows["complete"].all(),
     }
 

@@ -12,6 +12,7 @@ from simulations.compare.plan import Plan
 from simulations.compare.statistics import Estimate, Values, highest, holm, lowest, mean, over_sites, paired, spread
 
 ROLES = ("federated", "unseen")
+_SCORED = ("family", "seed", "fold", "left_out", "role", "site", "case")  # one case in one cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,8 @@ class Summary:
         `federated_seed_sd`, `unseen_seed_sd`: standard deviation of the mean over seeds;
         `ROLE_difference` (and `_low`, `_high`) to the family's reference, `ROLE_p`, `ROLE_p_holm`, `ROLE_pairs`;
         `bytes_sent`, `bytes_received` of one site in one round, `seconds_per_round`, `seconds` of a whole cell;
-        `seeds`, `cells`, `cases`: what it rests on; `complete`: no row of its table rests on more cells.
+        `seeds`, `cells`, `cases`: what it rests on; `gap`: what it lacks that others of its table have, in words, or "";
+        `complete`: nothing.
     `sites` has one row per family, variant, role and site: the means over cases of all measures, `cases` and, for IoU,
     `iou_low` and `iou_high`.
     """
@@ -61,7 +63,8 @@ def summarise(plan: Plan, collected: Collected) -> Summary:
             for measure in MEASURES
         ]
     table = DataFrame(rows)
-    table["complete"] = table["cells"] == table.groupby("family")["cells"].transform("max")
+    table["gap"] = _gaps(table, collected.scores)
+    table["complete"] = table["gap"] == ""
     for role in ROLES:
         table[f"{role}_p_holm"] = table.groupby(["family", "measure"])[f"{role}_p"].transform(
             lambda column: holm(list(column))
@@ -94,6 +97,27 @@ def _facts(collected: Collected, family: str, variant: str) -> dict[str, object]
         "cases": len(scores[["site", "case"]].drop_duplicates()),
         "refused": int(costs["refused"].sum()) if len(costs) else 0,
     } | {name: float(costs[name].mean()) if len(costs) else nan for name in means}
+
+
+def _gaps(table: DataFrame, scores: DataFrame) -> list[str]:
+    """For each row, cells that are missing, else the sites that have no scores in cells where others have them."""
+    held = scores.assign(fold=scores["fold"].astype(str))[[*_SCORED, "variant"]].drop_duplicates()
+    most = table.groupby("family")["cells"].transform("max")
+    lost = {key: _lost(held, *key) for key in set(zip(table["family"], table["variant"], strict=True))}
+    return [
+        f"{cells} of {all_cells} cells" if cells < all_cells else lost[family, variant]
+        for family, variant, cells, all_cells in zip(
+            table["family"], table["variant"], table["cells"], most, strict=True
+        )
+    ]
+
+
+def _lost(held: DataFrame, family: str, variant: str) -> str:
+    mine = held[(held["family"] == family) & (held["variant"] == variant)]
+    others = held[(held["family"] == family) & held["role"].isin(set(mine["role"]))]
+    both = others[list(_SCORED)].drop_duplicates().merge(mine, how="left", on=list(_SCORED))
+    sites = sorted(set(both.loc[both["variant"].isna(), "site"].astype(str)))
+    return f"lacks scores of {', '.join(sites)}" if sites else ""
 
 
 def _scores(plan: Plan, cases: DataFrame, measure: str) -> dict[str, object]:

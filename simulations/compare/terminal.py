@@ -29,10 +29,9 @@ def _table(summary: Summary, family: str, reference: str) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("one\nround", justify="right", no_wrap=True)
     rows = summary.of(family)
-    most = int(rows["cells"].max())
     for _, row in rows.iterrows():
         table.add_row(
-            method_name(str(row["variant"])) + ("" if row["complete"] else f"\n{row['cells']} of {most} cells"),
+            method_name(str(row["variant"])) + ("" if row["complete"] else f"\n{row['gap']}"),
             _score(row, "federated"),
             percent(float(row["worst"])),
             _score(row, "unseen"),

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.labels import IGNORE, LabelSpace
@@ -70,6 +73,32 @@ def test_a_start_for_other_studies(
     ):
         assert text in card
     assert str(tmp_path) not in card
+
+
+def test_encoder_weights_of_others_are_told_by_what_is_in_them(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = '"encoder.safetensors"'
+    made = []
+    for seed in (1, 2):  # another file of the same name is another start
+        _encoder(seed, tmp_path / "encoder.safetensors")
+        out = tmp_path / f"{seed}.safetensors"
+        code, said = command("--out", out, "--set", f"network.encoder_weights={given}")
+        assert code == 0, said
+        made.append(out.read_bytes())
+    assert made[0] != made[1]
+    card = out.with_suffix(".md").read_text()
+    digest = sha256((tmp_path / "encoder.safetensors").read_bytes()).hexdigest()
+    assert f"The encoder began at weights of others (`network.encoder_weights`, SHA-256 `{digest}`)" in card
+    assert "| licence | Apache-2.0, and that of the encoder weights |" in card
+    for false in ("No weights of others", "simulated surgical video alone", "never seen a real frame", "encoder.safe"):
+        assert false not in card
+
+
+def _encoder(seed: int, file: Path) -> None:
+    torch.manual_seed(seed)
+    save_file(timm.create_model("pvt_v2_b0", num_classes=0).state_dict(), file)
 
 
 def test_the_same_command_gives_the_same_bytes(command: Command, cache: Path, synthetic: Path, tmp_path: Path) -> None:

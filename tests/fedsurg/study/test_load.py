@@ -8,7 +8,7 @@ import pytest
 
 from fedsurg.errors import StudyError
 from fedsurg.study import Study, load_study, study_digest
-from fedsurg.study.load import parse_study
+from fedsurg.study.load import changed, parse_study
 
 SITES = """
 [[sites]]
@@ -157,6 +157,37 @@ def test_a_missing_file(tmp_path: Path) -> None:
         load_study(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("federation.rounds.x", "cannot be set, as federation.rounds is 5, no table"),
+        ("sites.north.role", "cannot be set, as sites is a list, whose entries are changed in the file"),
+        ("methods.x", "cannot be set, as methods is a list, whose entries are changed in the file"),
+    ],
+)
+def test_an_override_that_leads_nowhere_is_refused(key: str, why: str) -> None:
+    with pytest.raises(StudyError, match=rf"trial.toml: {key}: {why}"):
+        parse_study(HEAD + 'methods = ["fedst"]\n[federation]\nrounds = 5\n' + SITES, "trial.toml", overrides={key: 1})
+
+
+def test_encoder_weights_are_known_by_what_is_in_them(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    one.write_bytes(b"weights")
+    two.write_bytes(b"weights")
+    studies = [parse(network__encoder_weights=str(file)) for file in (one, two)]
+    assert study_digest(studies[0]) == study_digest(studies[1])
+    two.write_bytes(b"others")
+    other = parse(network__encoder_weights=str(two))
+    assert study_digest(other) != study_digest(studies[0])
+    assert changed(studies[0], {"network.encoder_weights": str(two)}) == other
+    sha256 = studies[0].network.encoder_weights_sha256
+    with pytest.raises(StudyError, match=r"two.safetensors has the SHA-256 \w{16}, encoder_weights_sha256 asks for \w"):
+        parse(network__encoder_weights=str(two), network__encoder_weights_sha256=sha256)
+    with pytest.raises(StudyError, match=r"encoder_weights_sha256: is set, but network.encoder_weights is empty"):
+        parse(network__encoder_weights_sha256=sha256)
+    assert parse(network__encoder_weights="in1k").network.encoder_weights_sha256 == ""  # a name on a hub
+
+
 def test_overrides_are_checked_like_the_file() -> None:
     assert parse(federation__rounds=9).federation.rounds == 9
     assert parse(methods=["local"]).methods == ("local",)
@@ -164,7 +195,9 @@ def test_overrides_are_checked_like_the_file() -> None:
         parse(federation__rounds=0)
     with pytest.raises(StudyError, match=r"federation\.round: unknown key; did you mean 'rounds'"):
         parse(federation__round=3)
-    with pytest.raises(StudyError, match=r"^trial\.toml: federation: found 3"):
+    with pytest.raises(
+        StudyError, match=r"^trial\.toml: federation\.rounds: cannot be set, as federation is 3, no table"
+    ):
         parse(HEAD + "federation = 3\n", federation__rounds=3)
 
 

@@ -131,6 +131,15 @@ def test_a_row_with_fewer_cells_says_so_and_does_not_compete(plan: Plan, collect
     assert "1 of 2 cells" in terminal.getvalue()
 
 
+def test_a_row_that_lost_a_site_says_so_and_does_not_compete(plan: Plan, collected: Collected) -> None:
+    """Without its hardest site FedAvg's mean is above FedST's."""
+    scores = collected.scores
+    lost = (scores["variant"] == "fedavg") & (scores["site"] == "east") & (scores["seed"] == 4)
+    found = summarise(plan, replace(collected, scores=scores[~lost]))
+    assert list(found.of("methods")["gap"]) == ["", "lacks scores of east"]
+    assert story(found)[0].startswith("FedST is best")
+
+
 def test_where_lower_is_better_the_worst_site_is_the_highest(summary: Summary) -> None:
     fedst = summary.of("methods", "hd95").iloc[0]
     assert fedst["worst_site"] == "north"
