@@ -12,6 +12,7 @@ from rich.table import Table
 from fedsurg.data.site import SiteData, load_site
 from fedsurg.errors import RunError
 from fedsurg.metrics.summary import site_means
+from fedsurg.report.terminal import print_table
 from fedsurg.study.config import Study
 from fedsurg.study.holdout import Holdout, left_out_name
 from simulations.job import Bench, Job, finished, models_for
@@ -63,10 +64,12 @@ def print_scores(table: pd.DataFrame, console: Console, *, as_json: bool) -> Non
         return
     shown = Table(box=None, pad_edge=False)
     for column in table.columns:
-        shown.add_column(str(column), justify="left" if column in ("method", "site", "model") else "right")
+        shown.add_column(
+            str(column), justify="left" if column in ("method", "site", "model") else "right", no_wrap=True
+        )
     for row in table.itertuples(index=False):
         shown.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
-    console.print(shown)
+    print_table(shown, console)
 
 
 def _study(run_folder: Path) -> Study:

@@ -36,7 +36,7 @@ def _scored(run: Run, methods: DataFrame) -> list[str]:
     ranked = methods.dropna(subset=["iou"]).sort_values("iou", ascending=False)
     rivals = ranked[ranked["method"] != UPPER_BOUND]
     if not len(rivals):
-        return ["Only the unseen sites have been scored so far."] if not len(ranked) else []
+        return ["Only the unseen sites have been scored so far."] if not len(ranked) else _ceiling(ranked)
     best = rivals.iloc[0]
     sentences = [
         f"{method_name(best['method'])} is best on the federated sites, with a mean IoU of "

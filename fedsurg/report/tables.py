@@ -8,6 +8,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from fedsurg.files import derived_seed
+from fedsurg.methods.registry import METHODS
 from fedsurg.metrics.summary import (
     GLOBAL,
     MEASURES,
@@ -151,6 +152,7 @@ def _method_row(run: Run, method: str, sites: DataFrame) -> dict[str, object]:
     iou, dice = (federation_summary(sites, unseen, measure) for measure in ("iou", "dice"))
     trained = [[entry for entry in one.rounds if entry.work == "train"] for one in run.of(method)]
     rounds = [entry for one in trained for entry in one]
+    wire = [] if METHODS[method].grouping == "pooled" else rounds  # whose one trainer has all data: nothing is sent
     return {
         "method": method,
         "dice": dice.mean,
@@ -161,10 +163,10 @@ def _method_row(run: Run, method: str, sites: DataFrame) -> dict[str, object]:
         "unseen_dice": _mean(list(dice.unseen.values())),
         "unseen_iou": _mean(list(iou.unseen.values())),
         "rounds": min((len(one) for one in trained), default=0),
-        "refused": sum(len(entry.refused) for entry in rounds),
-        "bytes_out": _mean([entry.bytes_out for entry in rounds]),
-        "bytes_in": _mean([entry.bytes_in for entry in rounds]),
-        "bytes_per_round": _mean([entry.bytes_out + entry.bytes_in for entry in rounds]),
+        "refused": sum(len(entry.refused) for one in run.of(method) for entry in one.rounds),
+        "bytes_out": _mean([entry.bytes_out for entry in wire]),
+        "bytes_in": _mean([entry.bytes_in for entry in wire]),
+        "bytes_per_round": _mean([entry.bytes_out + entry.bytes_in for entry in wire]),
         "seconds_per_round": _mean([sum(value or 0 for value in entry.seconds.values()) for entry in rounds]),
     }
 

@@ -57,10 +57,9 @@ def describe(study: "Study", method: str) -> tuple[dict[str, Any], "Contract"]:
     from fedsurg.study.load import study_digest
 
     applied = plan(study, method)
-    vectors = site_vectors(study.network.gate, [(site.name, site.procedure) for site in study.sites])
-    network = network_of(
-        study, text_vector=vectors[study.sites[0].name] if applied.has_gate else None, adapters=applied.has_adapters
-    )
+    sites = [(site.name, site.procedure) for site in study.sites]
+    vector = site_vectors(study.network.gate, sites)[study.sites[0].name] if applied.has_gate else None
+    network = network_of(study, text_vector=vector, adapters=applied.has_adapters)
     contract = applied.contract(network)
     facts = {
         "name": study.name,

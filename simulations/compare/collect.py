@@ -1,6 +1,7 @@
 """The finished cells of a comparison as tables: scores per case, and what rounds cost."""
 
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from fedsurg.errors import RunError
+from fedsurg.methods.registry import METHODS
 from fedsurg.metrics.summary import GLOBAL, MEASURES, PERSONAL_OF, case_means
 from fedsurg.report.run_folder import read_rounds, read_scores
 from fedsurg.report.tables import FIRST_CHOICE
@@ -38,7 +40,8 @@ def collect(plan: Plan, folder: Path) -> Collected:
     scores: list[DataFrame] = []
     costs: list[dict[str, Any]] = []
     for cell in cells:
-        table, price = _cases(folder / cell.name / "scores.csv"), _costs(folder / cell.name / "history.jsonl")
+        table = _cases(folder / cell.name / "scores.csv")
+        price = _costs(folder / cell.name / "history.jsonl", pooled=METHODS[cell.variant.method].grouping == "pooled")
         for variant in plan.variants():
             rows, place = _read_by(variant, table), _place(variant, cell)
             if sources[variant.family, variant.name] == cell.variant and len(rows):
@@ -115,16 +118,17 @@ def _cases(file: Path) -> DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _costs(file: Path) -> dict[str, Any]:
-    """What a round cost, of one site and of all; nothing where nobody trained."""
+def _costs(file: Path, *, pooled: bool) -> dict[str, Any]:
+    """What a round cost, of one site and of all; nothing where nobody trained, no bytes where all data is pooled."""
     rounds = read_rounds(file)
     trained = [entry for entry in rounds if entry.work == "train"]
     if not trained:
         return {}
+    wire = nan if pooled else 1 / len(trained)
     seconds = [sum(value or 0.0 for value in entry.seconds.values()) for entry in trained]
     return {
-        "bytes_sent": sum(entry.bytes_in for entry in trained) / len(trained),
-        "bytes_received": sum(entry.bytes_out for entry in trained) / len(trained),
+        "bytes_sent": wire * sum(entry.bytes_in for entry in trained),
+        "bytes_received": wire * sum(entry.bytes_out for entry in trained),
         "seconds_per_round": sum(seconds) / len(trained),
         "seconds": sum(seconds),
         "refused": sum(len(entry.refused) for entry in rounds),

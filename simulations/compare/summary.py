@@ -24,8 +24,8 @@ class Summary:
         `federated_seed_sd`, `unseen_seed_sd`: standard deviation of the mean over seeds;
         `ROLE_difference` (and `_low`, `_high`) to the family's reference, `ROLE_p`, `ROLE_p_holm`, `ROLE_pairs`;
         `bytes_sent`, `bytes_received` of one site in one round, `seconds_per_round`, `seconds` of a whole cell;
-        `seeds`, `cells`, `cases`: what it rests on; `gap`: what it lacks that others of its table have, in words, or "";
-        `complete`: nothing.
+        `seeds`, `cells`, `cases`: what it rests on; `gap`: what it lacks that others of its table have, in words;
+        `complete`: it lacks nothing.
     `sites` has one row per family, variant, role and site: the means over cases of all measures, `cases` and, for IoU,
     `iou_low` and `iou_high`.
     """

@@ -166,6 +166,16 @@ def test_evaluate_scores_other_cases(finished: Path, data: Path, fedsurg: Fedsur
     assert all(0 <= row["iou"] <= 1 for row in rows)
 
 
+def test_evaluate_into_a_pipe_cuts_no_column(finished: Path, data: Path, fedsurg: Fedsurg) -> None:
+    code, out, _ = fedsurg("evaluate", finished, "--data", data, "--split", "val", "--device", "cpu")
+    assert code == 0
+    head, *rows = out.splitlines()
+    for word in ("method", "personal", "iou_lineage", "dice_lineage"):
+        assert word in head + rows[0]
+    assert "…" not in out
+    assert len(rows) == 3
+
+
 def test_evaluate_without_such_a_split(finished: Path, data: Path, fedsurg: Fedsurg) -> None:
     code, _, err = fedsurg("evaluate", finished, "--data", data, "--split", "test", "--device", "cpu")
     assert code == 1

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fedsurg.cli.main import fedsurg
-from fedsurg.errors import StudyError
+from fedsurg.errors import NetworkError, StudyError
 
 PAPER = Path(__file__).parents[3] / "studies" / "fedst.toml"
 
@@ -51,6 +51,14 @@ def test_keys_and_contract(study_file: str) -> None:
     assert found["study"]["federation"]["rounds"] == 2
     shared = [row for row in found["contract"] if row["scope"] == "shared"]
     assert sum(row["bytes"] for row in shared) == found["bytes_per_round"]
+
+
+def test_a_method_without_a_gate_needs_no_text_vectors(study_file: str) -> None:
+    text = Path(study_file).read_text()
+    Path(study_file).write_text(text.replace('text = "onehot"', 'text = "sentence"\nprompt = "{ward}"'))
+    with pytest.raises(NetworkError, match="ward"):
+        show(study_file, "--method", "fedst")
+    assert show(study_file, "--method", "fedavg").exit_code == 0
 
 
 @pytest.mark.parametrize(("method", "shared"), [("local", False), ("fedavg", True)])
