@@ -1,4 +1,5 @@
-"""How good a segmentation is: per frame (`frames`), then per case, per site and per federation (`summary`).
+"""How good a segmentation is: per frame (`frames`), then per case, per site and per federation (`summary`),
+and how sure that is (`statistics`).
 
 Every overlap score exists in two conventions, and both are reported:
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from math import nan
 
 import numpy as np
-import pandas as pd
 from pandas import DataFrame
 
 MEASURES = ("dice", "iou", "hd95", "nsd", "dice_lineage", "iou_lineage")
@@ -95,14 +94,12 @@ def bootstrap_interval(values: Sequence[float], samples: int, seed: int, level: 
     return float(low), float(high)
 
 
-def paired_differences(first: DataFrame, second: DataFrame, measure: str) -> list[float]:
-    """`first` minus `second` for every case that both scored, from two tables of `case_means`.
-
-    Pairing takes the difficulty of a case out of the comparison of two methods.
-    """
-    both = pd.merge(first, second, on=["site", "case"], suffixes=("_first", "_second"))
-    differences = (both[f"{measure}_first"] - both[f"{measure}_second"]).dropna()
-    return [float(value) for value in differences]
+def by_case(cases: DataFrame, measure: str) -> dict[tuple[str, str], float]:
+    """One measure of a table of `case_means` by (site, case), as `statistics.paired` takes it."""
+    return {
+        (str(site), str(case)): float(value)
+        for site, case, value in zip(cases["site"], cases["case"], cases[measure], strict=True)
+    }
 
 
 def federation_summary(sites: DataFrame, unseen: Collection[str] = (), measure: str = "iou") -> FederationSummary:

@@ -5,9 +5,10 @@ from typing import Any
 
 from pandas import DataFrame, Series
 
+from fedsurg.metrics.statistics import mean, over_sites
 from fedsurg.metrics.summary import ADAPTED, FINETUNED, GLOBAL
 from fedsurg.report.run_folder import Run
-from fedsurg.report.tables import difference, method_table, site_table
+from fedsurg.report.tables import differences, method_table, site_table
 from fedsurg.report.wording import interval, listed, method_name, percent, plural, points, size
 
 BASELINE = "fedavg"
@@ -67,18 +68,21 @@ def _worst_site(best: "Series[Any]") -> str:
 
 
 def _against_baseline(run: Run, first: str) -> list[str]:
-    mean, low, high = difference(run, first, BASELINE, "federated")
-    if isnan(mean):
+    cases = differences(run, first, BASELINE)
+    found = over_sites(cases, mean, run.info.study.evaluation.bootstrap, run.info.digest, "iou", "federated")
+    if isnan(found.value):
         return []
-    side = "above" if mean >= 0 else "below"
+    side = "above" if found.value >= 0 else "below"
     text = (
-        f"Case by case, {method_name(first)} is {percent(abs(mean))} points of IoU {side} "
+        f"Case by case, {method_name(first)} is {percent(abs(found.value))} points of IoU {side} "
         f"{method_name(BASELINE)} on the federated sites"
     )
-    if isnan(low):
-        return [f"{text}; with one case, chance cannot be told apart."]
-    verdict = "" if low > 0 or high < 0 else ": a difference that chance alone could make"
-    return [f"{text} (95 % interval {points(low)} to {points(high)}){verdict}."]
+    if isnan(found.low):
+        return [f"{text}; with one case at each site, chance cannot be told apart."]
+    single = [site for site, values in cases.items() if len(values) < 2]  # adds no width
+    narrow = f", too narrow with one case at {listed(single)}" if single else ""
+    verdict = "" if found.low > 0 or found.high < 0 else ": a difference that chance alone could make"
+    return [f"{text} (95 % interval {points(found.low)} to {points(found.high)}{narrow}){verdict}."]
 
 
 def _unseen(run: Run, best: "Series[Any]") -> list[str]:

@@ -9,15 +9,16 @@ from pandas import DataFrame
 
 from fedsurg.files import derived_seed
 from fedsurg.methods.registry import METHODS
+from fedsurg.metrics.statistics import Values, paired_differences
 from fedsurg.metrics.summary import (
     GLOBAL,
     MEASURES,
     PERSONAL,
     bootstrap_interval,
+    by_case,
     case_means,
     federation_summary,
     over_cases,
-    paired_differences,
 )
 from fedsurg.report.records import Tensor
 from fedsurg.report.run_folder import Run
@@ -111,15 +112,11 @@ def contract_table(contract: list[Tensor]) -> DataFrame:
     return table.groupby(["part", "scope"], sort=False).sum().reset_index()
 
 
-def difference(run: Run, first: str, second: str, role: str, measure: str = "iou") -> tuple[float, float, float]:
-    """Mean of `first` minus `second` over paired cases of one role, and its 95 % interval; NaN if unknown."""
-    chosen = site_table(run).query("headline and role == @role")
+def differences(run: Run, first: str, second: str, measure: str = "iou") -> Values:
+    """`first` minus `second` on the cases of the federated sites that both scored, by site."""
+    chosen = site_table(run).query("headline and role == 'federated'")
     cases = [case_means(_select(run.scores, chosen[chosen["method"] == name])) for name in (first, second)]
-    values = paired_differences(cases[0], cases[1], measure)
-    if not values:
-        return nan, nan, nan
-    seed = derived_seed(run.info.digest, "difference", first, second, role, measure)
-    return float(np.mean(values)), *bootstrap_interval(values, run.info.study.evaluation.bootstrap, seed)
+    return paired_differences(by_case(cases[0], measure), by_case(cases[1], measure))
 
 
 def _site_row(run: Run, scores: DataFrame, key: tuple[str, str, str, str]) -> dict[str, object]:

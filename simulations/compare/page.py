@@ -8,11 +8,11 @@ from markupsafe import Markup
 from pandas import DataFrame
 
 from fedsurg.files import write_atomic
+from fedsurg.metrics.statistics import LEVEL
 from fedsurg.report.html import flat_settings, page_environment
 from fedsurg.report.redaction import MACHINE_KEYS, without_paths
 from fedsurg.report.wording import interval, listed, method_name, percent, plural, points
 from simulations.compare.plan import Plan
-from simulations.compare.statistics import LEVEL
 from simulations.compare.summary import Summary
 from simulations.compare.terminal import probability
 

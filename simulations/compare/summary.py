@@ -6,10 +6,10 @@ from math import nan
 import numpy as np
 from pandas import DataFrame
 
-from fedsurg.metrics.summary import LOWER_IS_BETTER, MEASURES
+from fedsurg.metrics.statistics import Estimate, Values, highest, holm, lowest, mean, over_sites, paired, spread
+from fedsurg.metrics.summary import LOWER_IS_BETTER, MEASURES, by_case
 from simulations.compare.collect import Collected, judged, over_seeds
 from simulations.compare.plan import Plan
-from simulations.compare.statistics import Estimate, Values, highest, holm, lowest, mean, over_sites, paired, spread
 
 ROLES = ("federated", "unseen")
 _SCORED = ("family", "seed", "fold", "left_out", "role", "site", "case")  # one case in one cell
@@ -160,18 +160,10 @@ def _against(plan: Plan, cases: DataFrame, rival: DataFrame, measure: str, *, sa
         if same:
             row |= _ends(f"{role}_difference", Estimate(nan, nan, nan)) | {f"{role}_p": nan, f"{role}_pairs": 0}
             continue
-        first, second = (_keyed(table, role, measure) for table in (cases, rival))
+        first, second = (by_case(table[table["role"] == role], measure) for table in (cases, rival))
         found = paired(first, second, plan.study.evaluation.bootstrap, plan.digest, measure, role)
         row |= _ends(f"{role}_difference", found.estimate) | {f"{role}_p": found.p, f"{role}_pairs": found.pairs}
     return row
-
-
-def _keyed(cases: DataFrame, role: str, measure: str) -> dict[tuple[str, str], float]:
-    part = cases[cases["role"] == role]
-    return {
-        (str(site), str(case)): float(value)
-        for site, case, value in zip(part["site"], part["case"], part[measure], strict=True)
-    }
 
 
 def _sites(plan: Plan, cases: DataFrame) -> DataFrame:

@@ -12,9 +12,9 @@ from fedsurg.metrics.summary import (
     COLUMNS,
     MEASURES,
     bootstrap_interval,
+    by_case,
     case_means,
     federation_summary,
-    paired_differences,
     site_means,
 )
 
@@ -134,10 +134,9 @@ def test_an_impossible_level_is_refused() -> None:
         bootstrap_interval([0.1, 0.2], 100, seed=0, level=95)
 
 
-def test_differences_are_paired_by_case() -> None:
-    first = case_means(scores(("n", "c1", 0, "x", 0.5), ("n", "c2", 0, "x", 0.9), ("n", "c3", 0, "x", 0.9)))
-    second = case_means(scores(("n", "c2", 0, "x", 0.6), ("n", "c1", 0, "x", 0.1), ("n", "c3", 0, "x", nan)))
-    assert paired_differences(first, second, "iou") == pytest.approx([0.4, 0.3])
+def test_cases_are_keyed_by_site_too() -> None:
+    cases = case_means(scores(("n", "c1", 0, "x", 0.5), ("n", "c1", 1, "x", 0.7), ("m", "c1", 0, "x", 0.9)))
+    assert by_case(cases, "iou") == {("n", "c1"): pytest.approx(0.6), ("m", "c1"): 0.9}
 
 
 def test_the_federation_leaves_unseen_sites_apart() -> None:

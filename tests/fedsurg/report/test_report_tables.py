@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable
-from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -106,14 +105,34 @@ def test_adapted_models_stand_beside_the_one_an_unseen_site_is_judged_by(run_mak
 
 def test_the_difference_is_paired_by_case(finished_run: Path) -> None:
     run = Run.read(finished_run)
-    mean, low, high = tables.difference(run, "fedst", "fedavg", "federated")
+    found = tables.differences(run, "fedst", "fedavg")
     by_hand = []
     for method in ("fedst", "fedavg"):
         scores = run.scores.query(f"method == '{method}' and role == 'federated'")
         by_hand.append(case_means(scores).set_index(["site", "case"])["iou"])
-    assert mean == pytest.approx((by_hand[0] - by_hand[1]).mean())
-    assert low < mean < high
-    assert all(isnan(value) for value in tables.difference(run, "fedst", "local", "unseen"))
+    expected = by_hand[0] - by_hand[1]
+    assert list(found) == ["harbour", "north", "valley"]
+    assert all(values == pytest.approx(expected[site].to_numpy()) for site, values in found.items())
+
+
+def test_the_difference_agrees_with_the_means_where_sites_have_unequal_numbers_of_cases(run_maker: RunMaker) -> None:
+    """Five cases at -4 points and three at +6: +1.0 over sites, as the means are; all cases alike it would be -0.25."""
+    path = _with_ious(run_maker, north=(5, 0.46, 0.50), harbour=(3, 0.46, 0.40))
+    methods = tables.method_table(Run.read(path)).set_index("method")
+    assert methods["iou"].to_dict() == {"fedst": pytest.approx(0.46), "fedavg": pytest.approx(0.45)}
+    text = paragraph(Run.read(path))
+    assert "FedST is best on the federated sites, with a mean IoU of 46.0 %" in text
+    assert "Case by case, FedST is 1.0 points of IoU above FedAvg on the federated sites (95 % interval +1.0 to" in text
+
+
+def test_a_site_with_one_case_is_named_beside_the_interval(run_maker: RunMaker) -> None:
+    path = _with_ious(run_maker, north=(4, 0.46, 0.50), harbour=(1, 0.46, 0.40))
+    assert "(95 % interval +1.0 to +1.0, too narrow with one case at harbour)." in paragraph(Run.read(path))
+
+
+def test_one_case_at_each_site_gives_no_interval(run_maker: RunMaker) -> None:
+    path = _with_ious(run_maker, north=(1, 0.46, 0.50), harbour=(1, 0.46, 0.40))
+    assert "sites; with one case at each site, chance cannot be told apart." in paragraph(Run.read(path))
 
 
 def test_the_contract_is_summed_by_part(finished_run: Path) -> None:
@@ -205,3 +224,17 @@ def test_wording() -> None:
         "a, b and c",
     ]
     assert typeset("71.0 % in 3 rounds, 2 MB") == "71.0\u00a0% in 3 rounds, 2\u00a0MB"
+
+
+def _with_ious(run_maker: RunMaker, **sites: tuple[int, float, float]) -> Path:
+    """A run of FedST and FedAvg; of each site the number of cases, and the IoU that each method has on all of them."""
+    path = run_maker(methods=("fedst", "fedavg"), folds=0, rounds=1)
+    for position, method in enumerate(("fedst", "fedavg")):
+        file = path / "runs" / method / "scores.csv"
+        scores = pd.read_csv(file)
+        chosen = [
+            scores[(scores["site"] == site) & scores["case"].str[-1].astype(int).lt(cases)].assign(iou=ious[position])
+            for site, (cases, *ious) in sites.items()
+        ]
+        pd.concat(chosen).to_csv(file, index=False)
+    return path

@@ -1,4 +1,4 @@
-"""The statistics of a comparison, against numbers computed by hand."""
+"""Statistics over sites and cases, against numbers computed by hand."""
 
 import itertools
 from math import isnan, nan
@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulations.compare.statistics import highest, holm, lowest, mean, over_sites, paired, signed_rank, spread
+from fedsurg.metrics.statistics import (
+    highest,
+    holm,
+    lowest,
+    mean,
+    over_sites,
+    paired,
+    paired_differences,
+    signed_rank,
+    spread,
+)
 
 TWO_SITES = {"north": np.array([0.2, 0.4]), "east": np.array([0.6, 0.8, 1.0, nan])}  # means 0.3 and 0.8
 
@@ -50,6 +60,20 @@ def test_paired_differences_are_of_the_cases_that_both_have() -> None:
     assert found.pairs == 3
     assert found.estimate.value == pytest.approx((0.2 + 0.1) / 2)  # north: mean of 0.1 and 0.3; east: 0.1
     assert found.p == signed_rank([0.1, 0.3, 0.1])
+
+
+def test_differences_are_sorted_by_site_and_case_whatever_the_order() -> None:
+    first = {("north", "b"): 0.7, ("east", "c"): 0.9, ("north", "a"): 0.5}
+    found = paired_differences(first, dict.fromkeys([*first, ("west", "d")], 0.4))
+    assert list(found) == ["east", "north"]
+    assert found["north"] == pytest.approx([0.1, 0.3])
+    assert paired_differences(first, {}) == {}
+
+
+def test_sites_weigh_alike_whatever_their_number_of_cases() -> None:
+    first = {("north", str(case)): -0.04 for case in range(5)} | {("east", str(case)): 0.06 for case in range(3)}
+    found = paired(first, dict.fromkeys(first, 0.0), 10, "seed")
+    assert found.estimate.value == pytest.approx(0.01)  # all cases alike: (3 * 0.06 - 5 * 0.04) / 8 = -0.0025
 
 
 def test_the_signed_rank_test_of_a_few_cases() -> None:

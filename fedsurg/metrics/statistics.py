@@ -1,6 +1,7 @@
-"""The statistics of a comparison. The unit is the case: frames of one operation resemble each other.
+"""How sure a score or a difference is. The unit is the case: frames of one operation resemble each other.
 
-Every value below is of one case at one site, already averaged over seeds (and folds), so that a case counts once.
+Every value below is of one case at one site, already averaged over seeds (and folds), so that a case counts once. Sites
+weigh alike, however many cases they have, as in every mean over a federation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from fedsurg.files import derived_seed
 
+ByCase = Mapping[tuple[str, str], float]  # (site, case) -> value
 Values = Mapping[str, NDArray[np.float64]]  # site -> one value per case
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # (samples, sites) -> (samples,)
 
@@ -88,17 +90,24 @@ def spread(sites: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def paired(
-    first: Mapping[tuple[str, str], float], second: Mapping[tuple[str, str], float], samples: int, *seed: object
-) -> Paired:
-    """`first` minus `second` over the (site, case) pairs that both have."""
-    both = {key: first[key] - second[key] for key in sorted(first) if key in second}
-    both = {key: value for key, value in both.items() if not isnan(value)}
+def paired_differences(first: ByCase, second: ByCase) -> Values:
+    """`first` minus `second` for every case that both have, by site; NaN is left out.
+
+    Pairing takes the difficulty of a case out of a comparison.
+    """
     by_site: dict[str, list[float]] = {}
-    for (site, _), value in both.items():
-        by_site.setdefault(site, []).append(value)
-    values = {site: np.array(found) for site, found in by_site.items()}
-    return Paired(over_sites(values, mean, samples, *seed), signed_rank(list(both.values())), len(both))
+    for site, case in sorted(first):
+        value = first[site, case] - second.get((site, case), nan)
+        if not isnan(value):
+            by_site.setdefault(site, []).append(value)
+    return {site: np.array(found) for site, found in by_site.items()}
+
+
+def paired(first: ByCase, second: ByCase, samples: int, *seed: object) -> Paired:
+    """`first` minus `second` over the (site, case) pairs that both have."""
+    values = paired_differences(first, second)
+    pooled = [float(value) for cases in values.values() for value in cases]
+    return Paired(over_sites(values, mean, samples, *seed), signed_rank(pooled), len(pooled))
 
 
 def signed_rank(differences: Sequence[float]) -> float:
