@@ -20,6 +20,7 @@ import fedsurg
 from fedsurg.errors import SimulatorError
 from fedsurg.files import write_atomic
 from fedsurg.simulator.assets import check_pictures
+from fedsurg.simulator.places import replaceable
 from fedsurg.simulator.request import SIMULATOR_VERSION, RenderRequest
 from fedsurg.workers import stand_by
 
@@ -47,7 +48,7 @@ def render(request: RenderRequest, out: Path, *, workers: int | None = None, pro
     request.check()
     if workers is not None and workers < 1:
         raise SimulatorError(f"workers is {workers}; it must be at least 1")
-    out = _replaceable(out)
+    out = replaceable(out)
     if _is_complete(request, out):
         _tidy(out)
         return out
@@ -67,19 +68,6 @@ def cached(
 ) -> Path:
     """The folder of `request` inside `cache`, rendered only when it is not there yet."""
     return render(request, cache / request.digest()[:16], workers=workers, progress=progress)
-
-
-def _replaceable(out: Path) -> Path:
-    """Where `out` really is: a finished rendering takes the place of that folder.
-
-    Raises:
-        SimulatorError: nothing can take its place.
-    """
-    out = out.resolve()
-    if out == Path.cwd() or os.path.ismount(out):
-        what = "is mounted there" if os.path.ismount(out) else "is the working directory"
-        raise SimulatorError(f"{out}: {what}, and a rendering cannot take its place; give the name of a folder in it")
-    return out
 
 
 def _is_complete(request: RenderRequest, out: Path) -> bool:

@@ -7,7 +7,6 @@ deals cases anew (`evaluation.folds`) would be scored on cases that these pictur
 """
 
 import hashlib
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from fedsurg.errors import SimulatorError
 from fedsurg.simulator.assets import PARTS_ENDING, CutOut, Picture
 from fedsurg.simulator.instruments import CLASPER, SHAFT, WRIST
 from fedsurg.simulator.pictures import load_cutout
+from fedsurg.simulator.places import replaceable, scratch_beside
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
@@ -69,24 +69,25 @@ def harvest(folders: tuple[Path, ...], out: Path, most: int) -> Harvest:
         SimulatorError: `out` holds something or cannot be written, or there is nothing to cut out.
     """
     sites = [_site(folder) for folder in dict.fromkeys(folder.resolve() for folder in folders)]
-    out = out.resolve()
-    if not out.name:
-        raise SimulatorError(f"{out}: is the whole disk; give a folder for the cut-outs")
-    partial = out.with_name(f".{out.name}.partial")
+    out = replaceable(out)
     try:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise SimulatorError(f"{out}: is not empty; choose another folder for the cut-outs")
-        found = _write(sites, partial, most)
-        if not (found.backgrounds or found.instruments):
-            raise SimulatorError(f"{out}: nothing could be cut out; the training frames show no whole instrument")
-        partial.replace(out)
+        _require_empty(out)
+        with scratch_beside(out) as partial:
+            found = _write(sites, partial, most)
+            if not (found.backgrounds or found.instruments):
+                raise SimulatorError(f"{out}: nothing could be cut out; the training frames show no whole instrument")
+            _require_empty(out)  # another run may have finished meanwhile
+            partial.replace(out)  # and even now it fails rather than to mix the pictures of two runs
     except OSError as problem:
         raise SimulatorError(
             f"{out}: cannot be written ({problem.strerror or problem}); check permissions and free space"
         ) from problem
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return found
+
+
+def _require_empty(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SimulatorError(f"{out}: is not empty; choose another folder for the cut-outs")
 
 
 def _site(folder: Path) -> SiteData:
@@ -95,9 +96,6 @@ def _site(folder: Path) -> SiteData:
 
 
 def _write(sites: Sequence[SiteData], out: Path, most: int) -> Harvest:
-    shutil.rmtree(out, ignore_errors=True)  # of an attempt that was killed
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.mkdir(mode=0o700)
     for name in ("backgrounds", "instruments"):
         (out / name).mkdir()
     tissue = instruments = passed_over = 0

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fedsurg.errors import SimulatorError
+from fedsurg.simulator import harvest as harvesting
 from fedsurg.simulator.assets import check_pictures, read_assets
 from fedsurg.simulator.harvest import harvest, largest_rectangle
 from fedsurg.simulator.pictures import load_cutout
@@ -182,10 +185,47 @@ def test_bad_input_is_one_line_and_leaves_nothing(ward: Callable[..., Path], tmp
         ((tmp_path / "none", "--out", tmp_path / "cut"), 3, "none"),
         ((folder, "--out", tmp_path / "cut"), 3, "m1.png"),
         ((folder, "--out", folder / "site.toml" / "cut"), 1, "cannot be written"),
-        ((folder, "--out", "/"), 1, "/: is the whole disk; give a folder"),
+        ((folder, "--out", "/"), 1, "/: is mounted there, and nothing can take its place; give the name of a folder"),
     ):
         found, _, err = fedsurg("simulator", "cutouts", *words)
         assert (found, len(err.splitlines())) == (code, 1)
         assert message in err
     assert not (tmp_path / "cut").exists()
     assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_two_runs_into_one_folder_never_mix(
+    ward: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second to finish is refused, and leaves nothing."""
+    first = ward(WHOLE, ("P", "train", [FROM_THE_LEFT]), *OTHERS, folder_name="first")
+    second = ward(WHOLE, ("Q", "train", [(30, 60, 50, 70)]), OTHERS[1], folder_name="second")
+    harvest((first,), tmp_path / "alone", 9)
+    write = harvesting._write
+
+    def slow(*arguments: Any) -> Any:
+        found = write(*arguments)
+        monkeypatch.setattr(harvesting, "_write", write)
+        harvest((first,), tmp_path / "cut", 9)
+        return found
+
+    monkeypatch.setattr(harvesting, "_write", slow)
+    with pytest.raises(SimulatorError, match="cut: is not empty; choose another folder"):
+        harvest((second,), tmp_path / "cut", 9)
+    alone, cut = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.png")}
+        for folder in (tmp_path / "alone", tmp_path / "cut")
+    )
+    assert cut == alone
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_working_directory_is_not_replaced(
+    ward: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ward(WHOLE, ("P", "train", [FROM_THE_LEFT]), *OTHERS)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(SimulatorError, match=r"here: is the working directory.*give the name of a folder in it"):
+        harvest((folder,), Path(), 9)
+    assert not list((tmp_path / "here").iterdir())
