@@ -53,7 +53,7 @@ def load_cutout(cutout: CutOut) -> OpenCutOut:
 
     Raises:
         SimulatorError: it cannot be decoded, has no alpha channel, shows nothing or nothing else, is cut off at
-            opposite sides, or its part mask does not fit.
+            opposite sides, is too thin to be shrunk, or its part mask does not fit.
     """
     path = cutout.picture.path
     with opened(cutout.picture) as image:
@@ -81,6 +81,11 @@ def load_cutout(cutout: CutOut) -> OpenCutOut:
         shrink = LARGEST_CUTOUT / max(picture.size)
         size = (max(round(picture.width * shrink), 1), max(round(picture.height * shrink), 1))
         picture, marks = picture.resize(size, Image.Resampling.BOX), marks.resize(size, Image.Resampling.NEAREST)
+        if not (np.array(picture.getchannel("A")) > OPAQUE / 2).any():
+            raise SimulatorError(
+                f"{path}: is {opacity.shape[0]}x{opacity.shape[1]} pixels, and what it shows is too thin to be left when "
+                f"its longer side is shrunk to {LARGEST_CUTOUT}; fill the instrument's whole outline, or remove it"
+            )
     pixels = np.array(picture) / OPAQUE
     return OpenCutOut(pixels[..., :3], pixels[..., 3], np.array(marks), sides)
 

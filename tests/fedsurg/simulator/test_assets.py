@@ -77,6 +77,16 @@ def test_large_cutouts_are_shrunk_to_what_a_frame_can_show(
     assert small.cut_sides == ("left",) and (small.opacity[2:5, 0] > 0.9).all()
 
 
+def test_what_is_lost_when_it_is_shrunk_is_refused(tmp_path: Path) -> None:
+    side = pictures.LARGEST_CUTOUT * 3
+    line = np.zeros((side, side, 4), np.uint8)
+    line[np.arange(side), np.arange(side)] = 255
+    path = save(line, tmp_path / "tools" / "a.png")
+    with pytest.raises(SimulatorError, match=r"is 3600x3600 pixels, .* too thin .* shrunk to 1200; fill") as problem:
+        check(None, tmp_path / "tools")
+    assert str(problem.value).startswith(f"{path}: ")
+
+
 def test_part_masks_fill_the_instrument(tmp_path: Path, draw: Draw) -> None:
     folder = tmp_path / "tools"
     save(draw("left"), folder / "a.png")
