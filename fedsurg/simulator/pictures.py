@@ -1,6 +1,7 @@
 """Decoding the pictures that the simulator takes in, and what makes one usable."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +37,10 @@ def load_background(picture: Picture) -> NDArray[np.uint8]:
     """A photograph (h, w, 3).
 
     Raises:
-        SimulatorError: it cannot be decoded or is too small.
+        SimulatorError: it cannot be decoded, has more than 8 bits or is too small.
     """
     with opened(picture) as image:
+        _require_8_bits(picture.path, image.mode, "RGB")
         pixels = np.array(image.convert("RGB"))
     if min(pixels.shape[:2]) < SMALLEST_PHOTOGRAPH:
         raise SimulatorError(
@@ -52,11 +54,12 @@ def load_cutout(cutout: CutOut) -> OpenCutOut:
     """A cut-out. Without a part mask all of it is shaft, which only whole instruments may make use of.
 
     Raises:
-        SimulatorError: it cannot be decoded, has no alpha channel, shows nothing or nothing else, is cut off at
-            opposite sides, is too thin to be shrunk, or its part mask does not fit.
+        SimulatorError: it cannot be decoded, has more than 8 bits or no alpha channel, shows nothing or nothing else,
+            is cut off at opposite sides, is too thin to be shrunk, or its part mask does not fit.
     """
     path = cutout.picture.path
     with opened(cutout.picture) as image:
+        _require_8_bits(path, image.mode, "RGBA")
         if not image.has_transparency_data:
             raise SimulatorError(
                 f"{path}: has no alpha channel; save the cut-out as RGBA, transparent around the instrument"
@@ -83,11 +86,17 @@ def load_cutout(cutout: CutOut) -> OpenCutOut:
         picture, marks = picture.resize(size, Image.Resampling.BOX), marks.resize(size, Image.Resampling.NEAREST)
         if not (np.array(picture.getchannel("A")) > OPAQUE / 2).any():
             raise SimulatorError(
-                f"{path}: is {opacity.shape[0]}x{opacity.shape[1]} pixels, and what it shows is too thin to be left when "
-                f"its longer side is shrunk to {LARGEST_CUTOUT}; fill the instrument's whole outline, or remove it"
+                f"{path}: is {opacity.shape[0]}x{opacity.shape[1]} pixels, and what it shows is too thin to be left "
+                f"when its longer side is shrunk to {LARGEST_CUTOUT}; fill the instrument's whole outline, or remove it"
             )
     pixels = np.array(picture) / OPAQUE
     return OpenCutOut(pixels[..., :3], pixels[..., 3], np.array(marks), sides)
+
+
+def _require_8_bits(path: Path, mode: str, wanted: str) -> None:
+    """Modes I, I;16 and F are grey of more bits; converted, all that is above 255 of it would be white."""
+    if mode.startswith(("I", "F")):
+        raise SimulatorError(f"{path}: has mode {mode}, grey of more than 8 bits; save it as 8-bit {wanted}")
 
 
 def _around(seen: NDArray[np.bool_]) -> tuple[int, int, int, int]:

@@ -1,5 +1,6 @@
 """Folders of pictures: what is in them, and what is refused."""
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from PIL import Image
 
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator import pictures
-from fedsurg.simulator.assets import RENDERED, check_pictures, read_assets
+from fedsurg.simulator.assets import RENDERED, CutOut, Picture, check_pictures, read_assets
 from fedsurg.simulator.pictures import load_background, load_cutout
 
 Draw = Callable[..., np.ndarray]
@@ -167,6 +168,19 @@ def test_unreadable_pictures_are_named(backgrounds: Path, instruments: Path) -> 
     save(np.zeros((8, 80, 3), np.uint8), backgrounds / "two.jpg")
     with pytest.raises(SimulatorError, match=r"two.jpg: is 8x80 pixels; the sides of a background must have at least"):
         check(backgrounds, None)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_grey_of_more_than_8_bits_is_refused(tmp_path: Path, mode: str) -> None:
+    """Converted, it would be a white picture."""
+    path = tmp_path / ("deep.png" if mode == "I;16" else "deep.tif")
+    Image.fromarray(np.full((20, 20), 9000, np.uint16)).convert(mode).save(path)
+    picture = Picture(path.name, path, hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(SimulatorError) as problem:
+        load_background(picture)
+    assert str(problem.value) == f"{path}: has mode {mode}, grey of more than 8 bits; save it as 8-bit RGB"
+    with pytest.raises(SimulatorError, match="save it as 8-bit RGBA"):
+        load_cutout(CutOut(picture, None))
 
 
 def test_a_picture_that_changes_under_way_is_noticed(backgrounds: Path) -> None:
