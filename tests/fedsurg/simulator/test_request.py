@@ -52,6 +52,8 @@ def test_digest_of_equal_requests_is_equal() -> None:
         ({"clips": 0}, "clips is 0; it must be at least 1"),
         ({"frames": -1}, "frames is -1; it must be at least 1"),
         ({"height": 8}, "height is 8; it must be at least 16"),
+        ({"width": 70000}, "width is 70000; it must be at most 8192"),
+        ({"height": 99999999, "width": 99999999}, "height is 99999999; it must be at most 8192"),
         ({"cases": 9}, "cases is 9, but there are only 4 clips"),
         ({"val_cases": 3, "test_cases": 2}, "val_cases + test_cases is 5; there are only 4 cases"),
         ({"frame_rate_hz": 0.0}, "frame_rate_hz is 0.0"),
