@@ -1,7 +1,6 @@
 """A contact sheet of the simulator: one row per profile, masks outlined; real frames below to compare with."""
 
 import io
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from fedsurg.errors import DataError, SimulatorError
 from fedsurg.files import require_writable, write_atomic
 from fedsurg.simulator.assets import RENDERED, Assets
 from fedsurg.simulator.dataset import INSTRUMENT_VALUE, Progress, render
+from fedsurg.simulator.places import scratch_beside
 from fedsurg.simulator.request import RenderRequest
 
 # shaft, wrist, clasper; whole instrument
@@ -46,9 +46,10 @@ def contact_sheet(
     whole = assets.without_parts is not None
     clips = len(profiles) * columns
     request = RenderRequest(profiles, clips, 1, seed, *size, whole_instruments=whole, assets=assets, worn=worn)
+    request.check()
     below = [] if beside is None else [np.concatenate(_frames_of(beside, columns, seed, size), axis=1)]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = render(request, Path(scratch) / "sheet", workers=workers, progress=progress)
+    with scratch_beside(out) as scratch:  # not in /tmp: its frames are as private as the pictures in them
+        folder = render(request, scratch / "sheet", workers=workers, progress=progress)
         names = [f"clip{clip:05d}_00000" for clip in range(request.clips)]
         tiles = [_outlined(folder / f"images/{name}.jpg", folder / f"masks/{name}.png") for name in names]
     count = len(profiles)  # clips cycle through the profiles, so every count-th one has the same

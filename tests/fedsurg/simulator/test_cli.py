@@ -1,7 +1,9 @@
 """The command line: help without the renderer, a table of profiles, errors in one line."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,32 @@ def test_a_sheet_takes_pictures_in_and_shows_real_frames_below(backgrounds: Path
     assert pixels.shape == (64, 120, 3)
     assert (np.abs(pixels[32:] - (10, 20, 250)) < 12).all()  # the real frames, all of them
     assert pixels[:32, ..., 2].mean() < 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_sheet_that_is_stopped_leaves_none_of_its_pictures(
+    backgrounds: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "new").mkdir()
+    words = ["--backgrounds", str(backgrounds), "--size", "32x40", "--columns", "24", "--workers", "1"]
+    command = [sys.executable, "-m", "fedsurg.cli", "simulator", "preview", *words, "--out"]
+    running = subprocess.Popen([*command, str(tmp_path / "new" / "sheet.png")], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (found := list((tmp_path / "new").rglob("*.jpg"))):
+        assert running.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    scratch = tmp_path / "new" / found[0].relative_to(tmp_path / "new").parts[0]
+    assert scratch.stat().st_mode & 0o777 == 0o700
+    running.send_signal(number)
+    assert running.wait(60) != 0
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_sheet_of_impossible_size_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    words = ["--size", "99999999x99999999", "--beside", str(tmp_path), "--out", str(tmp_path / "new" / "sheet.png")]
+    result = CliRunner().invoke(simulator, ["preview", *words])
+    assert isinstance(result.exception, SimulatorError) and "it must be at most 8192" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sheet_beside_nothing_is_refused(tmp_path: Path) -> None:
