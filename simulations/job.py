@@ -187,11 +187,16 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
     _score(bench)
     ended = time.perf_counter()
     facts = {"digest": bench.digest, "start": str(job.start), "score_s": ended - scoring, "wall_s": ended - started}
-    write_atomic(job.folder / "done.json", canonical_json(facts))
-    if not job.keep_models:
-        for name in ("server", "sites"):
-            shutil.rmtree(job.folder / name, ignore_errors=True)
+    write_atomic(job.folder / "done.json", canonical_json(facts | {"keep_models": job.keep_models}))
+    drop_models(job.folder)
     _BENCHES.clear()
+
+
+def drop_models(folder: Path) -> None:
+    """Remove models and private state of a finished job that was to keep none; again, if it died before it had."""
+    if not json.loads((folder / "done.json").read_text()).get("keep_models", True):
+        for name in ("server", "sites"):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _federate(

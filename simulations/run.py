@@ -14,7 +14,7 @@ from fedsurg.study.load import study_digest
 from simulations.pool import run_jobs
 from simulations.preparation import Prepared, prepare
 from simulations.progress import Progress
-from simulations.run_folder import RECORD, claimed, facts_of_run, start_of_run
+from simulations.run_folder import RECORD, claimed, facts_of_run, inputs_of_run
 
 if TYPE_CHECKING:
     from simulations.job import Job
@@ -67,12 +67,12 @@ def simulate(study: Study, options: Options, progress: Progress) -> Path:
         info = {
             "study": study.resolved(),
             "digest": digest,
-            "start": start_of_run(options.out / RECORD, prepared.start),
             "engine": options.engine,
             "jobs": options.jobs,
             "threads": options.threads,
             "simulated_sites": prepared.simulated,
-        } | facts_of_run(options.device)
+        }
+        info |= inputs_of_run(options.out / RECORD, prepared) | facts_of_run(options.device)
         write_atomic(options.out / RECORD, json.dumps(info | {"wall_s": before}, indent=1))
         try:
             workers = 1 if options.engine == "ray" else options.jobs

@@ -12,12 +12,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fedsurg.data.manifest import find_manifest
+from fedsurg.data.site_file import SITE_FILE
 from fedsurg.errors import FedsurgError, InterruptedRunError, RunError
-from fedsurg.files import write_atomic
+from fedsurg.files import digest_of, sha256_of_file, write_atomic
+from fedsurg.simulator.dataset import RECORD as RENDERED
 from fedsurg.tensor_file import read_tensors
+from simulations.preparation import Prepared
 
 CLAIM = "claim.json"  # written first: says which study a run folder belongs to
 RECORD = "run.json"  # what a run was made with, and the seconds spent on it
+_INPUTS = {"start": "the start", "data": "data of sites", "video": "synthetic video"}
 PACKAGES = (
     "fedsurg",
     "flwr",
@@ -59,25 +64,38 @@ def claimed(folder: Path, digest: str, *, resume: bool, record: str = RECORD) ->
             raise
 
 
-def start_of_run(record: Path, start: Path) -> str:
-    """Digest of the start at which a run begins, and which it keeps when it goes on.
+def inputs_of_run(record: Path, prepared: Prepared) -> dict[str, str]:
+    """Digests of what a run keeps to when it goes on: its `start`, its sites' `data`, the server's `video`.
+
+    Where a site's pictures lie does not count, what its manifest says does, and of rendered ones what drew them.
 
     Args:
         record: the run's, if it is there: what it was made with so far.
-        start: file of the start of this command.
+        prepared: of this command; without video where none of its methods' servers learns.
 
     Raises:
-        RunError: the run began at another start.
+        RunError: the run began with another one.
         CheckpointError: the start cannot be read.
     """
-    digest = str(read_tensors(start)[1].get("digest", ""))
-    began = json.loads(record.read_text()).get("start", digest) if record.exists() else digest
-    if began != digest:
-        raise RunError(
-            f"{record.parent}: began at the start {began[:12]}, this command's is {digest[:12]}: another version of "
-            "fedsurg or of its simulator made it; choose another --out"
-        )
-    return digest
+    found = {
+        "start": str(read_tensors(prepared.start)[1].get("digest", "")),
+        "data": digest_of({name: _data_digest(folder) for name, folder in prepared.sites.items()}),
+    }
+    if prepared.synthetic:
+        found["video"] = _data_digest(prepared.synthetic)
+    began = json.loads(record.read_text()) if record.exists() else {}
+    for key, digest in found.items():
+        if began.get(key, digest) != digest:
+            raise RunError(
+                f"{record.parent}: began with {_INPUTS[key]} {began[key][:12]}, this command has {digest[:12]}; "
+                "take those, and the version of fedsurg and of its simulator that made them, or choose another --out"
+            )
+    return {key: began[key] for key in _INPUTS if key in began} | found
+
+
+def _data_digest(folder: Path) -> str:
+    files = (folder / SITE_FILE, find_manifest(folder), folder / RENDERED)
+    return digest_of({file.name: sha256_of_file(file) for file in files if file.is_file()})
 
 
 def _take(folder: Path, digest: str) -> float:

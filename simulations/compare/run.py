@@ -15,7 +15,7 @@ from simulations.compare.plan import Cell, Plan, Variant
 from simulations.pool import run_jobs
 from simulations.preparation import Prepared, check_networks, prepare
 from simulations.progress import Progress
-from simulations.run_folder import claimed, facts_of_run, start_of_run
+from simulations.run_folder import claimed, facts_of_run, inputs_of_run
 
 if TYPE_CHECKING:
     from simulations.job import Job
@@ -74,11 +74,11 @@ def compare(plan: Plan, options: Options, progress: Progress) -> tuple[Plan, Rec
             raise InterruptedRunError(
                 f"stopped while preparing; what is finished is kept, go on with --out {options.out} --resume"
             ) from None
-        start = start_of_run(options.out / RECORD, prepared.start)
+        inputs = inputs_of_run(options.out / RECORD, prepared)
         _check_finished(whole, options, prepared)
         jobs = [job for job in jobs_of(plan, options, prepared) if not job.done]
-        made = _made_with(options, prepared, start) if jobs or not old else {}
-        record = _record(whole, old, options.command) | made
+        made = _made_with(options, prepared) if jobs or not old else {}
+        record = _record(whole, old, options.command) | inputs | made
         write = _writer(options.out / RECORD, record, before)
         write(0.0)
         try:
@@ -164,13 +164,16 @@ def _check_finished(whole: Plan, options: Options, prepared: Prepared) -> None:
     Raises:
         RunError: one was made with other settings, or its `done.json` is damaged.
     """
-    from simulations.job import finished, job_digest
+    from simulations.job import drop_models, finished, job_digest
 
     for job in jobs_of(whole, options, prepared):
-        if job.done and finished(job.folder)["digest"] != job_digest(job):
+        if not job.done:
+            continue
+        if finished(job.folder)["digest"] != job_digest(job):
             raise RunError(
                 f"{job.folder}: was finished with other settings; delete this folder, or choose another --out"
             )
+        drop_models(job.folder)
 
 
 def _joined(plan: Plan, old: Record) -> Plan:
@@ -197,9 +200,9 @@ def _joined(plan: Plan, old: Record) -> Plan:
     return whole
 
 
-def _made_with(options: Options, prepared: Prepared, start: str) -> Record:
+def _made_with(options: Options, prepared: Prepared) -> Record:
     """What the numbers depend on beside the plan, of the last command that ran a cell."""
-    made = {"start": start, "jobs": options.jobs, "threads": options.threads, "simulated_sites": prepared.simulated}
+    made = {"jobs": options.jobs, "threads": options.threads, "simulated_sites": prepared.simulated}
     return made | facts_of_run(options.device)
 
 

@@ -1,7 +1,9 @@
 """The jobs of a comparison: controls run from the common start, finished cells of other settings are refused."""
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from simulations.compare.run import CELLS, Options, _check_finished, _joined, _m
 from simulations.compare.summary import summarise
 from simulations.job import job_digest, run_job
 from simulations.preparation import Prepared
-from simulations.run_folder import start_of_run
+from simulations.run_folder import inputs_of_run
 
 MakeStudy = Callable[..., Study]
 
@@ -97,20 +99,43 @@ def test_only_open_cells_are_run(tiny_study: MakeStudy, prepared: Prepared, tmp_
         collect(plan, tmp_path / CELLS)
 
 
-def test_a_folder_keeps_to_one_start(prepared: Prepared, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_a_cell_died_before_removing_goes_with_the_next_command(
+    tiny_study: MakeStudy, prepared: Prepared, tmp_path: Path, keep: bool
+) -> None:
+    plan, options = Plan(tiny_study(), ("local",), False, 1), Options(tmp_path)
+    (cell,) = jobs_of(plan, options, prepared)
+    (cell.folder / "sites" / "north").mkdir(parents=True)
+    facts = {"digest": job_digest(cell), "start": "start.safetensors", "keep_models": keep}
+    (cell.folder / "done.json").write_text(json.dumps(facts))
+    _check_finished(plan, options, prepared)
+    assert (cell.folder / "sites").exists() == keep
+
+
+def test_a_folder_keeps_to_one_start_and_one_set_of_pictures(prepared: Prepared, tmp_path: Path) -> None:
     record, other = tmp_path / "compare.json", tmp_path / "other.safetensors"
-    digest = start_of_run(record, prepared.start)
-    assert digest == read_tensors(prepared.start)[1]["digest"]
-    record.write_text(json.dumps({"start": digest}))
-    assert start_of_run(record, prepared.start) == digest
+    with_video = replace(prepared, synthetic=next(iter(prepared.sites.values())))
+    inputs = inputs_of_run(record, with_video)
+    assert inputs["start"] == read_tensors(prepared.start)[1]["digest"]
+    record.write_text(json.dumps(inputs))
+    assert inputs_of_run(record, with_video) == inputs_of_run(record, replace(prepared, synthetic=None)) == inputs
     write_tensors(other, {}, {"digest": "f" * 64})
-    with pytest.raises(RunError, match=f"began at the start {digest[:12]}, this command's is ffffffffffff"):
-        start_of_run(record, other)
+    with pytest.raises(RunError, match=f"began with the start {inputs['start'][:12]}, this command has ffffffffffff"):
+        inputs_of_run(record, replace(prepared, start=other))
+
+    name, folder = next(iter(prepared.sites.items()))
+    moved = Path(shutil.copytree(folder, tmp_path / "moved"))
+    assert inputs_of_run(record, replace(with_video, sites=prepared.sites | {name: moved})) == inputs
+    (moved / "simulator.json").write_text('{"simulator": 10}')  # another version draws others under the same names
+    with pytest.raises(RunError, match=f"began with data of sites {inputs['data'][:12]}, this command has"):
+        inputs_of_run(record, replace(prepared, sites=prepared.sites | {name: moved}))
+    with pytest.raises(RunError, match=f"began with synthetic video {inputs['video'][:12]}, this command has"):
+        inputs_of_run(record, replace(prepared, synthetic=moved))
 
 
 def test_a_folder_remembers_all_that_was_run_in_it(tiny_study: MakeStudy, prepared: Prepared, tmp_path: Path) -> None:
     first = Plan(tiny_study(), ("fedavg",), False, 3)
-    made = _made_with(Options(tmp_path, jobs=7), prepared, "digest of the start")
+    made = _made_with(Options(tmp_path, jobs=7), prepared)
     record = _record(first, {}, "fedsurg compare tiny.toml") | made
     (tmp_path / "compare.json").write_text(json.dumps(record))
     old = read_record(tmp_path)
