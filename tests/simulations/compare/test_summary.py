@@ -174,6 +174,16 @@ def test_cells_that_scored_the_same_case_are_averaged_before_seeds() -> None:
     assert list(over_seeds(judged(pd.DataFrame(rows, columns=list(SCORES))))["iou"]) == [pytest.approx(0.5)]
 
 
+def test_a_site_that_trains_in_no_run_is_named_where_each_site_is_left_out(
+    tiny_study: MakeStudy, plan: Plan, summary: Summary, tmp_path: Path
+) -> None:
+    each = replace(plan, study=tiny_study(evaluation__leave_one_site_out=True))
+    write_page(each, RECORD, summary, tmp_path / "compare.html")
+    page = (tmp_path / "compare.html").read_text()
+    assert "2 federated sites, each left out once, 1 that never trains" in page
+    assert "So is harbour, which trains in no run" in page
+
+
 def test_the_story_and_the_page(plan: Plan, summary: Summary, tmp_path: Path) -> None:
     sentences = story(summary)
     assert sentences[0].startswith("FedST is best on the federated sites, with a mean IoU of 46.0 %")
