@@ -111,8 +111,10 @@ def test_a_sheet_that_is_stopped_leaves_none_of_its_pictures(
 ) -> None:
     (tmp_path / "new").mkdir()
     words = ["--backgrounds", str(backgrounds), "--size", "32x40", "--columns", "24", "--workers", "1"]
-    command = [sys.executable, "-m", "fedsurg.cli", "simulator", "preview", *words, "--out"]
-    running = subprocess.Popen([*command, str(tmp_path / "new" / "sheet.png")], stderr=subprocess.DEVNULL)
+    # whoever runs the tests may ignore interrupts, as a shell does for what runs in its background
+    code = "import signal; signal.signal(2, signal.default_int_handler); from fedsurg.cli import main; main()"
+    command = [sys.executable, "-c", code, "simulator", "preview", *words, "--out", str(tmp_path / "new" / "sheet.png")]
+    running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (found := list((tmp_path / "new").rglob("*.jpg"))):
         assert running.poll() is None and time.monotonic() < deadline
