@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,7 @@ def test_must_hold_8_ctrl_c_then_resume_is_the_same_run(
 ) -> None:
     """Ctrl-C reaches every process of the terminal's group, as soon as the first round is on disk."""
     out = tmp_path / "run"
-    with (tmp_path / "stderr").open("w") as errors:
-        process = subprocess.Popen(
-            _command(*words, "--out", str(out)), stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
-        )
+    with (tmp_path / "stderr").open("w") as errors, _started(*words, "--out", str(out), stderr=errors) as process:
         deadline = time.monotonic() + 120
         while not (out / "runs" / "fedst" / "server" / "checkpoint.safetensors").exists():
             assert process.poll() is None
@@ -141,17 +139,12 @@ def test_must_hold_8_ctrl_c_then_resume_is_the_same_run(
 def test_jobs_end_with_the_command(words: list[str], tmp_path: Path, until: Callable[..., Any]) -> None:
     """Else they would train on for nobody, and write into the folder beside a resumed run."""
     out = tmp_path / "run"
-    process = subprocess.Popen(
-        _command(*words, "--out", str(out), "--rounds", "500"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
     checkpoint = out / "runs" / "fedst" / "server" / "checkpoint.safetensors"
-    until(checkpoint.exists, "no round is finished")
-    process.kill()
-    process.wait(30)
-    until(lambda: not _members(process.pid), "a job lives on")
+    with _started(*words, "--out", str(out), "--rounds", "500", stderr=subprocess.DEVNULL) as process:
+        until(checkpoint.exists, "no round is finished")
+        process.kill()
+        process.wait(30)
+        until(lambda: not _members(process.pid), "a job lives on")
 
 
 def test_evaluate_scores_other_cases(finished: Path, data: Path, fedsurg: Fedsurg) -> None:
@@ -202,6 +195,18 @@ def _group(process: int) -> int:
         return os.getpgid(process)
     except ProcessLookupError:
         return 0
+
+
+@contextmanager
+def _started(*words: str, stderr: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """The command in a process group of its own, of which nothing is left behind, even by a test that fails."""
+    process = subprocess.Popen(_command(*words), stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
 
 
 def _command(*words: str) -> list[str]:
