@@ -202,19 +202,20 @@ def _origin(study: Study) -> dict[str, str]:
     """What the card says about where the training pictures, and weights that were there before, come from."""
     names = {"backgrounds": "photographs of tissue", "instruments": "instruments cut out of photographs"}
     given = [names[key] for key in KEYS if getattr(study.synthetic, key)]
-    found = {
-        "kind": "simulated surgical video with pictures in it" if given else "simulated surgical video alone",
-        "origin": (_COMPOSED.format(pictures=" and ".join(given)) if given else _DRAWN) + _OWN,
-        "seen": "It has never seen a real frame as it is." if given else "It has never seen a real frame.",
-        "licence": "Apache-2.0",
-    }
+    pictures = _COMPOSED.format(pictures=" and ".join(given)) if given else _DRAWN
+    mixed = " with pictures in it" if given else ""
     if not study.network.encoder_weights:
-        return found
+        return {
+            "kind": f"simulated surgical video{mixed or ' alone'}",
+            "origin": pictures + _OWN,
+            "seen": f"It has never seen a real frame{' as it is' if given else ''}.",
+            "licence": "Apache-2.0",
+        }
     sha256 = study.network.encoder_weights_sha256
     what = f"SHA-256 `{sha256}`" if sha256 else f"`{study.network.encoder_weights}` of a hub"
-    return found | {
-        "kind": f"{found['kind'].removesuffix(' alone')}, from encoder weights of others",
-        "origin": found["origin"].removesuffix(_OWN) + _FOREIGN.format(what=what),
+    return {
+        "kind": f"simulated surgical video{mixed}, from encoder weights of others",
+        "origin": pictures + _FOREIGN.format(what=what),
         "seen": "In training here it has not seen a real frame; what its encoder saw before, its makers know.",
         "licence": "Apache-2.0, and that of the encoder weights",
     }

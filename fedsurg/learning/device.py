@@ -8,6 +8,8 @@ import torch
 
 from fedsurg.errors import FedsurgError
 
+Precision = Literal["auto", "off", "bf16"]  # of a study: `local.mixed_precision`
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """`auto` takes CUDA when there is one; any other name is torch's.
@@ -23,9 +25,6 @@ def choose_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as problem:
         raise FedsurgError(f"device {name!r} cannot be used here; take 'auto' or 'cpu'") from problem
     return device
-
-
-Precision = Literal["auto", "off", "bf16"]
 
 
 def precision(device: torch.device, mode: Precision) -> AbstractContextManager[object]:
