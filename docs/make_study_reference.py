@@ -104,6 +104,7 @@ MEANINGS = {
     "local.keep_optimiser": "AdamW's moments stay at the site from round to round; false: new in every round",
     "local.mixed_precision": "bfloat16; `auto`: on CUDA, and on processors that multiply it in hardware",
     "local.augmentation": "table `[local.augmentation]`",
+    "local.magnification": "table `[local.magnification]`",
     "server.batch_size": "clips per step of the server's learning after each round",
     "server.pretrain": "table `[server.pretrain]`",
     "server.serq": "table `[server.serq]`",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from fedsurg.data.magnification import MAGNIFICATION
 from fedsurg.metrics.summary import ADAPTED, FINETUNED
 from fedsurg.study.config import SiteConfig
 from fedsurg.tensor_file import read_tensors, write_tensors
@@ -55,7 +56,8 @@ def adapted_models(bench: "Bench", site: SiteConfig) -> list[ScoredModel]:
         tensors, facts = read_tensors(adapted)
         private = facts["changed"]
         vector = bench.vectors[site.name] if private and bench.plan.has_gate else None
-        found.append(ScoredModel(ADAPTED, tensors, vector, private and bench.plan.has_adapters))
+        magnification = facts.get(MAGNIFICATION, 1.0)
+        found.append(ScoredModel(ADAPTED, tensors, vector, private and bench.plan.has_adapters, magnification))
     if finetuned.exists():
         found.append(ScoredModel(FINETUNED, read_tensors(finetuned)[0]))
     return found
@@ -68,7 +70,11 @@ def _adapt(bench: "Bench", ward: Ward, file: Path) -> None:
         "changed": result.changed,
         "steps": result.steps,
         "cases": result.cases,
-        "scores": {str(steps): None if math.isnan(score) else score for steps, score in result.scores.items()},
+        MAGNIFICATION: result.magnification,
+        "scores": {
+            f"{factor:g}": {str(steps): None if math.isnan(score) else score for steps, score in scores.items()}
+            for factor, scores in result.scores.items()
+        },
         "reason": result.reason,
     }
     write_tensors(file, result.tensors, facts)

@@ -18,6 +18,7 @@ from flwr.app import Context
 from torch import Tensor
 
 from fedsurg.data.folds import case_folds, with_fold
+from fedsurg.data.magnification import MAGNIFICATION
 from fedsurg.data.site import SiteData, load_site
 from fedsurg.errors import RunError
 from fedsurg.files import canonical_json, write_atomic
@@ -254,14 +255,16 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
         CheckpointError: a model cannot be read.
     """
     files = {name: bench.job.folder / "sites" / name / "personal.safetensors" for name in bench.owners}
-    personal = {name: read_tensors(file)[0] for name, file in files.items() if file.exists()}
+    kept = {name: read_tensors(file) for name, file in files.items() if file.exists()}
+    personal = {name: tensors for name, (tensors, _) in kept.items()}
     if site.role == "federated" and bench.owners:
         owner = POOLED if bench.plan.method.grouping == "pooled" else site.name
         if owner not in personal:
             log.warning("%s: %s has no model of its own and is not scored; see its refusals", bench.job.name, owner)
             return []
         vector = bench.vectors[site.name] if bench.plan.has_gate else None
-        return [ScoredModel(PERSONAL, personal[owner], vector, bench.plan.has_adapters)]
+        tensors, facts = kept[owner]
+        return [ScoredModel(PERSONAL, tensors, vector, bench.plan.has_adapters, facts.get(MAGNIFICATION, 1.0))]
     if personal and "shared" not in bench.plan.scopes.values():
         return [ScoredModel(f"{PERSONAL_OF}{name}", tensors) for name, tensors in personal.items()]
     shared = ScoredModel(GLOBAL, read_tensors(bench.job.folder / "server" / "global.safetensors")[0])

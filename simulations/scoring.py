@@ -25,12 +25,13 @@ OVERLAYS_PER_SITE = 3
 
 @dataclass(frozen=True)
 class ScoredModel:
-    """Tensors by canonical name, and the private parts that the network needs for them."""
+    """Tensors by canonical name, and what of a site belongs to them: private parts of the network, magnification."""
 
     name: str
     tensors: Mapping[str, Tensor]
     text_vector: Tensor | None = None
     adapters: bool = False
+    magnification: float = 1.0
 
     def network(self, plan: Plan, device: torch.device) -> SegmentationNetwork:
         """The network on `device`, ready to predict."""
@@ -75,7 +76,9 @@ def score_site(
         if overlays and prediction.index in drawn:
             pictures.append(_draw(prediction, dataset, site, model, overlays))
 
-    return Scored(finished_scores(plan.study, model.network(plan, device), site, held_out, device, look), pictures)
+    network = model.network(plan, device)
+    rows = finished_scores(plan.study, network, site, held_out, device, look, model.magnification)
+    return Scored(rows, pictures)
 
 
 def _held_out(site: SiteData, *, folds: bool) -> pd.DataFrame:

@@ -35,6 +35,7 @@ def adapt(study_file: Path, model: Path, data: Path, out: Path, method: str | No
     Exit code 0, whether the model was fitted or kept; 1: MODEL does not fit the study, or --out is taken; 2: the study
     has a mistake; 3: the data has, or has too few cases.
     """
+    from fedsurg.data.magnification import MAGNIFICATION
     from fedsurg.tensor_file import read_tensors
     from site_client.adaptation import adapt as adapted_to
     from site_client.adaptation import few_cases
@@ -51,9 +52,10 @@ def adapt(study_file: Path, model: Path, data: Path, out: Path, method: str | No
         return
     for split in ("val", "test"):
         if ward.site.cases(split):
-            before, after = (_iou(ward, split, tensors) for tensors in (ward.model, result.tensors))
+            before = _iou(ward, split, ward.model, 1.0)
+            after = _iou(ward, split, result.tensors, result.magnification)
             click.echo(f"{split} cases: mean IoU {before:.3f} before, {after:.3f} after")
-    facts = {"adapted": f"{len(result.cases)} cases, {result.reason}"}
+    facts = {"adapted": f"{len(result.cases)} cases, {result.reason}", MAGNIFICATION: result.magnification}
     digest = str(read_tensors(model)[1].get("study", "not known"))  # of the study as it was run, start and all
     sha256, size = export_model(out, ward.site.name, study, digest, name, result.tensors, facts)
     click.echo(f"fitted: {result.reason}")
@@ -129,7 +131,7 @@ def _shared_model(model: Path, study: "Study", study_file: Path) -> dict[str, "T
     return tensors
 
 
-def _iou(ward: "Ward", split: str, tensors: Mapping[str, "Tensor"]) -> float:
+def _iou(ward: "Ward", split: str, tensors: Mapping[str, "Tensor"], magnification: float) -> float:
     """Mean IoU over the cases of a split of the network with these tensors, as a simulation scores its models."""
     import pandas as pd
 
@@ -140,5 +142,6 @@ def _iou(ward: "Ward", split: str, tensors: Mapping[str, "Tensor"]) -> float:
     network = ward.private_network()
     network.load_tensors(tensors)
     to_device(network, ward.device)
-    rows = finished_scores(ward.study, network, ward.site, ward.site.split(split), ward.device)
+    frames = ward.site.split(split)
+    rows = finished_scores(ward.study, network, ward.site, frames, ward.device, magnification=magnification)
     return float(case_means(pd.DataFrame(rows).assign(site=ward.site.name))["iou"].mean())

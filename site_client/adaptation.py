@@ -1,12 +1,13 @@
 """Few-case adaptation: the private part of a finished model, fitted to a hospital that took no part in its training.
 
 Fine-tuning a whole network on a few cases is known to collapse. Here only what the method keeps at a site anyway is
-trained, and a guard decides whether the result is used at all:
+trained, and a guard decides whether the result is used at all. Where the method magnifies, all of this is done at the
+study's image size and at the magnification that the few cases ask for (`fedsurg.data.magnification`):
 
 1. Each of the few cases is left out once: the private part is trained on the other cases and scored on that one,
    before the first step and then every `check_every` steps. It ends early when it gets no better.
-2. The number of steps is the one with the best mean score of the left-out cases. Is that no better than the global
-   model, which is the score before the first step, the global model stays as it is.
+2. Magnification and number of steps are those with the best mean score of the left-out cases. Is that no better than
+   the global model, which is the score at the study's size before the first step, the global model stays as it is.
 3. Otherwise the private part is trained on all of the few cases for so many steps. Is it then worse on these very
    cases than the global model, it has collapsed, and the global model stays too.
 
@@ -24,6 +25,7 @@ from torch import Tensor
 from fedsurg.data.augment import Augmentation
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.loader import ClipLoader
+from fedsurg.data.magnification import magnified
 from fedsurg.data.site import SiteData
 from fedsurg.errors import ContractError, DataError
 from fedsurg.files import derived_seed
@@ -48,7 +50,9 @@ class Adapted:
         changed: whether that is an adapted model; it then has the method's gate and adapters.
         cases: names of the few cases.
         steps: of the adapted model, or 0.
-        scores: steps -> mean IoU of the left-out cases; at 0 that of the global model. NaN: no instrument anywhere.
+        magnification: of the adapted model, or 1.
+        scores: magnification -> steps -> mean IoU of the left-out cases; at 1 and 0 that of the global model. NaN: no
+            instrument anywhere.
         reason: one line for a person.
     """
 
@@ -56,7 +60,8 @@ class Adapted:
     changed: bool
     cases: tuple[str, ...]
     steps: int = 0
-    scores: Mapping[int, float] = field(default_factory=dict)
+    magnification: float = 1.0
+    scores: Mapping[float, Mapping[int, float]] = field(default_factory=dict)
     reason: str = ""
 
 
@@ -91,11 +96,12 @@ class Ward:
             adapters=self.plan.has_adapters,
         )
 
-    def clips(self, cases: Collection[str]) -> ClipDataset:
-        """The clips of some of its cases."""
+    def clips(self, cases: Collection[str], factor: float = 1.0) -> ClipDataset:
+        """The clips of some of its cases, magnified by a factor."""
         frames = self.site.split("train")
         history = self.study.network.temporal.frames if self.study.network.temporal.enabled else 0
-        return ClipDataset(self.site, frames[frames["case"].isin(list(cases))], self.study.task.image_size, history)
+        size = magnified(self.study.task.image_size, factor)
+        return ClipDataset(self.site, frames[frames["case"].isin(list(cases))], size, history)
 
 
 def few_cases(site: SiteData, most: int) -> tuple[str, ...]:
@@ -129,21 +135,23 @@ def adapt(ward: Ward) -> Adapted:
             "global model as it is, or a method with a private part such as fedst"
         )
     cases = few_cases(ward.site, config.cases)
-    scores = _cross_validated(ward, private, cases)
-    known = {steps: score for steps, score in scores.items() if not math.isnan(score)}
-    steps = max(known, key=lambda step: (known[step], -step), default=0)
-    if steps == 0 or 0 not in known:
-        reason = f"no number of steps was better on left-out cases than the global model (IoU {scores[0]:.3f})"
-        return Adapted(ward.model, False, cases, 0, scores, reason)
-    last = _Trial(ward, ward.private_network(), private, cases)
-    before = last.score(cases)
+    factors = sorted({1.0, ward.plan.magnification(ward.clips(cases))})
+    scores = {factor: _cross_validated(ward, private, cases, factor) for factor in factors}
+    kept = scores[1.0][0]
+    factor, steps = _best(scores)
+    if (factor, steps) == (1.0, 0) or math.isnan(kept):
+        reason = f"no number of steps was better on left-out cases than the global model (IoU {kept:.3f})"
+        return Adapted(ward.model, False, cases, scores=scores, reason=reason)
+    before = _Trial(ward, ward.private_network(), private, cases).score(cases)
+    last = _Trial(ward, ward.private_network(), private, cases, factor)
     last.advance_to(steps)
     after = last.score(cases)
     if not after >= before:
         reason = f"trained on all cases it fell on these very cases, from IoU {before:.3f} to {after:.3f}"
-        return Adapted(ward.model, False, cases, 0, scores, reason)
-    reason = f"{steps} steps; left-out cases rose from IoU {scores[0]:.3f} to {scores[steps]:.3f}"
-    return Adapted(last.tensors(), True, cases, steps, scores, reason)
+        return Adapted(ward.model, False, cases, scores=scores, reason=reason)
+    work = f"{steps} steps" if factor == 1 else f"{steps} steps on frames magnified {factor:g} times"
+    reason = f"{work}; left-out cases rose from IoU {kept:.3f} to {scores[factor][steps]:.3f}"
+    return Adapted(last.tensors(), True, cases, steps, factor, scores, reason)
 
 
 def finetune(ward: Ward) -> dict[str, Tensor]:
@@ -159,11 +167,22 @@ def finetune(ward: Ward) -> dict[str, Tensor]:
     return trial.tensors()
 
 
-def _cross_validated(ward: Ward, private: Sequence[str], cases: Sequence[str]) -> dict[int, float]:
+def _best(scores: Mapping[float, Mapping[int, float]]) -> tuple[float, int]:
+    """Magnification and steps of the best score; of equal ones the smaller, and 1 and 0 where nothing has a score."""
+    known = {
+        (factor, steps): score
+        for factor, found in scores.items()
+        for steps, score in found.items()
+        if not math.isnan(score)
+    }
+    return max(known, key=lambda each: (known[each], -each[0], -each[1]), default=(1.0, 0))
+
+
+def _cross_validated(ward: Ward, private: Sequence[str], cases: Sequence[str], factor: float) -> dict[int, float]:
     """Steps -> mean IoU over the cases, each scored by a private part that was trained on the others."""
     config = ward.study.adaptation
     trials = {
-        left_out: _Trial(ward, ward.private_network(), private, [case for case in cases if case != left_out])
+        left_out: _Trial(ward, ward.private_network(), private, [case for case in cases if case != left_out], factor)
         for left_out in cases
     }
     checks = [*range(0, config.steps, config.check_every), config.steps]
@@ -185,8 +204,16 @@ def _stale(scores: Sequence[float]) -> bool:
 class _Trial:
     """One training of some tensors on some of the cases, that can be gone on with and scored at any time."""
 
-    def __init__(self, ward: Ward, network: SegmentationNetwork, names: Collection[str], cases: Sequence[str]) -> None:
-        self._ward, self._network, self._cases, self._done = ward, network, tuple(cases), 0
+    def __init__(
+        self,
+        ward: Ward,
+        network: SegmentationNetwork,
+        names: Collection[str],
+        cases: Sequence[str],
+        factor: float = 1.0,
+    ) -> None:
+        self._ward, self._network, self._cases, self._factor = ward, network, tuple(cases), factor
+        self._done = 0
         study = ward.study
         network.load_tensors(ward.model)
         to_device(network, ward.device)
@@ -194,7 +221,7 @@ class _Trial:
         rate, local = study.adaptation.learning_rate, study.local
         self._optimiser = Optimiser(network.tensors(), rate, local.weight_decay, local.gradient_clip)
         augmentation = Augmentation(local.augmentation, study.task.image_size)
-        self._loader = ClipLoader(ward.clips(cases), augmentation, local.batch_size)
+        self._loader = ClipLoader(ward.clips(cases, factor), augmentation, local.batch_size)
         self._loss = SegmentationLoss(ward.site.labels, LossWeights.of(local)).to(ward.device)
 
     def advance_to(self, steps: int) -> None:
@@ -210,13 +237,13 @@ class _Trial:
             self._done += count
 
     def score(self, cases: Sequence[str]) -> float:
-        """Mean IoU of cases, at the task's image size."""
+        """Mean IoU of cases, at the task's image size, magnified."""
         study = self._ward.study
         return _mean(
             [
                 quick_validation(
                     self._network,
-                    self._ward.clips([case]),
+                    self._ward.clips([case], self._factor),
                     self._ward.site.labels,
                     LossWeights.of(study.local),
                     device=self._ward.device,

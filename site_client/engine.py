@@ -18,6 +18,7 @@ from torch import Tensor
 from fedsurg.data.augment import Augmentation
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.loader import PooledLoader
+from fedsurg.data.magnification import MAGNIFICATION, magnified
 from fedsurg.data.site import SiteData
 from fedsurg.errors import ContractError, FederationError
 from fedsurg.files import derived_seed
@@ -150,8 +151,12 @@ class SiteEngine:
         weights = LossWeights.of(study.local)
         self.sources = tuple(sources)
         self._losses = [SegmentationLoss(site.labels, weights).to(self._device) for site in sources]
-        self._validation = [ClipDataset(site, site.split("val"), size, history) for site in sources]
         datasets = [ClipDataset(site, site.split("train"), size, history) for site in sources]
+        self.magnification = self._plan.magnification(datasets[0])
+        if self.magnification != 1:
+            larger = magnified(size, self.magnification)
+            datasets = [ClipDataset(site, site.split("train"), larger, history) for site in sources]
+        self._validation = [ClipDataset(site, site.split("val"), datasets[0].size, history) for site in sources]
         self._samples = sum(len(dataset) for dataset in datasets)
         augmentation = Augmentation(study.local.augmentation, size)
         self._loader = PooledLoader(datasets, augmentation, study.local.batch_size)
@@ -250,9 +255,9 @@ class SiteEngine:
     def _keep_personal_model(self) -> None:
         if self._plan.study.evaluation.choose == "best" and BEST in self._files.names():
             tensors, facts = self._files.read(BEST)
-            self._files.write(PERSONAL, tensors, facts | {"study": self._digest})
         else:
-            self._files.write(PERSONAL, self._scored.values(), {"study": self._digest})
+            tensors, facts = self._scored.values(), {}
+        self._files.write(PERSONAL, tensors, facts | {"study": self._digest, MAGNIFICATION: self.magnification})
 
     def _report(
         self,

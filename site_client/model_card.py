@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 import fedsurg
+from fedsurg.data.magnification import MAGNIFICATION, magnified
 from fedsurg.errors import CheckpointError
 from fedsurg.files import require_writable, write_atomic
 from fedsurg.methods.registry import METHODS
@@ -27,9 +28,10 @@ Surgical instrument segmentation, made in the federated study `{name}` and fitte
 
 ## What it does
 
-For each pixel of a frame of {height} x {width} pixels it gives a score for {classes}. What the hospitals learned
-together and what this hospital learned for itself are both in the file: it works here best, and it has learned from
-this hospital's frames. Treat the file like the frames it was trained on: handing it on is a decision, not a copy.
+For each pixel of a frame of {height} x {width} pixels{magnified} it gives a score for {classes}.
+What the hospitals learned together and what this hospital learned for itself are both in the file: it works here best,
+and it has learned from this hospital's frames. Treat the file like the frames it was trained on: handing it on is a
+decision, not a copy.
 
 ## How it was made
 
@@ -44,6 +46,8 @@ hospital alone and has left it in no message. {chosen}
 * Like any trained network it can show something of its training frames to someone who probes it.
 """
 
+
+_MAGNIFIED = " ({factor:g} times the study's size, as instruments look small here)"
 
 _MADE = {
     "averaged": "It is the moving average of the networks that this hospital trained, as each was before it was sent.",
@@ -110,7 +114,8 @@ def model_card(
     sha256: str,
 ) -> str:
     """The card in Markdown. `facts` may say the best round and its score, where one was chosen (`round`, `iou`), or
-    what a hospital that took no part fitted the shared model to (`adapted`).
+    what a hospital that took no part fitted the shared model to (`adapted`), and how much frames are enlarged
+    (`magnification`).
     """
     rows = {
         "study": f"`{study.name}`, digest `{digest}`",
@@ -126,13 +131,15 @@ def model_card(
             f"It is the model of round {facts.get('round')}, the best on this hospital's validation cases (mean IoU "
             f"{100 * facts['iou']:.1f} %, on the cases it was chosen by)."
         )
-    height, width = study.task.image_size
+    factor = facts.get(MAGNIFICATION, 1.0)
+    height, width = magnified(study.task.image_size, factor)
     return _CARD.format(
         site=site,
         name=study.name,
         rows="\n".join(f"| {key} | {value} |" for key, value in rows.items()),
         height=height,
         width=width,
+        magnified=_MAGNIFIED.format(factor=factor) if factor != 1 else "",
         classes=", ".join(study.task.classes),
         encoder=study.network.encoder,
         method=method,

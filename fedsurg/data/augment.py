@@ -41,7 +41,7 @@ class Augmentation:
 
     Args:
         config: ranges and probabilities.
-        size: height, width in pixels of the clips.
+        size: height, width in pixels of what comes out; clips are as large, or larger.
     """
 
     def __init__(self, config: AugmentationConfig, size: tuple[int, int]) -> None:
@@ -49,7 +49,7 @@ class Augmentation:
         self.size = size
 
     def __call__(self, clip: Clip, rng: torch.Generator) -> Clip:
-        """The changed clip, of the same shapes; everything random comes from `rng`."""
+        """The changed clip, of `size`; everything random comes from `rng`."""
         frames, label = self._move(clip.frames, clip.label, rng)
         return Clip(self._degrade(self._colour(frames, rng), rng).round_().clamp_(0, 255).to(torch.uint8), label)
 
@@ -57,24 +57,33 @@ class Augmentation:
         """Flip, scale, shift and turn; pixels from outside are black, and `IGNORE` in the label.
 
         The scale is log-uniform, so zooming in and out are equally likely; the shift puts a larger frame's
-        crop, or a smaller frame, anywhere it fits.
+        crop, or a smaller frame, anywhere it fits. Frames of a magnified site are larger than what comes
+        out: then a scale of 1 crops already.
         """
         low, high = self.config.scale
         flip = self.config.flip and _uniform(rng, 0, 1) < 0.5
         scale = math.exp(_uniform(rng, math.log(low), math.log(high)))
-        shift = [_uniform(rng, -0.5, 0.5) * abs(scale - 1) * side for side in reversed(self.size)]  # x, y
+        sides = zip(reversed(frames.shape[-2:]), reversed(self.size), strict=True)  # x, y
+        shift = [_uniform(rng, -0.5, 0.5) * abs(scale * given - side) for given, side in sides]
         angle = _uniform(rng, -self.config.rotation, self.config.rotation)
         moved: Tensor = frames.float()
         target: Tensor = label[None].float()
         if flip:
             moved, target = transform.horizontal_flip(moved), transform.horizontal_flip(target)
-        if scale != 1 or angle != 0:
+        if scale != 1 or angle != 0 or any(shift):
             # One resampling for all of it: cheaper and sharper than one after another.
             moved = transform.affine(moved, angle, shift, scale, [0.0, 0.0], InterpolationMode.BILINEAR)
             target = transform.affine(
                 target, angle, shift, scale, [0.0, 0.0], InterpolationMode.NEAREST, fill=[float(IGNORE)]
             )
-        return moved, target[0].to(torch.int64)
+        return self._cropped(moved), self._cropped(target)[0].to(torch.int64)
+
+    def _cropped(self, frames: Tensor) -> Tensor:
+        """The middle of frames that are larger than what comes out."""
+        if tuple(frames.shape[-2:]) == self.size:
+            return frames
+        cropped: Tensor = transform.center_crop(frames, list(self.size))
+        return cropped
 
     def _colour(self, frames: Tensor, rng: torch.Generator) -> Tensor:
         """Brightness, contrast, saturation and hue of (t, 3, h, w) float frames in 0-255."""

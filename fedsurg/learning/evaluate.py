@@ -15,6 +15,7 @@ from torch import Tensor
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.labels import LabelSpace
 from fedsurg.data.loader import ClipLoader
+from fedsurg.data.magnification import magnified
 from fedsurg.data.site import SiteData
 from fedsurg.learning.device import precision
 from fedsurg.learning.loss import LossWeights, SegmentationLoss, label_log_probabilities
@@ -87,16 +88,18 @@ def finished_scores(
     frames: pd.DataFrame,
     device: torch.device,
     look: Callable[[Prediction, ClipDataset], None] = lambda prediction, dataset: None,
+    magnification: float = 1.0,
 ) -> list[dict[str, Any]]:
     """All metrics of a finished model on some frames of a site, on the views that `[evaluation]` asks for.
 
     Args:
-        study: its `evaluation.scales`, `.mirrored` and `.tolerance_px` count.
+        study: its `evaluation.scales`, `.mirrored`, `.confidence` and `.tolerance_px` count.
         network: on `device`.
         site: whose files are read.
         frames: the labelled frames, rows of `site.frames`.
         device: to compute on.
         look: called with every prediction and the clips at the first of the sizes.
+        magnification: of the site whose model this is; all sizes are enlarged by it.
 
     Returns:
         One row per frame and label, as `score_rows` makes them.
@@ -104,12 +107,18 @@ def finished_scores(
     Raises:
         DataError: `frames` is empty, or a file cannot be used.
     """
-    height, width = study.task.image_size
-    sizes = [(round(height * scale), round(width * scale)) for scale in study.evaluation.scales]
+    sizes = [magnified(study.task.image_size, scale * magnification) for scale in study.evaluation.scales]
     views = [ClipDataset(site, frames, size, network.history, _FEW_BYTES) for size in sizes]
-    mirrored, mode = study.evaluation.mirrored, study.local.mixed_precision
     rows: list[dict[str, Any]] = []
-    for prediction in predictions(network, views, site.labels, device=device, mirrored=mirrored, mode=mode):
+    for prediction in predictions(
+        network,
+        views,
+        site.labels,
+        device=device,
+        mirrored=study.evaluation.mirrored,
+        confidence=study.evaluation.confidence,
+        mode=study.local.mixed_precision,
+    ):
         rows += score_rows(prediction, views[0], site.labels, study.evaluation.tolerance_px)
         look(prediction, views[0])
     return rows
@@ -123,6 +132,7 @@ def predictions(
     *,
     device: torch.device,
     mirrored: bool = False,
+    confidence: float = 0.0,
     mode: str = "auto",
 ) -> Iterator[Prediction]:
     """Predict every frame at the size of its own label image, so that no label is ever resized.
@@ -133,17 +143,15 @@ def predictions(
         labels: the site's.
         device: to compute on.
         mirrored: average over each frame's mirror image too.
+        confidence: a size counts in a frame in proportion to exp(confidence x `expected_iou` there); 0: all alike.
         mode: precision.
     """
     for sizes in zip(*(_forward(network, one, device, 0, mode, mirrored) for one in datasets), strict=True):
         for row, index in enumerate(sizes[0][0]):
             truth = datasets[0].label_at_full_size(index)
-            views = [
-                F.interpolate(logits[row : row + 1], truth.shape, mode="bilinear", align_corners=False)
-                for _, found, _ in sizes
-                for logits in found
-            ]
-            yield Prediction(index, predicted_labels(_averaged(views), labels)[0].cpu(), truth)
+            found = [_at_full_size([view[row] for view in views], truth) for _, views, _ in sizes]
+            logits = found[0] if len(found) == 1 else _averaged(found, confidence)
+            yield Prediction(index, predicted_labels(logits[None], labels)[0].cpu(), truth)
 
 
 def score_rows(
@@ -182,11 +190,41 @@ def _forward(
         yield indices, views, batch.labels.to(device)
 
 
-def _averaged(views: Sequence[Tensor]) -> Tensor:
-    """Logits of the mean of the views' probabilities, (b, k, h, w)."""
-    if len(views) == 1:
-        return views[0]
-    return torch.stack([view.softmax(1) for view in views]).mean(0).clamp_min(1e-12).log()
+def expected_iou(probabilities: Tensor) -> Tensor:
+    """IoU of instruments that a network expects of its own prediction, if its probabilities are right.
+
+    With p the probability of an instrument, a pixel is called one where p > 1/2. It then adds p to the expected
+    intersection and 1 to the union; any other pixel adds p to the union. It is low at a size that does not suit the
+    network: instruments that are too small or too large for it come out patchy and pale.
+
+    Args:
+        probabilities: (k, h, w), the background first.
+
+    Returns:
+        A scalar, 0 to 1; 0 where nothing is found.
+    """
+    instrument = 1 - probabilities[0]
+    called = instrument > 0.5
+    union = called.sum() + instrument[~called].sum()
+    return instrument[called].sum() / union.clamp_min(1.0)
+
+
+def _at_full_size(views: Sequence[Tensor], truth: Tensor) -> Tensor:
+    """Logits (k, h, w) of the mean of some views' probabilities, at the size of the label (h, w)."""
+    large = F.interpolate(torch.stack(list(views)), truth.shape, mode="bilinear", align_corners=False)
+    return large[0] if len(views) == 1 else _logits(large.softmax(1).mean(0))
+
+
+def _averaged(sizes: Sequence[Tensor], confidence: float) -> Tensor:
+    """Logits (k, h, w) of the weighted mean of the sizes' probabilities."""
+    probabilities = torch.stack([logits.softmax(0) for logits in sizes])
+    expected = torch.stack([expected_iou(one) for one in probabilities])
+    weights = (confidence * expected).softmax(0)
+    return _logits(torch.einsum("s,skhw->khw", weights, probabilities))
+
+
+def _logits(probabilities: Tensor) -> Tensor:
+    return probabilities.clamp_min(1e-12).log()
 
 
 def _mean(values: Tensor) -> float:

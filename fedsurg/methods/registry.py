@@ -13,6 +13,7 @@ from fedsurg.sharing.contract import Contract
 from fedsurg.study.config import Part, Scope, Study
 
 if TYPE_CHECKING:
+    from fedsurg.data.clips import ClipDataset
     from fedsurg.models.network import SegmentationNetwork
 
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -33,6 +34,7 @@ class Method:
         private_norms: normalisation layers stay at the site as well, in whatever part they lie.
         gate: the sites' network has the text gate (when the study enables it).
         adapters: the sites' network has LoRA adapters (when the study enables them).
+        magnified: each site enlarges its frames until its instruments look as wide as everybody's.
         objective: what a site minimises in a round.
         server: what the server does with the average: nothing, fine-tuning on synthetic video, or SERQ.
         grouping: `pooled` trains one model on all sites' data in one place (an upper bound, not federated); `none`
@@ -45,6 +47,7 @@ class Method:
     private_norms: bool = False
     gate: bool = False
     adapters: bool = False
+    magnified: bool = False
     objective: Objective = "plain"
     server: ServerStep = "none"
     grouping: Grouping = "federated"
@@ -86,7 +89,8 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "fedavg-own",
-            "fedavg, serving the same averages: the control for fedst-own",
+            "fedavg, with what fedst-own adds to fedst: its control",
+            magnified=True,
             objective="averaged",
         ),
         Method("fedprox", "fedavg, each site held near the model it received (Li 2020)", objective="proximal"),
@@ -114,10 +118,11 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "fedst-own",
-            "fedst, serving averages: to a site, of the networks it trained; to others, of start and shared one",
+            "fedst, each site at its own magnification; serves averages: of its networks, or of start and shared one",
             site=_PRIVATE,
             gate=True,
             adapters=True,
+            magnified=True,
             objective="averaged",
             server="serq",
         ),
@@ -158,6 +163,17 @@ class Plan:
     def has_adapters(self) -> bool:
         """The sites' network has LoRA adapters."""
         return self.method.adapters and self.study.network.adapters.enabled
+
+    def magnification(self, train: "ClipDataset") -> float:
+        """How much a site with these training frames enlarges them; 1 where the method does not.
+
+        Raises:
+            DataError: a label file cannot be used.
+        """
+        from fedsurg.data.magnification import magnification
+
+        config = self.study.local.magnification
+        return magnification(train, config.apparent_width, config.largest) if self.method.magnified else 1.0
 
     def contract(self, network: "SegmentationNetwork") -> Contract:
         """What leaves a site whose network this is."""

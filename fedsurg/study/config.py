@@ -125,6 +125,15 @@ class AugmentationConfig(Section):
     rotation: Weight = 0.0  # degrees
 
 
+class MagnificationConfig(Section):
+    """`[local.magnification]`: under fedst-own and fedavg-own a site enlarges its frames, so that its instruments look
+    as wide as everybody's. The factor is found in the site's own training labels and never sent.
+    """
+
+    apparent_width: Share = 0.1  # of instruments, in frame heights, as in simulated abdomens; 0: none magnifies
+    largest: Annotated[float, Field(ge=1, le=4)] = 2.0  # the factor is at most that; scoring takes its square in time
+
+
 class LocalConfig(Section):
     """`[local]`: what a site does in one round."""
 
@@ -145,6 +154,7 @@ class LocalConfig(Section):
     own_decay: Decay = 0.5  # fedst-own, fedavg-own: what a site's own model keeps of itself in a round
     mixed_precision: Literal["auto", "off", "bf16"] = "auto"
     augmentation: AugmentationConfig = AugmentationConfig()
+    magnification: MagnificationConfig = MagnificationConfig()
 
 
 class PretrainConfig(Section):
@@ -250,6 +260,7 @@ class EvaluationConfig(Section):
     choose: Literal["last", "best"] = "last"  # round of the personalised model; `best` needs a test split at each site
     mean_query: bool = False  # also score unseen sites with the mean of all private queries; in simulations only
     scales: Scales = (1.0,)  # of the image size: a finished model's probabilities are averaged over these
+    confidence: Weight = 0.0  # sizes count by exp(confidence x the IoU that the network expects there); 0: all alike
     mirrored: bool = False  # and over each frame's mirror image; both cost scoring time alone; not in rounds
     tolerance_px: Rate = 3.0  # of the surface distance (NSD), in pixels of the label image
     bootstrap: Positive = 2000

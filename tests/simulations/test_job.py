@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fedsurg.errors import FedsurgError
+from fedsurg.learning import evaluate
 from fedsurg.methods import METHODS, plan
 from fedsurg.report.html import write_report
 from fedsurg.report.run_folder import Run
@@ -186,7 +187,14 @@ def test_the_test_split_comes_before_the_validation_split(make_job: MakeJob, sta
         assert scored.pictures == []
 
 
-@pytest.mark.parametrize("views", [{"evaluation__scales": [1.0, 1.5]}, {"evaluation__mirrored": True}])
+@pytest.mark.parametrize(
+    "views",
+    [
+        {"evaluation__scales": [1.0, 1.5]},
+        {"evaluation__mirrored": True},
+        {"evaluation__scales": [1.0, 1.5], "evaluation__confidence": 10.0},
+    ],
+)
 def test_frames_are_scored_at_the_studys_views(make_job: MakeJob, start: Path, views: dict[str, Any]) -> None:
     scores = []
     for options in ({}, views):
@@ -196,6 +204,23 @@ def test_frames_are_scored_at_the_studys_views(make_job: MakeJob, start: Path, v
         scores.append({(row["case"], row["frame"], row["label"]): row["dice"] for row in rows})
     assert scores[0].keys() == scores[1].keys()
     assert scores[0] != scores[1]
+
+
+def test_a_personal_model_is_scored_at_the_magnification_it_was_trained_at(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shared model sees the unseen site's frames at the study's size, however small its instruments are."""
+    job = make_job("fedst-own", federation__rounds=1, local__steps=1, local__magnification__apparent_width=1.0)
+    sizes: dict[str, set[tuple[int, int]]] = {}
+    plain = evaluate.predictions
+
+    def spied(network: Any, datasets: Any, *args: Any, **named: Any) -> Any:
+        sizes.setdefault(datasets[0].site.name, set()).update(one.size for one in datasets)
+        return plain(network, datasets, *args, **named)
+
+    monkeypatch.setattr(evaluate, "predictions", spied)
+    run_job(job, lambda record: None, lambda: False)
+    assert sizes == {"north": {(128, 128)}, "east": {(128, 128)}, "harbour": {(64, 64)}}
 
 
 def test_what_the_start_lacks_cannot_be_shared(make_job: MakeJob) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -28,10 +29,15 @@ def ward(tiny_study: MakeStudy, data: Path, start: Path) -> MakeWard:
     tensors = read_tensors(start)[0]
 
     def make(
-        method: str = "fedst", *, hospitals: Path = data, model: Mapping[str, Tensor] = tensors, **options: Any
+        method: str = "fedst",
+        *,
+        hospitals: Path = data,
+        model: Mapping[str, Tensor] = tensors,
+        more: Mapping[str, Any] = MappingProxyType({}),
+        **options: Any,
     ) -> Ward:
         options = {"steps": 4, "check_every": 2, "learning_rate": 1e-2} | options
-        study = tiny_study(**{f"adaptation__{key}": value for key, value in options.items()})
+        study = tiny_study(**{f"adaptation__{key}": value for key, value in options.items()}, **more)
         site = load_site(hospitals / "north", study.task)
         return Ward(plan(study, method), model, site, torch.eye(8)[0], CPU)
 
@@ -43,7 +49,8 @@ def test_only_the_private_part_changes(ward: MakeWard, scripted: Callable[..., N
     scripted(0.1, 0.3, 0.5, 0.5, 0.2, 0.4, 0.2, 0.2, 0.6, 0.6)
     one = ward()
     result = adapt(one)
-    assert result.scores == pytest.approx({0: 0.2, 2: 0.5, 4: 0.3})
+    assert result.scores.keys() == {1.0}
+    assert result.scores[1.0] == pytest.approx({0: 0.2, 2: 0.5, 4: 0.3})
     assert (result.changed, result.steps) == (True, 2)
     assert result.cases == ("PATIENT-north-0", "PATIENT-north-1")
     assert result.reason == "2 steps; left-out cases rose from IoU 0.200 to 0.500"
@@ -70,8 +77,9 @@ def test_the_guard_keeps_a_good_model_bit_for_bit(ward: MakeWard) -> None:
     """A model that has learnt these cases better than the start had, and a learning rate that destroys it."""
     good = finetune(ward(steps=60, check_every=60, learning_rate=3e-3))
     result = adapt(ward(model=good, learning_rate=10.0))
-    assert result.scores[0] > 2 * adapt(ward(steps=2, learning_rate=1e-9)).scores[0]
-    assert max(score for steps, score in result.scores.items() if steps) < result.scores[0]
+    scores = result.scores[1.0]
+    assert scores[0] > 2 * adapt(ward(steps=2, learning_rate=1e-9)).scores[1.0][0]
+    assert max(score for steps, score in scores.items() if steps) < scores[0]
     assert (result.changed, result.steps) == (False, 0)
     assert result.tensors is good
     assert "no number of steps was better on left-out cases than the global model" in result.reason
@@ -97,10 +105,29 @@ def test_when_the_global_model_stays(
     assert reason in result.reason
 
 
+def test_small_instruments_are_tried_magnified_too(ward: MakeWard, scripted: Callable[..., None]) -> None:
+    """At 0, 2 and 4 steps: at the study's size, then twice as large, where the global model itself is the best. On all
+    cases it is then scored at the study's size and, magnified, after its no steps.
+    """
+    options = {"local__magnification__apparent_width": 1.0, "local__magnification__largest": 2.0}
+    scripted(0.2, 0.2, 0.3, 0.3, 0.1, 0.1, 0.6, 0.6, 0.5, 0.5, 0.4, 0.4, 0.2, 0.2, 0.6, 0.6)
+    one = ward("fedst-own", more=options)
+    result = adapt(one)
+    assert {factor: list(scores.values()) for factor, scores in result.scores.items()} == {
+        1.0: pytest.approx([0.2, 0.3, 0.1]),
+        2.0: pytest.approx([0.6, 0.5, 0.4]),
+    }
+    assert (result.changed, result.steps, result.magnification) == (True, 0, 2.0)
+    assert result.reason == "0 steps on frames magnified 2 times; left-out cases rose from IoU 0.200 to 0.600"
+    assert all(torch.equal(result.tensors[name], value) for name, value in one.model.items())
+    sizes = [one.clips(result.cases, factor).size for factor in (1.0, 2.0)]
+    assert sizes == [(64, 64), (128, 128)]
+
+
 def test_it_ends_early(ward: MakeWard, scripted: Callable[..., None]) -> None:
     """Checks at 0, 1, 2, 3 ... of 9 steps: after two without a new best there is no third."""
     scripted(0.5, 0.5, 0.4, 0.4, 0.3, 0.3)
-    assert list(adapt(ward(steps=9, check_every=1)).scores) == [0, 1, 2]
+    assert list(adapt(ward(steps=9, check_every=1)).scores[1.0]) == [0, 1, 2]
 
 
 def test_it_repeats_by_seed(ward: MakeWard, scripted: Callable[..., None]) -> None:

@@ -17,6 +17,10 @@ from site_client.engine import SiteEngine
 
 MakeEngine = Callable[..., SiteEngine]
 RequestOf = Callable[..., Request]
+REPORTED = {
+    *("samples", "train_loss", "received_loss", "received_dice", "received_iou"),
+    *("trained_loss", "trained_dice", "trained_iou", "train_s", "validate_s", "data_s", "other_s"),
+}
 
 
 def packed(engine: SiteEngine) -> Packed:
@@ -42,6 +46,24 @@ def test_a_round_of_work(make_engine: MakeEngine, request_of: RequestOf) -> None
     assert all(not torch.equal(before[name], after[name]) for name in queries if name.endswith("weight"))
     (state,) = (engine.folder / "private").iterdir()
     assert state.name == "round-000001.safetensors"
+
+
+def test_a_site_of_small_instruments_magnifies_for_itself(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    """It trains on crops and validates on whole frames of twice the size; of that the server learns nothing."""
+    wide = {"local__magnification__apparent_width": 1.0}
+    seen = []
+    for method in ("fedst", "fedst-own"):
+        engine = make_engine(method, folder=method, **wide)
+        sizes = []
+        engine.network.register_forward_pre_hook(lambda _, given, found=sizes: found.append(tuple(given[0].shape[-2:])))
+        update, report = engine.work(request_of(engine, 1), packed(engine))
+        assert update is not None
+        engine.work(request_of(engine, 2, "finish"), update.pack())
+        facts = engine._files.read("personal")[1]
+        seen.append((engine.magnification, facts["magnification"], set(sizes)))
+        assert set(report.facts()) == REPORTED
+        assert update.pack().names == tuple(engine.contract.shared)
+    assert seen == [(1.0, 1.0, {(64, 64)}), (2.0, 2.0, {(64, 64), (128, 128)})]
 
 
 @pytest.mark.parametrize(

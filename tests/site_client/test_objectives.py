@@ -250,10 +250,10 @@ def test_the_own_model_is_the_moving_average_of_those_that_were_trained(
     assert changed(found, two) == set(two)
 
 
-def test_fedst_own_sends_what_fedst_sends(make_engine: MakeEngine, request_of: RequestOf) -> None:
+def test_at_its_own_size_fedst_own_sends_what_fedst_sends(make_engine: MakeEngine, request_of: RequestOf) -> None:
     sent = []
     for method in ("fedst", "fedst-own"):
-        engine = make_engine(method, folder=method, **TWO)
+        engine = make_engine(method, folder=method, **TWO, local__magnification__apparent_width=0)
         first = train(engine, request_of, 1, packed(engine))
         sent.append((first, train(engine, request_of, 2, first.scaled(0.99).pack())))
     assert [update.vector.tobytes() for update in sent[0]] == [update.vector.tobytes() for update in sent[1]]

@@ -74,6 +74,21 @@ def test_equal_frames_stay_equal(seed: int) -> None:
     assert (changed.frames == changed.frames[0]).all()
 
 
+def test_larger_frames_are_cropped_anywhere() -> None:
+    """A frame of twice the size, white where its label is 1: a half of each side comes out, now here, now there."""
+    label = painted_clip().label.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    clip = Clip((255 * label).to(torch.uint8).expand(2, 3, -1, -1), label)
+    shares = []
+    for seed in range(40):
+        changed = Augmentation(AugmentationConfig(**STILL), SIZE)(clip, rng(seed))
+        assert changed.frames.shape[-2:] == changed.label.shape == SIZE
+        inside = changed.label != IGNORE
+        assert inside.float().mean() > 0.95  # a shift by a part of a pixel may leave a border
+        assert (((changed.frames[0, 0] > 127) != (changed.label == 1)) & inside).float().mean() < 0.03
+        shares.append(float((changed.label == 1).float().mean()))
+    assert min(shares) < 0.2 < 0.6 < max(shares)
+
+
 def test_the_label_has_no_new_classes() -> None:
     labels = [Augmentation(MOVED_ONLY, SIZE)(random_clip(1), rng(seed)).label for seed in range(30)]
     assert set(torch.stack(labels).unique().tolist()) == {0, 1, 2, IGNORE}

@@ -1,5 +1,6 @@
 """Scoring: what a network sees of a frame, and how its views are averaged. The networks here are a few lines each."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.site import SiteData, load_site
-from fedsurg.learning.evaluate import _averaged, predictions
+from fedsurg.learning.evaluate import _averaged, expected_iou, predictions
 from fedsurg.study import Study
 
 CPU = torch.device("cpu")
@@ -43,12 +44,45 @@ def evenly(frames: Tensor, *logits: float) -> Tensor:
     return torch.tensor([*logits, -20.0, -20.0])[None, :, None, None].expand(b, -1, h, w).clone()
 
 
-def test_probabilities_are_averaged_and_a_single_view_stays_as_it_is() -> None:
+def test_probabilities_are_averaged() -> None:
     one, two = torch.tensor([3.0, 0.0]), torch.tensor([-1.0, 0.0])
-    both = _averaged([view.reshape(1, 2, 1, 1) for view in (one, two)])
+    both = _averaged([view.reshape(2, 1, 1) for view in (one, two)], 0.0)
     expected = (one.softmax(0) + two.softmax(0)) / 2
-    torch.testing.assert_close(both.softmax(1).flatten(), expected)
-    assert _averaged([one]) is one
+    torch.testing.assert_close(both.softmax(0).flatten(), expected)
+
+
+def test_the_iou_that_a_network_expects_is_the_sum_of_what_it_believes() -> None:
+    """Instrument 0.9 and 0.7 (called so), 0.4 and 0.0 (not): (0.9 + 0.7) / (1 + 1 + 0.4 + 0)."""
+    instrument = torch.tensor([[0.9, 0.7], [0.4, 0.0]])
+    parts = torch.stack([1 - instrument, instrument / 4, instrument * 3 / 4])
+    assert float(expected_iou(parts)) == pytest.approx(1.6 / 2.4)
+    assert float(expected_iou(torch.stack([torch.ones(2, 2), torch.zeros(2, 2)]))) == 0
+
+
+def test_a_sure_size_counts_more_the_higher_the_confidence() -> None:
+    """Expected IoU 0.9 and 0.6 in a frame that is all instrument: weights exp(0.9 c) and exp(0.6 c)."""
+    sizes = [torch.tensor([1 - p, p]).log().reshape(2, 1, 1) for p in (0.9, 0.6)]
+    for confidence in (0.0, 10.0):
+        sure = math.exp(0.9 * confidence) / (math.exp(0.9 * confidence) + math.exp(0.6 * confidence))
+        both = _averaged(sizes, confidence).softmax(0)
+        assert float(both[1]) == pytest.approx(0.9 * sure + 0.6 * (1 - sure))
+
+
+def test_each_frame_is_weighed_by_itself(site: SiteData) -> None:
+    """At one size faintly for background, at the other surely an instrument: only with confidence does that one win."""
+
+    def shy(frames: Tensor) -> Tensor:
+        return evenly(frames, 2.5, 0.0) if frames.shape[-2:] == SIZE else evenly(frames, 0.0, 1.5)
+
+    for confidence, label in ((0.0, 0), (10.0, 1)):
+        found = predictions(
+            Told(shy),  # type: ignore[arg-type]
+            served(site, SIZE, LARGE),
+            site.labels,
+            device=CPU,
+            confidence=confidence,
+        )
+        assert {int(value) for one in found for value in one.predicted.unique()} == {label}
 
 
 def test_a_frame_is_seen_at_every_size(site: SiteData) -> None:
