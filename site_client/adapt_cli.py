@@ -28,7 +28,8 @@ def adapt(study_file: Path, model: Path, data: Path, out: Path, method: str | No
     """Fit the private part of a finished shared MODEL to a few cases of a hospital that took no part in STUDY.toml.
 
     A guard decides whether the fitted model is used at all: each of the few cases is left out once, and if no number of
-    steps is better on the left-out cases, MODEL stays as it is and nothing is written. Nothing leaves this machine. The
+    steps is better on the left-out cases, MODEL stays as it is and nothing is written. A method that magnifies also
+    tries frames that are enlarged until instruments look as wide as elsewhere. Nothing leaves this machine. The
     cases are the first of the data's train split, as many as the study's adaptation.cases; val and test cases are
     only scored, before and after.
 

@@ -140,7 +140,8 @@ def adapt(ward: Ward) -> Adapted:
     kept = scores[1.0][0]
     factor, steps = _best(scores)
     if (factor, steps) == (1.0, 0) or math.isnan(kept):
-        reason = f"no number of steps was better on left-out cases than the global model (IoU {kept:.3f})"
+        tried = "no number of steps" + (f", magnified {factors[-1]:g} times or not," if len(factors) > 1 else "")
+        reason = f"{tried} was better on left-out cases than the global model (IoU {kept:.3f})"
         return Adapted(ward.model, False, cases, scores=scores, reason=reason)
     before = _Trial(ward, ward.private_network(), private, cases).score(cases)
     last = _Trial(ward, ward.private_network(), private, cases, factor)
@@ -155,7 +156,8 @@ def adapt(ward: Ward) -> Adapted:
 
 
 def finetune(ward: Ward) -> dict[str, Tensor]:
-    """The known-bad control: all parameters of the global model, all steps, all of the few cases, and no guard.
+    """The known-bad control: all parameters of the global model, all steps, all of the few cases, and no guard, at
+    the study's size.
 
     Raises:
         DataError: as `adapt`.

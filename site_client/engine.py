@@ -152,7 +152,7 @@ class SiteEngine:
         self.sources = tuple(sources)
         self._losses = [SegmentationLoss(site.labels, weights).to(self._device) for site in sources]
         datasets = [ClipDataset(site, site.split("train"), size, history) for site in sources]
-        self.magnification = self._plan.magnification(datasets[0])
+        self.magnification = max(self._plan.magnification(dataset) for dataset in datasets)
         if self.magnification != 1:
             larger = magnified(size, self.magnification)
             datasets = [ClipDataset(site, site.split("train"), larger, history) for site in sources]
@@ -250,14 +250,18 @@ class SiteEngine:
             return
         best = self._files.read(BEST)[1]["iou"] if number > 1 and BEST in self._files.names() else -1.0
         if received.iou > best:
-            self._files.write(BEST, self._scored.values(), {"iou": received.iou, "round": number})
+            self._files.write(BEST, self._scored.values(), {"iou": received.iou, "round": number} | self._seen_at())
 
     def _keep_personal_model(self) -> None:
         if self._plan.study.evaluation.choose == "best" and BEST in self._files.names():
             tensors, facts = self._files.read(BEST)
         else:
             tensors, facts = self._scored.values(), {}
-        self._files.write(PERSONAL, tensors, facts | {"study": self._digest, MAGNIFICATION: self.magnification})
+        self._files.write(PERSONAL, tensors, self._seen_at() | facts | {"study": self._digest})
+
+    def _seen_at(self) -> dict[str, float]:
+        """The fact of a model that says how much its frames are enlarged."""
+        return {MAGNIFICATION: self.magnification}
 
     def _report(
         self,

@@ -95,7 +95,8 @@ def export_model(
         CheckpointError: the folder has a model already, or cannot be written.
     """
     require_free(out)
-    content = tensor_bytes(tensors, {"study": digest, "site": site, "method": method})
+    magnification = facts.get(MAGNIFICATION, 1.0)
+    content = tensor_bytes(tensors, {"study": digest, "site": site, "method": method, MAGNIFICATION: magnification})
     sha256 = hashlib.sha256(content).hexdigest()
     card = model_card(site, study, digest, method, tensors, facts, sha256)
     announce(sha256, len(content))

@@ -36,6 +36,7 @@ def grouped(entries: Mapping[str, Entry]) -> list[dict[str, Any]]:
 def review_facts(study: Study, digest: str, method: str, contract: Contract, policy: PolicyConfig) -> dict[str, Any]:
     """All that a review says, as plain values."""
     own = sum(entry.bytes for entry in contract.entries) if METHODS[method].own_model else 0
+    factor = study.local.magnification
     return {
         "name": study.name,
         "digest": digest,
@@ -58,6 +59,7 @@ def review_facts(study: Study, digest: str, method: str, contract: Contract, pol
             "groups": grouped(contract.site),
             "bytes": sum(e.bytes for e in contract.site.values()) + own,
             "own_model_bytes": own,
+            "magnified_at_most": factor.largest if METHODS[method].magnified and factor.apparent_width else 1.0,
         },
     }
 
@@ -97,6 +99,7 @@ def review_text(facts: Mapping[str, Any], *, tensors: bool = False) -> str:
         *_own_lines(stays["own_model_bytes"]),
         *([] if stays["bytes"] else ["  This method has no private weights."]),
         "  The trainer's own state stays too.",
+        *_magnified_lines(stays["magnified_at_most"]),
         "",
         "Weights are not frames, but they are learned from frames: see docs/privacy.md for what that can mean.",
         "",
@@ -112,6 +115,16 @@ def _own_lines(own: int) -> list[str]:
     return (
         ["  a model of this hospital's own", f"    {'the whole network, once more':<53} {size(own):>10}"] if own else []
     )
+
+
+def _magnified_lines(largest: float) -> list[str]:
+    """Of the factor by which a site enlarges its frames."""
+    if largest == 1:
+        return []
+    return [
+        f"  Frames may be enlarged, up to {largest:g} times, where instruments look small; the factor is found in this",
+        "  hospital's training labels and stays here.",
+    ]
 
 
 def _group_lines(groups: list[dict[str, Any]]) -> list[str]:

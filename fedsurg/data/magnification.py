@@ -16,18 +16,20 @@ from scipy.ndimage import distance_transform_edt
 
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.labels import IGNORE
+from fedsurg.data.pixels import Pixels, resize_labels
 
 MAGNIFICATION = "magnification"  # the fact of a model's file that says how much its frames are enlarged
 
 _STEP = 0.25  # factors are multiples of it: cases of a site differ by more, and sizes stay round
+_ROWS = 512  # of a label are measured at most: enough for an instrument of a hundredth of the height
 _FRAMES = 5  # of each case are measured, evenly spread: widths change little within a case, and files are large
 
 
 def magnification(train: ClipDataset, apparent_width: float, largest: float) -> float:
     """The factor that makes the instruments of a site `apparent_width` wide, from its training labels.
 
-    A case counts by the median of its frames, the site by the lower quartile of its cases: what is too small is not
-    seen at all, what is too large is still seen. For the same reason frames are never made smaller.
+    A case counts by the median of its frames, and the narrowest case decides: what is too small is not seen at all,
+    what is too large is still seen. For the same reason frames are never made smaller.
 
     Args:
         train: the site's training frames, at any size.
@@ -45,7 +47,7 @@ def magnification(train: ClipDataset, apparent_width: float, largest: float) -> 
     widths = [width for case in _by_case(train) if (width := _median(_widths(train, case)))]
     if not widths:
         return 1.0
-    factor = round(apparent_width / float(np.quantile(widths, 0.25)) / _STEP) * _STEP
+    factor = round(apparent_width / min(widths) / _STEP) * _STEP
     return min(max(factor, 1.0), largest)
 
 
@@ -54,21 +56,23 @@ def magnified(size: tuple[int, int], factor: float) -> tuple[int, int]:
     return round(size[0] * factor), round(size[1] * factor)
 
 
-def instrument_width(instrument: NDArray[np.bool_]) -> float:
+def instrument_width(label: NDArray[np.integer]) -> float:
     """How wide instruments are, of the frame's height; 0 where there is none.
 
     In a long strip the distance to the nearer edge is a quarter of the width in the mean.
 
     Args:
-        instrument: (h, w), true where an instrument is. What the frame's border cuts off is taken to go on there.
+        label: (h, w) label indices; 0 is the background. What is not labelled (`IGNORE`) is no edge, nor is the
+            frame's border: an instrument that it cuts off is taken to go on there.
     """
+    instrument = (label > 0) & (label != IGNORE)
     if not instrument.any():
         return 0.0
-    around = np.pad(instrument, 1, mode="edge")
+    around = np.pad(label > 0, 1, mode="edge")
     if around.all():
         return 1.0
     to_edge = distance_transform_edt(around)[1:-1, 1:-1] - 0.5  # that was to the middle of a pixel outside
-    return float(4 * to_edge[instrument].mean() / instrument.shape[0])
+    return float(4 * to_edge[instrument].mean() / label.shape[0])
 
 
 def _by_case(train: ClipDataset) -> list[list[int]]:
@@ -84,8 +88,14 @@ def _by_case(train: ClipDataset) -> list[list[int]]:
 
 
 def _widths(train: ClipDataset, indices: Iterable[int]) -> list[float]:
-    labels = (train.label_at_full_size(index).numpy() for index in indices)
-    return [width for label in labels if (width := instrument_width((label > 0) & (label != IGNORE)))]
+    labels = (_reduced(train.label_at_full_size(index).numpy().astype(np.uint8)) for index in indices)
+    return [width for label in labels if (width := instrument_width(label))]
+
+
+def _reduced(label: Pixels) -> Pixels:
+    """A label map of at most `_ROWS` rows."""
+    height, width = label.shape
+    return label if height <= _ROWS else resize_labels(label, (_ROWS, round(width * _ROWS / height)))
 
 
 def _median(values: list[float]) -> float:

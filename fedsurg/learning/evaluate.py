@@ -23,12 +23,13 @@ from fedsurg.metrics.frames import frame_scores, quick_scores
 from fedsurg.models.network import SegmentationNetwork
 from fedsurg.study.config import Study
 
+_PIXELS = 8 * 512 * 640  # of a batch that is scored: eight frames of the paper's size
 _FEW_BYTES = 64 << 20  # of decoded frames are kept: scoring comes by each of them once
 
 
 @dataclass(frozen=True)
 class Quick:
-    """Mean loss, Dice and IoU over frames at the task's image size; NaN where nothing could be scored."""
+    """Mean loss, Dice and IoU over frames at the size they are seen at; NaN where nothing could be scored."""
 
     loss: float = math.nan
     dice: float = math.nan
@@ -63,7 +64,7 @@ def quick_validation(
     mode: str = "auto",
     after_batch: Callable[[], None] = lambda: None,
 ) -> Quick:
-    """Scores at the task's image size, over all frames or an evenly spread subset.
+    """Scores at the dataset's size, over all frames or an evenly spread subset.
 
     What `after_batch` raises ends the work there.
     """
@@ -150,7 +151,7 @@ def predictions(
         for row, index in enumerate(sizes[0][0]):
             truth = datasets[0].label_at_full_size(index)
             found = [_at_full_size([view[row] for view in views], truth) for _, views, _ in sizes]
-            logits = found[0] if len(found) == 1 else _averaged(found, confidence)
+            logits = found[0] if len(found) == 1 else _averaged(found, confidence, labels.missing)
             yield Prediction(index, predicted_labels(logits[None], labels)[0].cpu(), truth)
 
 
@@ -180,7 +181,7 @@ def _forward(
 ) -> Iterator[tuple[list[int], list[Tensor], Tensor]]:
     """Dataset indices, logits (b, k, h, w) of each view of the frames, labels (b, h, w)."""
     network.eval()
-    loader = ClipLoader(dataset, None, batch_size=8)
+    loader = ClipLoader(dataset, None, batch_size=_batch_size(dataset.size))
     for indices, batch in loader.in_order(max_frames):
         frames = batch.frames.to(device)
         with precision(device, mode):
@@ -190,7 +191,7 @@ def _forward(
         yield indices, views, batch.labels.to(device)
 
 
-def expected_iou(probabilities: Tensor) -> Tensor:
+def expected_iou(probabilities: Tensor, missing: Sequence[int] = ()) -> Tensor:
     """IoU of instruments that a network expects of its own prediction, if its probabilities are right.
 
     With p the probability of an instrument, a pixel is called one where p > 1/2. It then adds p to the expected
@@ -199,11 +200,13 @@ def expected_iou(probabilities: Tensor) -> Tensor:
 
     Args:
         probabilities: (k, h, w), the background first.
+        missing: classes that are never predicted at the site; what they have goes to the others.
 
     Returns:
         A scalar, 0 to 1; 0 where nothing is found.
     """
-    instrument = 1 - probabilities[0]
+    possible = 1 - probabilities[list(missing)].sum(0)
+    instrument = 1 - probabilities[0] / possible.clamp_min(1e-6)
     called = instrument > 0.5
     union = called.sum() + instrument[~called].sum()
     return instrument[called].sum() / union.clamp_min(1.0)
@@ -215,16 +218,23 @@ def _at_full_size(views: Sequence[Tensor], truth: Tensor) -> Tensor:
     return large[0] if len(views) == 1 else _logits(large.softmax(1).mean(0))
 
 
-def _averaged(sizes: Sequence[Tensor], confidence: float) -> Tensor:
+def _averaged(sizes: Sequence[Tensor], confidence: float, missing: Sequence[int] = ()) -> Tensor:
     """Logits (k, h, w) of the weighted mean of the sizes' probabilities."""
     probabilities = torch.stack([logits.softmax(0) for logits in sizes])
-    expected = torch.stack([expected_iou(one) for one in probabilities])
+    if not confidence:
+        return _logits(probabilities.mean(0))
+    expected = torch.stack([expected_iou(one, missing) for one in probabilities])
     weights = (confidence * expected).softmax(0)
     return _logits(torch.einsum("s,skhw->khw", weights, probabilities))
 
 
 def _logits(probabilities: Tensor) -> Tensor:
     return probabilities.clamp_min(1e-12).log()
+
+
+def _batch_size(size: tuple[int, int]) -> int:
+    """As many frames as have about `_PIXELS` together, at most 8: enlarged frames need no more memory than others."""
+    return min(max(_PIXELS // (size[0] * size[1]), 1), 8)
 
 
 def _mean(values: Tensor) -> float:

@@ -127,7 +127,8 @@ class AugmentationConfig(Section):
 
 class MagnificationConfig(Section):
     """`[local.magnification]`: under fedst-own and fedavg-own a site enlarges its frames, so that its instruments look
-    as wide as everybody's. The factor is found in the site's own training labels and never sent.
+    as wide as everybody's. The factor is found in the site's own training labels, where every class but the background
+    counts as instrument, and never sent.
     """
 
     apparent_width: Share = 0.1  # of instruments, in frame heights, as in simulated abdomens; 0: none magnifies
@@ -259,7 +260,7 @@ class EvaluationConfig(Section):
     max_frames: Count = 0  # frames per validation in a round, evenly spread; 0: all. The last is always on all
     choose: Literal["last", "best"] = "last"  # round of the personalised model; `best` needs a test split at each site
     mean_query: bool = False  # also score unseen sites with the mean of all private queries; in simulations only
-    scales: Scales = (1.0,)  # of the image size: a finished model's probabilities are averaged over these
+    scales: Scales = (1.0,)  # of the (magnified) image size: a finished model's probabilities are averaged over these
     confidence: Weight = 0.0  # sizes count by exp(confidence x the IoU that the network expects there); 0: all alike
     mirrored: bool = False  # and over each frame's mirror image; both cost scoring time alone; not in rounds
     tolerance_px: Rate = 3.0  # of the surface distance (NSD), in pixels of the label image
@@ -267,6 +268,11 @@ class EvaluationConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.confidence and len(self.scales) == 1:
+            raise ValueError(
+                f"confidence is {self.confidence:g}, but there is one size to trust in scales; give two or more, as in "
+                "scales = [0.7, 1.0, 1.4, 2.0], or set confidence = 0"
+            )
         if self.folds and self.leave_one_site_out:
             raise ValueError(
                 f"folds is {self.folds} and leave_one_site_out is true, but a run leaves out either cases or sites; "

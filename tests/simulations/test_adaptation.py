@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytest
 import torch
 
 from fedsurg.errors import DataError, StudyError
+from fedsurg.learning import evaluate
 from fedsurg.study import Study
 from fedsurg.tensor_file import read_tensors
+from simulations import adaptation as within_jobs
 from simulations.evaluation import evaluate_run
 from simulations.job import Job, run_job
 from simulations.preparation import prepare
+from site_client import adaptation
 
 SITES = [
     {"name": "east", "procedure": "robotic partial nephrectomy"},
@@ -63,6 +67,26 @@ def test_adapted_and_control_stand_beside_the_global_model(
         ["north", "adapted"],
         ["north", "finetuned"],
     ]
+
+
+def test_an_adapted_model_is_scored_at_its_magnification(
+    make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted = adaptation.adapt
+
+    def enlarged(ward: adaptation.Ward) -> adaptation.Adapted:
+        return replace(adapted(ward), magnification=2.0)
+
+    monkeypatch.setattr(within_jobs, "adapt", enlarged)
+    sizes, plain = [], evaluate.predictions
+
+    def spied(network: Any, datasets: Any, *args: Any, **named: Any) -> Any:
+        sizes.append((datasets[0].site.name, datasets[0].size))
+        return plain(network, datasets, *args, **named)
+
+    monkeypatch.setattr(evaluate, "predictions", spied)
+    run_job(make_job(**SETTINGS), lambda record: None, lambda: False)
+    assert sizes == [("east", (64, 64)), ("north", (64, 64)), ("north", (128, 128))]
 
 
 @pytest.mark.parametrize(

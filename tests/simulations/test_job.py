@@ -187,17 +187,22 @@ def test_the_test_split_comes_before_the_validation_split(make_job: MakeJob, sta
         assert scored.pictures == []
 
 
+TWO_SIZES = {"evaluation__scales": [1.0, 1.5]}
+
+
 @pytest.mark.parametrize(
-    "views",
+    ("fewer", "views"),
     [
-        {"evaluation__scales": [1.0, 1.5]},
-        {"evaluation__mirrored": True},
-        {"evaluation__scales": [1.0, 1.5], "evaluation__confidence": 10.0},
+        ({}, TWO_SIZES),
+        ({}, {"evaluation__mirrored": True}),
+        (TWO_SIZES, TWO_SIZES | {"evaluation__confidence": 100.0}),
     ],
 )
-def test_frames_are_scored_at_the_studys_views(make_job: MakeJob, start: Path, views: dict[str, Any]) -> None:
+def test_frames_are_scored_at_the_studys_views(
+    make_job: MakeJob, start: Path, fewer: dict[str, Any], views: dict[str, Any]
+) -> None:
     scores = []
-    for options in ({}, views):
+    for options in (fewer, views):
         bench = Bench(make_job("start", **options))
         model, site = ScoredModel("global", read_tensors(start)[0]), bench.data(bench.study.sites[0])
         rows = score_site(bench.plan, site, model, torch.device("cpu")).rows

@@ -62,6 +62,34 @@ def test_cases_are_scored_on_the_views_that_the_study_asks_for(
     assert seen == [([(height, width), (height * 3 // 2, width * 3 // 2)], True)] * 2  # before and after
 
 
+def test_a_magnified_model_says_so(
+    words: list[object],
+    scripted: Callable[..., None],
+    fedsurg: Fedsurg,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Frames of twice the size are better from the first step on: file, card and the scores afterwards are of them."""
+    study, seen, plain = Path(str(words[2])), [], evaluate.predictions
+    text = study.read_text().replace('["fedavg", "fedst"]', '["fedst-own"]')
+    study.write_text(text + "\n[local.magnification]\napparent_width = 1.0\n")
+
+    def spied(network: Any, datasets: Any, *args: Any, **named: Any) -> Any:
+        seen.append(datasets[0].size)
+        return plain(network, datasets, *args, **named)
+
+    monkeypatch.setattr(evaluate, "predictions", spied)
+    scripted(0.2, 0.2, 0.3, 0.3, 0.1, 0.1, 0.6, 0.6, 0.5, 0.5, 0.4, 0.4, 0.2, 0.2, 0.6, 0.6)
+    code, out, _ = fedsurg(*words)
+    assert code == 0
+    assert "fitted: 0 steps on frames magnified 2 times; left-out cases rose from IoU 0.200 to 0.600" in out
+    height, width = load_study(study).task.image_size
+    assert seen == [(height, width), (2 * height, 2 * width)]
+    assert read_tensors(tmp_path / "model" / "model.safetensors")[1]["magnification"] == 2.0
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert f"a frame of {2 * height} x {2 * width} pixels (2 times the study's size" in card
+
+
 def test_a_kept_model_leaves_nothing(
     words: list[object], scripted: Callable[..., None], fedsurg: Fedsurg, tmp_path: Path
 ) -> None:

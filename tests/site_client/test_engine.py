@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fedsurg.errors import CheckpointError, ContractError, FederationError
+from fedsurg.learning.evaluate import Quick
 from fedsurg.learning.serq import give_shared
 from fedsurg.sharing.protocol import Request
 from fedsurg.sharing.update import Packed, Update
@@ -49,7 +50,7 @@ def test_a_round_of_work(make_engine: MakeEngine, request_of: RequestOf) -> None
 
 
 def test_a_site_of_small_instruments_magnifies_for_itself(make_engine: MakeEngine, request_of: RequestOf) -> None:
-    """It trains on crops and validates on whole frames of twice the size; of that the server learns nothing."""
+    """It trains on crops and validates on whole frames of twice the size; what it sends is as it was."""
     wide = {"local__magnification__apparent_width": 1.0}
     seen = []
     for method in ("fedst", "fedst-own"):
@@ -64,6 +65,20 @@ def test_a_site_of_small_instruments_magnifies_for_itself(make_engine: MakeEngin
         assert set(report.facts()) == REPORTED
         assert update.pack().names == tuple(engine.contract.shared)
     assert seen == [(1.0, 1.0, {(64, 64)}), (2.0, 2.0, {(64, 64), (128, 128)})]
+
+
+def test_the_best_model_keeps_the_magnification_it_was_trained_at(
+    make_engine: MakeEngine, request_of: RequestOf
+) -> None:
+    """Also where the labels, and with them the factor, were changed before the study ended."""
+    options = {"evaluation__choose": "best", "local__magnification__apparent_width": 1.0}
+    engine = make_engine("fedst-own", **options)
+    update, _ = engine.work(request_of(engine, 1), packed(engine))
+    assert update is not None
+    engine.magnification = 1.5
+    engine._validate = lambda *_: Quick(iou=-0.5)  # type: ignore[method-assign]
+    engine.work(request_of(engine, 2, "finish"), update.pack())
+    assert engine._files.read("personal")[1]["magnification"] == 2.0
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ def test_the_review_names_all_that_stays(tiny_text: str, tmp_path: Path, method:
     assert stays["bytes"] == sum(row["bytes"] for row in stays["groups"]) + stays["own_model_bytes"]
     assert (stays["own_model_bytes"] > json.loads(facts)["leaves"]["bytes_per_round"] / 2) == own
     assert ("This method has no private weights." in text) == (method == "fedavg")
+    assert ("Frames may be enlarged, up to 2 times" in text) == (method in ("fedavg-own", "fedst-own"))
 
 
 @pytest.mark.parametrize("command", ["review", "approve"])
@@ -162,13 +163,16 @@ def test_export(tmp_path: Path, approve: Callable[..., Approval], log: AuditLog)
     enrolled(tmp_path, "north")
     assert "keep a copy elsewhere" in run("vault", "init").stdout
     files = open_vault(tmp_path / "vault", log).files(digest, "north")
-    files.write("personal", {"head.weight": torch.ones(2, 3)}, {"study": digest, "iou": 0.61, "round": 2})
+    files.write(
+        "personal", {"head.weight": torch.ones(2, 3)}, {"study": digest, "iou": 0.61, "round": 2, "magnification": 1.5}
+    )
     assert run("vault", "check").stdout.splitlines() == [digest, "ok: every file opens"]
     out = tmp_path / "model"
     assert run("export", "--study", digest[:8], "--out", str(out)).exit_code == 0
     tensors, facts = read_tensors(out / "model.safetensors")
-    assert (tensors["head.weight"].sum(), facts["site"]) == (6.0, "north")
+    assert (tensors["head.weight"].sum(), facts["site"], facts["magnification"]) == (6.0, "north", 1.5)
     card = (out / "README.md").read_text()
+    assert "a frame of 96 x 96 pixels (1.5 times the study's size" in card
     assert f"digest `{digest}`" in card
     assert "6 parameters in 1 tensors" in card
     assert "the model of round 2, the best on this hospital's validation cases (mean IoU 61.0 %" in card

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.site import SiteData, load_site
-from fedsurg.learning.evaluate import _averaged, expected_iou, predictions
+from fedsurg.learning.evaluate import _averaged, _batch_size, expected_iou, predictions
 from fedsurg.study import Study
 
 CPU = torch.device("cpu")
@@ -69,12 +69,17 @@ def test_a_sure_size_counts_more_the_higher_the_confidence() -> None:
 
 
 def test_each_frame_is_weighed_by_itself(site: SiteData) -> None:
-    """At one size faintly for background, at the other surely an instrument: only with confidence does that one win."""
+    """At one size surely background, at the other an instrument, in the second frame of the batch a faint one: with
+    confidence the instrument wins where it is not faint.
+    """
 
     def shy(frames: Tensor) -> Tensor:
-        return evenly(frames, 2.5, 0.0) if frames.shape[-2:] == SIZE else evenly(frames, 0.0, 1.5)
+        logits = evenly(frames, 2.5, 0.0) if frames.shape[-2:] == SIZE else evenly(frames, 0.0, 1.5)
+        if frames.shape[-2:] == LARGE:
+            logits[1, 1] = -1.5
+        return logits
 
-    for confidence, label in ((0.0, 0), (10.0, 1)):
+    for confidence, labels in ((0.0, [0, 0, 0]), (10.0, [1, 0, 1])):
         found = predictions(
             Told(shy),  # type: ignore[arg-type]
             served(site, SIZE, LARGE),
@@ -82,7 +87,19 @@ def test_each_frame_is_weighed_by_itself(site: SiteData) -> None:
             device=CPU,
             confidence=confidence,
         )
-        assert {int(value) for one in found for value in one.predicted.unique()} == {label}
+        assert [one.predicted.unique().tolist() for one in found] == [[label] for label in labels]
+
+
+def test_a_class_that_a_site_never_labels_does_not_make_a_size_trusted() -> None:
+    """0.2 background, 0.1 shaft, 0.7 of a part that is never predicted there: it is background, so nothing is found."""
+    probabilities = torch.tensor([0.2, 0.1, 0.7]).reshape(3, 1, 1)
+    assert float(expected_iou(probabilities)) == pytest.approx(0.8)
+    assert float(expected_iou(probabilities, (2,))) == 0
+
+
+@pytest.mark.parametrize(("size", "frames"), [((96, 128), 8), ((512, 640), 8), ((1024, 1280), 2), ((4096, 5120), 1)])
+def test_large_frames_are_scored_in_smaller_batches(size: tuple[int, int], frames: int) -> None:
+    assert _batch_size(size) == frames
 
 
 def test_a_frame_is_seen_at_every_size(site: SiteData) -> None:

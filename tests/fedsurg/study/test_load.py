@@ -77,6 +77,11 @@ def test_reads_a_file(tmp_path: Path) -> None:
             "[sharing]\nquery = 'secret'",
             r"sharing\.query: found 'secret'; input should be 'shared', 'site' or 'frozen'",
         ),
+        (
+            "[evaluation]\nconfidence = 5",
+            r"evaluation: confidence is 5, but there is one size to trust in scales; give two",
+        ),
+        ("[local.magnification]\nlargest = 0.5", r"local\.magnification\.largest: found 0\.5; input should be greater"),
         ("[local]\nhead_share = 1.0", r"local\.head_share: found 1\.0; input should be less than 1"),
         ("[synthetic]\nprofiles = ['moon']", r"synthetic\.profiles: 'moon' is unknown; known: .*abdominal"),
         ("[synthetic]\nprofiles = []", r"synthetic\.profiles: is empty; name at least one of .*abdominal"),
