@@ -9,11 +9,15 @@ from torchvision.transforms.v2 import functional as transform
 
 from fedsurg.data.clips import Clip
 from fedsurg.data.labels import IGNORE
+from fedsurg.data.magnification import instrument_width
 from fedsurg.study.config import AugmentationConfig
 
 # Of ImageNet, in the 0-1 range: what pretrained backbones expect.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
+
+_MOST = 4.0  # times a clip is enlarged for `apparent_width`, beside the random scale: more is a blur
+_SHOWN = 0.75  # of these clips are cropped to where an instrument is
 
 # RGB -> luma and two chroma axes (NTSC's YIQ); hue is an angle in the chroma plane.
 _YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
@@ -58,13 +62,22 @@ class Augmentation:
 
         The scale is log-uniform, so zooming in and out are equally likely; the shift puts a larger frame's
         crop, or a smaller frame, anywhere it fits. Frames of a magnified site are larger than what comes
-        out: then a scale of 1 crops already.
+        out: then a scale of 1 crops already. With `apparent_width`, thin instruments have that width at a scale of 1,
+        and most crops show one.
         """
         low, high = self.config.scale
         flip = self.config.flip and _uniform(rng, 0, 1) < 0.5
         scale = math.exp(_uniform(rng, math.log(low), math.log(high)))
-        sides = zip(reversed(frames.shape[-2:]), reversed(self.size), strict=True)  # x, y
+        place = None
+        if self.config.apparent_width:
+            scale *= self._enlargement(label)
+            place = _instrument_pixel(label, rng) if scale > 1 else None
+        sides = list(zip(reversed(frames.shape[-2:]), reversed(self.size), strict=True))  # x, y
         shift = [_uniform(rng, -0.5, 0.5) * abs(scale * given - side) for given, side in sides]
+        if place:
+            x, y = place
+            pixel = (sides[0][0] - 1 - x if flip else x, y)
+            shift = [_shift_to(rng, at, scale, *side) for at, side in zip(pixel, sides, strict=True)]
         angle = _uniform(rng, -self.config.rotation, self.config.rotation)
         moved: Tensor = frames.float()
         target: Tensor = label[None].float()
@@ -77,6 +90,11 @@ class Augmentation:
                 target, angle, shift, scale, [0.0, 0.0], InterpolationMode.NEAREST, fill=[float(IGNORE)]
             )
         return self._cropped(moved), self._cropped(target)[0].to(torch.int64)
+
+    def _enlargement(self, label: Tensor) -> float:
+        """What makes the instruments of a label `apparent_width` wide; 1 where they are, or where there are none."""
+        width = instrument_width(label.numpy())
+        return min(max(self.config.apparent_width / width, 1.0), _MOST) if width else 1.0
 
     def _cropped(self, frames: Tensor) -> Tensor:
         """The middle of frames that are larger than what comes out."""
@@ -110,6 +128,24 @@ class Augmentation:
             deviation = 255 * _uniform(rng, 0, self.config.noise)
             frames = frames + deviation * torch.randn(frames.shape, generator=rng)
         return frames
+
+
+def _instrument_pixel(label: Tensor, rng: torch.Generator) -> tuple[float, float] | None:
+    """x, y of any pixel of an instrument; none in a part of the clips, which may show tissue alone."""
+    ys, xs = ((label > 0) & (label != IGNORE)).nonzero(as_tuple=True)
+    if not len(ys) or _uniform(rng, 0, 1) >= _SHOWN:
+        return None
+    index = int(_uniform(rng, 0, len(ys)))
+    return float(xs[index]), float(ys[index])
+
+
+def _shift_to(rng: torch.Generator, pixel: float, scale: float, given: int, side: int) -> float:
+    """Along one axis, the shift of a frame of `given` pixels that brings one of them into a crop of `side` pixels,
+    anywhere but at its rim, as far as the frame reaches.
+    """
+    wanted = _uniform(rng, 0.1, 0.9) * side
+    most = 0.5 * (scale * given - side)
+    return min(max(wanted - (side / 2 + (pixel - given / 2) * scale), -most), most)
 
 
 def _turn_hue(frames: Tensor, turn: float) -> Tensor:

@@ -123,6 +123,7 @@ class AugmentationConfig(Section):
     blur: Annotated[float, Field(ge=0, le=1)] = 0.0  # probability
     noise: Weight = 0.0  # largest standard deviation, in units of the 0-1 pixel range
     rotation: Weight = 0.0  # degrees
+    apparent_width: Share = 0.0  # clips are enlarged until instruments are that wide, in frame heights; 0: they are not
 
 
 class MagnificationConfig(Section):

@@ -89,6 +89,28 @@ def test_larger_frames_are_cropped_anywhere() -> None:
     assert min(shares) < 0.2 < 0.6 < max(shares)
 
 
+def test_thin_instruments_are_enlarged_and_shown() -> None:
+    """A bar of 2 of 48 rows: to be 6 wide, it is enlarged three times, and most crops show it. Wide ones stay."""
+    config = AugmentationConfig(**STILL | {"apparent_width": 6 / 48})
+    thin, wide = torch.zeros(SIZE, dtype=torch.int64), torch.zeros(SIZE, dtype=torch.int64)
+    thin[40:42], wide[20:30] = 1, 1
+    clips = [Clip((255 * label).to(torch.uint8).expand(2, 3, *SIZE), label) for label in (thin, wide)]
+    changed = [[Augmentation(config, SIZE)(clip, rng(seed)).label for seed in range(60)] for clip in clips]
+    rows = [int((label == 1).sum(0).amax()) for label in changed[0]]
+    assert set(rows) <= {0, *range(5, 8)}  # nothing, or about three times two; less where the crop's border cuts
+    assert 0.7 < sum(row > 0 for row in rows) / 60 < 0.98
+    assert all(torch.equal(label, wide) for label in changed[1])
+
+
+def test_crops_of_enlarged_clips_stay_on_the_frame() -> None:
+    config = AugmentationConfig(**STILL | {"apparent_width": 0.5, "flip": True})
+    for seed in range(40):
+        changed = Augmentation(config, SIZE)(painted_clip(), rng(seed))
+        inside = changed.label != IGNORE
+        assert inside.float().mean() > 0.95
+        assert (((changed.frames[0, 0] > 127) != (changed.label == 1)) & inside).float().mean() < 0.05
+
+
 def test_the_label_has_no_new_classes() -> None:
     labels = [Augmentation(MOVED_ONLY, SIZE)(random_clip(1), rng(seed)).label for seed in range(30)]
     assert set(torch.stack(labels).unique().tolist()) == {0, 1, 2, IGNORE}
