@@ -28,7 +28,7 @@ Surgical instrument segmentation, made in the federated study `{name}` and fitte
 
 ## What it does
 
-For each pixel of a frame of {height} x {width} pixels{magnified} it gives a score for {classes}.
+For each pixel of a frame of {height} x {width} pixels it gives a score for {classes}.{magnified}
 What the hospitals learned together and what this hospital learned for itself are both in the file: it works here best,
 and it has learned from this hospital's frames. Treat the file like the frames it was trained on: handing it on is a
 decision, not a copy.
@@ -46,8 +46,6 @@ hospital alone and has left it in no message. {chosen}
 * Like any trained network it can show something of its training frames to someone who probes it.
 """
 
-
-_MAGNIFIED = " ({factor:g} times the study's size, as instruments look small here)"
 
 _MADE = {
     "averaged": "It is the moving average of the networks that this hospital trained, as each was before it was sent.",
@@ -132,19 +130,29 @@ def model_card(
             f"It is the model of round {facts.get('round')}, the best on this hospital's validation cases (mean IoU "
             f"{100 * facts['iou']:.1f} %, on the cases it was chosen by)."
         )
-    factor = facts.get(MAGNIFICATION, 1.0)
-    height, width = magnified(study.task.image_size, factor)
+    height, width = study.task.image_size
     return _CARD.format(
         site=site,
         name=study.name,
         rows="\n".join(f"| {key} | {value} |" for key, value in rows.items()),
         height=height,
         width=width,
-        magnified=_MAGNIFIED.format(factor=factor) if factor != 1 else "",
+        magnified=_magnified(study, facts.get(MAGNIFICATION, 1.0)),
         classes=", ".join(study.task.classes),
         encoder=study.network.encoder,
         method=method,
         rounds=study.federation.rounds,
         steps=study.local.steps,
         chosen=chosen,
+    )
+
+
+def _magnified(study: Study, factor: float) -> str:
+    """What the card says of a site whose instruments look small."""
+    if factor == 1:
+        return ""
+    height, width = magnified(study.task.image_size, factor)
+    return (
+        f"\nInstruments look small at this hospital: show it each frame once more, {factor:g} times as large "
+        f"({height} x {width}),\nand take the mean of the two answers' probabilities."
     )

@@ -100,7 +100,8 @@ def finished_scores(
         frames: the labelled frames, rows of `site.frames`.
         device: to compute on.
         look: called with every prediction and the clips at the first of the sizes.
-        magnification: of the site whose model this is; all sizes are enlarged by it.
+        magnification: of the site whose model this is; frames are seen at all sizes, and at all sizes enlarged by it:
+            a site's next case may be filmed from nearer than those that it measured.
 
     Returns:
         One row per frame and label, as `score_rows` makes them.
@@ -108,7 +109,10 @@ def finished_scores(
     Raises:
         DataError: `frames` is empty, or a file cannot be used.
     """
-    sizes = [magnified(study.task.image_size, scale * magnification) for scale in study.evaluation.scales]
+    factors = sorted({1.0, magnification})
+    sizes = [
+        magnified(study.task.image_size, scale * factor) for factor in factors for scale in study.evaluation.scales
+    ]
     views = [ClipDataset(site, frames, size, network.history, _FEW_BYTES) for size in sizes]
     rows: list[dict[str, Any]] = []
     for prediction in predictions(

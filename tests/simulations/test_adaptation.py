@@ -81,12 +81,12 @@ def test_an_adapted_model_is_scored_at_its_magnification(
     sizes, plain = [], evaluate.predictions
 
     def spied(network: Any, datasets: Any, *args: Any, **named: Any) -> Any:
-        sizes.append((datasets[0].site.name, datasets[0].size))
+        sizes.append((datasets[0].site.name, [one.size for one in datasets]))
         return plain(network, datasets, *args, **named)
 
     monkeypatch.setattr(evaluate, "predictions", spied)
     run_job(make_job(**SETTINGS), lambda record: None, lambda: False)
-    assert sizes == [("east", (64, 64)), ("north", (64, 64)), ("north", (128, 128))]
+    assert sizes == [("east", [(64, 64)]), ("north", [(64, 64)]), ("north", [(64, 64), (128, 128)])]
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_a_magnified_model_says_so(
     study.write_text(text + "\n[local.magnification]\napparent_width = 1.0\n")
 
     def spied(network: Any, datasets: Any, *args: Any, **named: Any) -> Any:
-        seen.append(datasets[0].size)
+        seen.append([one.size for one in datasets])
         return plain(network, datasets, *args, **named)
 
     monkeypatch.setattr(evaluate, "predictions", spied)
@@ -84,10 +84,10 @@ def test_a_magnified_model_says_so(
     assert code == 0
     assert "fitted: 0 steps on frames magnified 2 times; left-out cases rose from IoU 0.200 to 0.600" in out
     height, width = load_study(study).task.image_size
-    assert seen == [(height, width), (2 * height, 2 * width)]
+    assert seen == [[(height, width)], [(height, width), (2 * height, 2 * width)]]
     assert read_tensors(tmp_path / "model" / "model.safetensors")[1]["magnification"] == 2.0
     card = (tmp_path / "model" / "README.md").read_text()
-    assert f"a frame of {2 * height} x {2 * width} pixels (2 times the study's size" in card
+    assert f"show it each frame once more, 2 times as large ({2 * height} x {2 * width})" in card
 
 
 def test_a_kept_model_leaves_nothing(

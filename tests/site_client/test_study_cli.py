@@ -172,7 +172,7 @@ def test_export(tmp_path: Path, approve: Callable[..., Approval], log: AuditLog)
     tensors, facts = read_tensors(out / "model.safetensors")
     assert (tensors["head.weight"].sum(), facts["site"], facts["magnification"]) == (6.0, "north", 1.5)
     card = (out / "README.md").read_text()
-    assert "a frame of 96 x 96 pixels (1.5 times the study's size" in card
+    assert "show it each frame once more, 1.5 times as large (96 x 96)" in card
     assert f"digest `{digest}`" in card
     assert "6 parameters in 1 tensors" in card
     assert "the model of round 2, the best on this hospital's validation cases (mean IoU 61.0 %" in card
