@@ -15,7 +15,7 @@ from torch import Tensor
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.labels import LabelSpace
 from fedsurg.data.loader import ClipLoader
-from fedsurg.data.magnification import magnified
+from fedsurg.data.magnification import instrument_width, magnified
 from fedsurg.data.site import SiteData
 from fedsurg.learning.device import precision
 from fedsurg.learning.loss import LossWeights, SegmentationLoss, label_log_probabilities
@@ -100,8 +100,9 @@ def finished_scores(
         frames: the labelled frames, rows of `site.frames`.
         device: to compute on.
         look: called with every prediction and the clips at the first of the sizes.
-        magnification: of the site whose model this is; frames are seen at all sizes, and at all sizes enlarged by it:
-            a site's next case may be filmed from nearer than those that it measured.
+        magnification: of the site whose model this is. A frame is seen at all sizes, and at all sizes enlarged by it,
+            unless it was filmed from nearer than those that the site measured: unless instruments that are found at
+            the study's sizes would become wider than `local.magnification.apparent_width`.
 
     Returns:
         One row per frame and label, as `score_rows` makes them.
@@ -109,11 +110,12 @@ def finished_scores(
     Raises:
         DataError: `frames` is empty, or a file cannot be used.
     """
-    factors = sorted({1.0, magnification})
-    sizes = [
-        magnified(study.task.image_size, scale * factor) for factor in factors for scale in study.evaluation.scales
-    ]
-    views = [ClipDataset(site, frames, size, network.history, _FEW_BYTES) for size in sizes]
+
+    def seen(factor: float) -> list[ClipDataset]:
+        sizes = [magnified(study.task.image_size, scale * factor) for scale in study.evaluation.scales]
+        return [ClipDataset(site, frames, size, network.history, _FEW_BYTES) for size in sizes]
+
+    views = seen(1.0)
     rows: list[dict[str, Any]] = []
     for prediction in predictions(
         network,
@@ -122,6 +124,8 @@ def finished_scores(
         device=device,
         mirrored=study.evaluation.mirrored,
         confidence=study.evaluation.confidence,
+        enlarged=seen(magnification) if magnification != 1 else (),
+        widest=study.local.magnification.apparent_width / magnification,
         mode=study.local.mixed_precision,
     ):
         rows += score_rows(prediction, views[0], site.labels, study.evaluation.tolerance_px)
@@ -138,6 +142,8 @@ def predictions(
     device: torch.device,
     mirrored: bool = False,
     confidence: float = 0.0,
+    enlarged: Sequence[ClipDataset] = (),
+    widest: float = 0.0,
     mode: str = "auto",
 ) -> Iterator[Prediction]:
     """Predict every frame at the size of its own label image, so that no label is ever resized.
@@ -149,14 +155,19 @@ def predictions(
         device: to compute on.
         mirrored: average over each frame's mirror image too.
         confidence: a size counts in a frame in proportion to exp(confidence x `expected_iou` there); 0: all alike.
+        enlarged: the same frames at further sizes, for those whose instruments look small.
+        widest: instruments found at the first sizes look small if they are at most that wide, of the frame's height.
         mode: precision.
     """
-    for sizes in zip(*(_forward(network, one, device, 0, mode, mirrored) for one in datasets), strict=True):
-        for row, index in enumerate(sizes[0][0]):
-            truth = datasets[0].label_at_full_size(index)
-            found = [_at_full_size([view[row] for view in views], truth) for _, views, _ in sizes]
-            logits = found[0] if len(found) == 1 else _averaged(found, confidence, labels.missing)
-            yield Prediction(index, predicted_labels(logits[None], labels)[0].cpu(), truth)
+    every = [*datasets, *enlarged]
+    for sizes in zip(*(_frame_by_frame(network, one, device, mode, mirrored) for one in every), strict=True):
+        index = sizes[0][0]
+        truth = datasets[0].label_at_full_size(index)
+        found = [_at_full_size(views, truth) for _, views in sizes]
+        predicted = _predicted(found[: len(datasets)], confidence, labels)
+        if enlarged and instrument_width(predicted.numpy()) <= widest:
+            predicted = _predicted(found, confidence, labels)
+        yield Prediction(index, predicted, truth)
 
 
 def score_rows(
@@ -195,6 +206,15 @@ def _forward(
         yield indices, views, batch.labels.to(device)
 
 
+def _frame_by_frame(
+    network: SegmentationNetwork, dataset: ClipDataset, device: torch.device, mode: Any, mirrored: bool
+) -> Iterator[tuple[int, list[Tensor]]]:
+    """Dataset index and logits (k, h, w) of each view, whatever the batches are."""
+    for indices, views, _ in _forward(network, dataset, device, 0, mode, mirrored):
+        for row, index in enumerate(indices):
+            yield index, [view[row] for view in views]
+
+
 def expected_iou(probabilities: Tensor, missing: Sequence[int] = ()) -> Tensor:
     """IoU of instruments that a network expects of its own prediction, if its probabilities are right.
 
@@ -220,6 +240,12 @@ def _at_full_size(views: Sequence[Tensor], truth: Tensor) -> Tensor:
     """Logits (k, h, w) of the mean of some views' probabilities, at the size of the label (h, w)."""
     large = F.interpolate(torch.stack(list(views)), truth.shape, mode="bilinear", align_corners=False)
     return large[0] if len(views) == 1 else _logits(large.softmax(1).mean(0))
+
+
+def _predicted(sizes: Sequence[Tensor], confidence: float, labels: LabelSpace) -> Tensor:
+    """(h, w) label indices from the logits (k, h, w) at one or more sizes."""
+    logits = sizes[0] if len(sizes) == 1 else _averaged(sizes, confidence, labels.missing)
+    return predicted_labels(logits[None], labels)[0].cpu()
 
 
 def _averaged(sizes: Sequence[Tensor], confidence: float, missing: Sequence[int] = ()) -> Tensor:

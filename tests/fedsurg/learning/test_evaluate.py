@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.site import SiteData, load_site
+from fedsurg.learning import evaluate
 from fedsurg.learning.evaluate import _averaged, _batch_size, expected_iou, predictions
 from fedsurg.study import Study
 
@@ -88,6 +89,36 @@ def test_each_frame_is_weighed_by_itself(site: SiteData) -> None:
             confidence=confidence,
         )
         assert [one.predicted.unique().tolist() for one in found] == [[label] for label in labels]
+
+
+def test_only_small_instruments_are_looked_at_enlarged(site: SiteData) -> None:
+    """A bar of 6 of 48 rows is found at the study's size, and nothing at the other: where such a bar counts as small,
+    both sizes are asked, and in their mean there is nothing.
+    """
+
+    def bar(frames: Tensor) -> Tensor:
+        logits = evenly(frames, 5.0, 0.0)
+        if frames.shape[-2:] == SIZE:
+            logits[:, 1, 20:26] = 7.0
+        return logits
+
+    for widest, expected in ((0.1, {0, 1}), (0.15, {0})):
+        found = predictions(
+            Told(bar),  # type: ignore[arg-type]
+            served(site, SIZE),
+            site.labels,
+            device=CPU,
+            enlarged=served(site, LARGE),
+            widest=widest,
+        )
+        assert [set(one.predicted.unique().tolist()) for one in found] == [expected] * 3
+
+
+def test_sizes_may_come_in_batches_of_different_lengths(site: SiteData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "_PIXELS", 2 * SIZE[0] * SIZE[1])
+    network = Told(lambda frames: evenly(frames, 0.0, 1.0))
+    found = list(predictions(network, served(site, SIZE, LARGE), site.labels, device=CPU))  # type: ignore[arg-type]
+    assert [one.index for one in found] == [0, 1, 2]
 
 
 def test_a_class_that_a_site_never_labels_does_not_make_a_size_trusted() -> None:
