@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fedsurg.data.clips import ClipDataset
+from fedsurg.data.clips import ClipDataset, evenly_spread
 from fedsurg.data.site import SiteData
 from fedsurg.files import write_atomic
 from fedsurg.learning.evaluate import Prediction, finished_scores, picture
@@ -69,7 +69,7 @@ def score_site(
     With a folder `overlays`, a few predictions are drawn there.
     """
     held_out = _held_out(site, folds=plan.study.evaluation.folds > 0)
-    drawn = {len(held_out) * (2 * n + 1) // (2 * OVERLAYS_PER_SITE) for n in range(OVERLAYS_PER_SITE)}
+    drawn = set(evenly_spread(len(held_out), OVERLAYS_PER_SITE))
     pictures: list[dict[str, Any]] = []
 
     def look(prediction: Prediction, dataset: ClipDataset) -> None:

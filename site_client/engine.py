@@ -250,16 +250,18 @@ class SiteEngine:
             return
         best = self._files.read(BEST)[1]["iou"] if number > 1 and BEST in self._files.names() else -1.0
         if received.iou > best:
-            self._files.write(BEST, self._scored.values(), {"iou": received.iou, "round": number} | self._seen_at())
+            self._files.write(
+                BEST, self._scored.values(), {"iou": received.iou, "round": number} | self._magnification_fact()
+            )
 
     def _keep_personal_model(self) -> None:
         if self._plan.study.evaluation.choose == "best" and BEST in self._files.names():
             tensors, facts = self._files.read(BEST)
         else:
             tensors, facts = self._scored.values(), {}
-        self._files.write(PERSONAL, tensors, self._seen_at() | facts | {"study": self._digest})
+        self._files.write(PERSONAL, tensors, self._magnification_fact() | facts | {"study": self._digest})
 
-    def _seen_at(self) -> dict[str, float]:
+    def _magnification_fact(self) -> dict[str, float]:
         """The fact of a model that says how much its frames are enlarged."""
         return {MAGNIFICATION: self.magnification}
 

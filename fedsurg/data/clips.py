@@ -110,6 +110,13 @@ class ClipDataset:
         return read_mask(mask, image, self.site.label_of_value)
 
 
+def evenly_spread(count: int, at_most: int) -> list[int]:
+    """Indices 0..count-1, or `at_most` of them at equal distances; 0: all."""
+    if not at_most or at_most >= count:
+        return list(range(count))
+    return [(2 * place + 1) * count // (2 * at_most) for place in range(at_most)]
+
+
 class _Cache:
     """Tensors by name, up to a number of bytes; safe to use from several threads."""
 

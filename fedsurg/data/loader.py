@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fedsurg.data.augment import Augmentation, normalise
-from fedsurg.data.clips import Clip, ClipDataset
+from fedsurg.data.clips import Clip, ClipDataset, evenly_spread
 from fedsurg.files import derived_seed
 
 
@@ -74,7 +74,7 @@ class ClipLoader:
         Args:
             max_frames: at most that many frames, evenly spread over the dataset; 0: all.
         """
-        indices = _evenly_spread(len(self.dataset), max_frames)
+        indices = evenly_spread(len(self.dataset), max_frames)
         plans = [indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size)]
         batches = self._prefetched(partial(self._plain_batch, plan) for plan in plans)
         yield from zip(plans, batches, strict=True)
@@ -185,10 +185,3 @@ def _ahead(jobs: Iterable[Callable[[], Batch]], depth: int, workers: int) -> Ite
 def _collate(clips: Sequence[Clip]) -> Batch:
     frames = torch.stack([clip.frames for clip in clips])
     return Batch(normalise(frames), torch.stack([clip.label for clip in clips]))
-
-
-def _evenly_spread(count: int, at_most: int) -> list[int]:
-    """Indices 0..count-1, or `at_most` of them at equal distances."""
-    if not at_most or at_most >= count:
-        return list(range(count))
-    return [(2 * place + 1) * count // (2 * at_most) for place in range(at_most)]

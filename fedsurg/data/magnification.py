@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from fedsurg.data.clips import ClipDataset
+from fedsurg.data.clips import ClipDataset, evenly_spread
 from fedsurg.data.labels import IGNORE
 from fedsurg.data.pixels import Pixels, resize_labels
 
@@ -64,6 +64,9 @@ def instrument_width(label: NDArray[np.integer]) -> float:
     Args:
         label: (h, w) label indices; 0 is the background. What is not labelled (`IGNORE`) is no edge, nor is the
             frame's border: an instrument that it cuts off is taken to go on there.
+
+    Returns:
+        A share of the height, not in pixels; 1 where there is nothing but instruments.
     """
     instrument = (label > 0) & (label != IGNORE)
     if not instrument.any():
@@ -80,11 +83,7 @@ def _by_case(train: ClipDataset) -> list[list[int]]:
     cases: dict[str, list[int]] = {}
     for index in range(len(train)):
         cases.setdefault(train.row(index).case, []).append(index)
-    return [
-        [indices[(2 * n + 1) * len(indices) // (2 * count)] for n in range(count)]
-        for indices in cases.values()
-        if (count := min(_FRAMES, len(indices)))
-    ]
+    return [[indices[place] for place in evenly_spread(len(indices), _FRAMES)] for indices in cases.values()]
 
 
 def _widths(train: ClipDataset, indices: Iterable[int]) -> list[float]:
