@@ -1,6 +1,7 @@
 """One uninterrupted run of FedST, with every byte that crossed the wire."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,20 +41,21 @@ def straight(tmp_path_factory: pytest.TempPathFactory, job_in: Callable[..., Job
 
 
 @pytest.fixture(scope="session")
-def run_of(tmp_path_factory: pytest.TempPathFactory, job_in: Callable[..., Job]) -> Callable[[str], Straight]:
-    """A finished run of any method: one round of three local steps. Each is made once."""
-    runs: dict[str, Straight] = {}
+def run_of(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, job_in: Callable[..., Job]
+) -> Iterator[Straight]:
+    """A finished run of the method that the test is for (parametrized indirectly): one round of three local steps.
 
-    def make(method: str) -> Straight:
-        if method not in runs:
-            folder = tmp_path_factory.mktemp(method) / "run"
-            run = Straight(job_in(folder, method, federation__rounds=1, local__steps=3))
-            with recorded(run.messages):
-                run_job(run.job, run.rounds.append, lambda: False)
-            runs[method] = run
-        return runs[method]
-
-    return make
+    pytest runs all tests of a method one after another, so each run is made once, and none stays: together their
+    models and messages fill gigabytes.
+    """
+    method: str = request.param
+    folder = tmp_path_factory.mktemp(method)
+    run = Straight(job_in(folder / "run", method, federation__rounds=1, local__steps=3))
+    with recorded(run.messages):
+        run_job(run.job, run.rounds.append, lambda: False)
+    yield run
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

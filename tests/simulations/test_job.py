@@ -30,9 +30,9 @@ def rows_of(job: Job) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"start", "fedst"}))
-def test_every_method_runs_a_round(run_of: Callable[[str], Any], method: str) -> None:
-    job, records = run_of(method).job, run_of(method).rounds
+@pytest.mark.parametrize("run_of", sorted(set(METHODS) - {"start", "fedst"}), indirect=True)
+def test_every_method_runs_a_round(run_of: Any) -> None:
+    job, records, method = run_of.job, run_of.rounds, run_of.job.method
     assert job.done
     assert [record["round"] for record in records] == [1, 2]
     assert list(records[0]["sites"]) == (["central"] if method == "central" else ["north", "east"])

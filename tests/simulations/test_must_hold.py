@@ -59,25 +59,23 @@ def test_must_hold_2_private_tensors_differ_and_shared_ones_are_the_same(straigh
         assert north[name].numpy().tobytes() == server[f"shared/{name}"].numpy().tobytes(), name
 
 
-@pytest.mark.parametrize("method", FEDERATED)
-def test_must_hold_2_of_every_method(run_of: Callable[[str], Any], method: str) -> None:
+@pytest.mark.parametrize("run_of", FEDERATED, indirect=True)
+def test_must_hold_2_of_every_method(run_of: Any) -> None:
     """Private tensors differ between sites, shared ones are the server's; a personal model differs in every tensor."""
-    run = run_of(method)
-    north, east = (personal(run.folder, site) for site in SITES)
-    server = read_tensors(run.folder / "server" / "checkpoint.safetensors")[0]
-    contract = contract_of(run.job)
-    own = {**contract.shared, **contract.site} if METHODS[method].own_model else contract.site
+    north, east = (personal(run_of.folder, site) for site in SITES)
+    server = read_tensors(run_of.folder / "server" / "checkpoint.safetensors")[0]
+    contract = contract_of(run_of.job)
+    own = {**contract.shared, **contract.site} if METHODS[run_of.job.method].own_model else contract.site
     assert [name for name in own if torch.equal(north[name], east[name])] == []
     for name in set(contract.shared) - set(own):
         assert north[name].numpy().tobytes() == east[name].numpy().tobytes(), name
         assert north[name].numpy().tobytes() == server[f"shared/{name}"].numpy().tobytes(), name
 
 
-@pytest.mark.parametrize("method", FEDERATED)
-def test_must_hold_3_of_every_method(run_of: Callable[[str], Any], data: Path, method: str) -> None:
-    run = run_of(method)
-    assert len(run.messages) == 2 * len(SITES) * 2
-    assert _leaks(_secrets(run, data), run.messages) == []
+@pytest.mark.parametrize("run_of", FEDERATED, indirect=True)
+def test_must_hold_3_of_every_method(run_of: Any, data: Path) -> None:
+    assert len(run_of.messages) == 2 * len(SITES) * 2
+    assert _leaks(_secrets(run_of, data), run_of.messages) == []
 
 
 def test_must_hold_3_nothing_private_is_in_any_message(straight: Any, data: Path) -> None:
