@@ -9,6 +9,7 @@ from torchvision.transforms.v2 import functional as transform
 
 from fedsurg.data.clips import Clip
 from fedsurg.data.labels import IGNORE
+from fedsurg.data.lookalikes import lay_pale_tissue, mirror_tissue
 from fedsurg.data.magnification import instrument_width
 from fedsurg.study.config import AugmentationConfig
 
@@ -55,6 +56,10 @@ class Augmentation:
     def __call__(self, clip: Clip, rng: torch.Generator) -> Clip:
         """The changed clip, of `size`; everything random comes from `rng`."""
         frames, label = self._move(clip.frames, clip.label, rng)
+        if self.config.pale_tissue and _uniform(rng, 0, 1) < self.config.pale_tissue:
+            frames = lay_pale_tissue(frames, label, rng)
+        if self.config.reflections and _uniform(rng, 0, 1) < self.config.reflections:
+            frames = mirror_tissue(frames, label, rng)
         return Clip(self._degrade(self._colour(frames, rng), rng).round_().clamp_(0, 255).to(torch.uint8), label)
 
     def _move(self, frames: Tensor, label: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:

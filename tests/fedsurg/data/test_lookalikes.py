@@ -1,0 +1,121 @@
+"""Pale tissue and mirrored tissue: each on its own side of the label's outline."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fedsurg.data.augment import Augmentation
+from fedsurg.data.clips import Clip
+from fedsurg.data.labels import IGNORE
+from fedsurg.data.lookalikes import lay_pale_tissue, mirror_tissue
+from fedsurg.study.config import AugmentationConfig
+
+SIZE = (48, 64)
+VISIBLE = 20.0  # edges are soft: what is fainter is their tail
+RED = torch.tensor([160.0, 60.0, 50.0]).view(3, 1, 1)
+GREY = torch.tensor([120.0, 120.0, 120.0]).view(3, 1, 1)
+STILL = {"flip": False, "scale": (1.0, 1.0), "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
+
+Change = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+
+
+def rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def red_tissue_and_grey_steel(times: int = 1) -> tuple[Tensor, Tensor]:
+    """Frames (t, 3, h, w) with a grey bar across red, and their label; the lowest rows are not labelled."""
+    label = torch.zeros(SIZE, dtype=torch.int64)
+    label[10:20] = 2
+    label[-6:] = IGNORE
+    return torch.where(label == 2, GREY, RED).expand(times, -1, -1, -1), label
+
+
+def changed_pixels(change: Change, seed: int, least: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Where a pixel changed by more than so many levels of 255 (h, w), and the label."""
+    frames, label = red_tissue_and_grey_steel()
+    after = change(frames, label, rng(seed))
+    assert after.min() >= 0
+    assert after.max() <= 255
+    return ((after - frames).abs() > least).any(1)[0], label
+
+
+@given(st.integers(0, 2**62))
+def test_only_tissue_is_painted_over(seed: int) -> None:
+    changed, label = changed_pixels(lay_pale_tissue, seed)
+    assert not changed[label != 0].any()
+
+
+def test_pale_tissue_covers_some_of_nearly_every_frame_and_never_all_of_them() -> None:
+    covered = []
+    for seed in range(60):
+        changed, label = changed_pixels(lay_pale_tissue, seed, VISIBLE)
+        covered.append(float(changed[label == 0].float().mean()))
+    assert sum(share > 0.02 for share in covered) > 50
+    assert 0.1 < sum(covered) / len(covered) < 0.6
+    assert len(set(covered)) > 50
+
+
+def test_pale_tissue_is_greyer_than_the_tissue_it_lies_on() -> None:
+    """Redness (red over the mean of the channels) of red tissue is 1.78, of steel 1."""
+    redness = []
+    for seed in range(40):
+        frames, label = red_tissue_and_grey_steel()
+        after = lay_pale_tissue(frames, label, rng(seed))[0]
+        changed, _ = changed_pixels(lay_pale_tissue, seed, VISIBLE)
+        redness.append(float((after[0] / after.mean(0))[changed].mean()))
+    assert 1.0 < sum(redness) / len(redness) < 1.5
+    assert max(redness) < 1.78
+
+
+@given(st.integers(0, 2**62))
+def test_steel_takes_on_the_colour_around_and_stays_as_bright(seed: int) -> None:
+    frames, label = red_tissue_and_grey_steel()
+    after = mirror_tissue(frames, label, rng(seed))
+    steel = after[0][:, label == 2]
+    assert torch.equal(after[0][:, label != 2], frames[0][:, label != 2])
+    assert torch.allclose(steel.mean(0), torch.tensor(120.0), atol=0.5)
+    assert (steel[0] > 130).all()
+    assert (steel[0] > steel[1]).all()
+    assert (steel[1] > steel[2]).all()  # as in the tissue
+    assert steel[0].max() < 120 * 160 / 90 + 1  # never redder than the tissue
+
+
+@pytest.mark.parametrize("change", [lay_pale_tissue, mirror_tissue])
+def test_equal_frames_stay_equal(change: Change) -> None:
+    """What is laid does not move on its own: motion is the instruments'."""
+    frames, label = red_tissue_and_grey_steel(3)
+    after = change(frames, label, rng(4))
+    assert torch.equal(after[0], after[1])
+    assert torch.equal(after[0], after[2])
+
+
+@pytest.mark.parametrize(("change", "filled"), [(lay_pale_tissue, 1), (lay_pale_tissue, IGNORE), (mirror_tissue, 0)])
+def test_a_frame_without_its_side_stays_as_it_is(change: Change, filled: int) -> None:
+    frames, _ = red_tissue_and_grey_steel()
+    assert torch.equal(change(frames, torch.full(SIZE, filled), rng(0)), frames)
+
+
+def test_a_frame_of_steel_alone_stays_finite() -> None:
+    frames = GREY.expand(1, 3, *SIZE)
+    after = mirror_tissue(frames, torch.ones(SIZE, dtype=torch.int64), rng(0))
+    assert torch.allclose(after, frames, atol=0.5)
+
+
+@pytest.mark.parametrize(("key", "side"), [("pale_tissue", 0), ("reflections", 2)])
+def test_a_study_asks_for_it_by_a_probability(key: str, side: int) -> None:
+    frames, label = red_tissue_and_grey_steel(2)
+    clip = Clip(frames.to(torch.uint8), label)
+    augment = Augmentation(AugmentationConfig(**STILL | {key: 0.5}), SIZE)
+    changed = 0
+    for seed in range(100):
+        after = augment(clip, rng(seed))
+        assert torch.equal(after.label, label)
+        differs = (after.frames != clip.frames).any(1)[0]
+        changed += bool(differs.any())
+        assert not differs[label != side].any()
+    assert 35 < changed < 65
