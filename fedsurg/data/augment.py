@@ -162,5 +162,8 @@ def _turn_hue(frames: Tensor, turn: float) -> Tensor:
 
 
 def _uniform(rng: torch.Generator, low: float, high: float) -> float:
-    """One draw from [low, high); always drawn, so that a key at zero does not shift the draws after it."""
+    """One draw from [low, high); always drawn, so that a key at zero does not shift the draws after it.
+
+    Look-alikes and noise, which draw many numbers, draw none at zero.
+    """
     return low + (high - low) * float(torch.rand((), generator=rng))

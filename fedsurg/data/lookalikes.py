@@ -25,8 +25,8 @@ def lay_pale_tissue(frames: Tensor, label: Tensor, rng: torch.Generator) -> Tens
 
     Args:
         frames: (t, 3, h, w) float in 0-255.
-        label: (h, w) of the current frame: only its background is painted over. In past frames that may hide a bit of
-            an instrument that has moved since.
+        label: (h, w) of the current frame: only its background is painted over. Past frames have no label, so there
+            an instrument that has moved since may be hidden in part.
         rng: everything random.
     """
     size = (int(label.shape[0]), int(label.shape[1]))
@@ -38,7 +38,8 @@ def lay_pale_tissue(frames: Tensor, label: Tensor, rng: torch.Generator) -> Tens
 
 
 def mirror_tissue(frames: Tensor, label: Tensor, rng: torch.Generator) -> Tensor:
-    """Frames whose instruments take on the colour of the tissue around them; how bright they are stays.
+    """Frames whose instruments take on the colour of the tissue around them; how bright they are stays, as far as
+    the channels reach.
 
     Args:
         frames: (t, 3, h, w) float in 0-255.

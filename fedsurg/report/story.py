@@ -72,11 +72,10 @@ def _against_baseline(run: Run, first: str) -> list[str]:
     found = over_sites(cases, mean, run.info.study.evaluation.bootstrap, run.info.digest, "iou", "federated")
     if isnan(found.value):
         return []
-    side = "above" if found.value >= 0 else "below"
-    text = (
-        f"Case by case, {method_name(first)} is {percent(abs(found.value))} points of IoU {side} "
-        f"{method_name(BASELINE)} on the federated sites"
-    )
+    distance = percent(abs(found.value))
+    side = "above" if found.value > 0 else "below"
+    where = f"{distance} points of IoU {side}" if float(distance) else "level with"
+    text = f"Case by case, {method_name(first)} is {where} {method_name(BASELINE)} on the federated sites"
     if isnan(found.low):
         return [f"{text}; with one case at each site, chance cannot be told apart."]
     single = [site for site, values in cases.items() if len(values) < 2]  # adds no width

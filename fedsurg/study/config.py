@@ -124,8 +124,8 @@ class AugmentationConfig(Section):
     noise: Weight = 0.0  # largest standard deviation, in units of the 0-1 pixel range
     rotation: Weight = 0.0  # degrees
     apparent_width: Share = 0.0  # clips are enlarged until instruments are that wide, in frame heights; 0: they are not
-    pale_tissue: Annotated[float, Field(ge=0, le=1)] = 0.0  # probability of pale strips and patches behind instruments
-    reflections: Annotated[float, Field(ge=0, le=1)] = 0.0  # probability that instruments show the colour of the tissue
+    pale_tissue: Share = 0.0  # probability of pale strips and patches behind instruments
+    reflections: Share = 0.0  # probability that instruments show the colour of the tissue
 
 
 class MagnificationConfig(Section):

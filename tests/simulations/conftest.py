@@ -32,12 +32,18 @@ def _fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda _handle: None)
 
 
-@pytest.fixture(scope="session")
-def straight(tmp_path_factory: pytest.TempPathFactory, job_in: Callable[..., Job]) -> Straight:
-    run = Straight(job_in(tmp_path_factory.mktemp("straight") / "run"))
-    with recorded(run.messages):
+def _finished(job: Job) -> Straight:
+    """The job, run to its end on a fast disk: what serves several tests is made before `_fast_disk` is there."""
+    run = Straight(job)
+    with pytest.MonkeyPatch.context() as patch, recorded(run.messages):
+        patch.setattr("os.fsync", lambda _handle: None)
         run_job(run.job, run.rounds.append, lambda: False)
     return run
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory: pytest.TempPathFactory, job_in: Callable[..., Job]) -> Straight:
+    return _finished(job_in(tmp_path_factory.mktemp("straight") / "run"))
 
 
 @pytest.fixture(scope="session")
@@ -46,16 +52,15 @@ def run_of(
 ) -> Iterator[Straight]:
     """A finished run of the method that the test is for (parametrized indirectly): one round of three local steps.
 
-    pytest runs all tests of a method one after another, so each run is made once, and none stays: together their
-    models and messages fill gigabytes.
+    pytest runs all tests of a method one after another, so each run is made once, and none stays, not even where
+    a test failed: together their models and messages fill gigabytes.
     """
     method: str = request.param
     folder = tmp_path_factory.mktemp(method)
-    run = Straight(job_in(folder / "run", method, federation__rounds=1, local__steps=3))
-    with recorded(run.messages):
-        run_job(run.job, run.rounds.append, lambda: False)
-    yield run
-    shutil.rmtree(folder)
+    try:
+        yield _finished(job_in(folder / "run", method, federation__rounds=1, local__steps=3))
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -106,6 +106,87 @@ def test_a_frame_of_steel_alone_stays_finite() -> None:
     assert torch.allclose(after, frames, atol=0.5)
 
 
+@pytest.mark.parametrize("change", [lay_pale_tissue, mirror_tissue])
+def test_all_that_is_random_comes_from_the_generator(change: Change) -> None:
+    frames, label = red_tissue_and_grey_steel()
+    torch.manual_seed(1)
+    first = change(frames, label, rng(4))
+    torch.manual_seed(2)
+    assert torch.equal(change(frames, label, rng(4)), first)
+    assert not torch.equal(change(frames, label, rng(5)), first)
+
+
+def test_steel_mirrors_what_is_beside_it() -> None:
+    """Tissue is red on the left, yellow on the right."""
+    _, label = red_tissue_and_grey_steel()
+    yellow = torch.tensor([140.0, 120.0, 30.0]).view(3, 1, 1)
+    right = torch.arange(SIZE[1]) >= SIZE[1] // 2
+    frames = torch.where(label == 2, GREY, torch.where(right, yellow, RED))[None]
+    steel = mirror_tissue(frames, label, rng(0))[0][:, 10:20]
+    assert (steel[1, :, :10] < 115).all()  # little green
+    assert (steel[1, :, -10:] > 121).all()
+
+
+def test_pale_tissue_is_lit_as_the_frame_is() -> None:
+    """The right half has three times the light of the left."""
+    light = torch.where(torch.arange(SIZE[1]) < SIZE[1] // 2, 0.4, 1.2)
+    frames = (RED * light).expand(1, 3, *SIZE)
+    left, right = [], []
+    for seed in range(60):
+        after = lay_pale_tissue(frames, torch.zeros(SIZE, dtype=torch.int64), rng(seed))
+        changed = ((after - frames).abs() > VISIBLE).any(1)[0]
+        for side, columns in ((left, slice(0, 24)), (right, slice(40, 64))):
+            if changed[:, columns].any():
+                side.append(float(after[0, :, :, columns].mean(0)[changed[:, columns]].mean()))
+    assert sum(right) / len(right) > 1.8 * sum(left) / len(left)
+
+
+@pytest.mark.parametrize(("strips", "least", "most"), [(1.0, 0.05, 0.16), (0.0, 0.12, 0.3)], ids=["strip", "patch"])
+def test_shapes_are_as_large_in_frames_of_any_size(
+    monkeypatch: pytest.MonkeyPatch, strips: float, least: float, most: float
+) -> None:
+    """Mean share of the frame that one strip, or one patch, covers."""
+    monkeypatch.setattr("fedsurg.data.lookalikes._STRIPS", strips)
+    monkeypatch.setattr("fedsurg.data.lookalikes._MOST", 1)
+    means = []
+    for height, width in ((48, 64), (128, 160)):
+        frames = RED.expand(1, 3, height, width)
+        shares = []
+        for seed in range(60):
+            after = lay_pale_tissue(frames, torch.zeros(height, width, dtype=torch.int64), rng(seed))
+            shares.append(float(((after - frames).abs() > VISIBLE).any(1).float().mean()))
+        means.append(sum(shares) / len(shares))
+    assert all(least < mean < most for mean in means), means
+    assert means[0] == pytest.approx(means[1], rel=0.3)
+
+
+def test_strips_lie_everywhere_in_a_wide_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedsurg.data.lookalikes._STRIPS", 1.0)
+    frames = RED.expand(1, 3, 32, 128)
+    seen = torch.zeros(32, 128)
+    for seed in range(120):
+        after = lay_pale_tissue(frames, torch.zeros(32, 128, dtype=torch.int64), rng(seed))
+        seen += ((after - frames).abs() > VISIBLE).any(1)[0]
+    parts = [float(part.mean()) for part in (*seen.chunk(4, dim=1), *seen.chunk(2, dim=0))]
+    assert min(parts) > 0.5 * max(parts), parts
+
+
+@pytest.mark.parametrize(("key", "is_its_side"), [("pale_tissue", (0,)), ("reflections", (1, 2))])
+def test_a_clip_that_was_moved_is_painted_by_its_moved_label(key: str, is_its_side: tuple[int, ...]) -> None:
+    frames, label = red_tissue_and_grey_steel(2)
+    clip = Clip(frames.to(torch.uint8), label)
+    moved = {**STILL, "scale": (1.5, 2.0), "rotation": 30}
+    changed = 0
+    for seed in range(40):
+        plain = Augmentation(AugmentationConfig(**moved), SIZE)(clip, rng(seed))
+        after = Augmentation(AugmentationConfig(**moved | {key: 1.0}), SIZE)(clip, rng(seed))
+        assert torch.equal(after.label, plain.label)
+        differs = (after.frames != plain.frames).any(1)[0]
+        assert not differs[~torch.isin(after.label, torch.tensor(is_its_side))].any()
+        changed += int(differs.any())
+    assert changed > 20
+
+
 @pytest.mark.parametrize(("key", "side"), [("pale_tissue", 0), ("reflections", 2)])
 def test_a_study_asks_for_it_by_a_probability(key: str, side: int) -> None:
     frames, label = red_tissue_and_grey_steel(2)

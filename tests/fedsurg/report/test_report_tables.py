@@ -125,6 +125,12 @@ def test_the_difference_agrees_with_the_means_where_sites_have_unequal_numbers_o
     assert "Case by case, FedST is 1.0 points of IoU above FedAvg on the federated sites (95 % interval +1.0 to" in text
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_side(run_maker: RunMaker) -> None:
+    path = _with_ious(run_maker, north=(3, 0.4998, 0.50), harbour=(3, 0.40, 0.40))
+    text = paragraph(Run.read(path))
+    assert "Case by case, FedST is level with FedAvg on the federated sites (95 % interval " in text
+
+
 def test_a_site_with_one_case_is_named_beside_the_interval(run_maker: RunMaker) -> None:
     path = _with_ious(run_maker, north=(4, 0.46, 0.50), harbour=(1, 0.46, 0.40))
     assert "(95 % interval +1.0 to +1.0, too narrow with one case at harbour)." in paragraph(Run.read(path))
