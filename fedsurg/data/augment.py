@@ -8,6 +8,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transform
 
 from fedsurg.data.clips import Clip
+from fedsurg.data.draws import uniform
 from fedsurg.data.labels import IGNORE
 from fedsurg.data.lookalikes import lay_pale_tissue, mirror_tissue
 from fedsurg.data.magnification import instrument_width
@@ -44,6 +45,9 @@ class Augmentation:
     Motion is what the temporal layer learns from, so nothing may differ between the frames of a clip, except
     sensor noise: its strength is the clip's, its pixels are each frame's own.
 
+    A range or probability at zero is drawn from like any other, so that it does not shift the draws after it; only
+    look-alikes and noise, which draw many numbers, draw none.
+
     Args:
         config: ranges and probabilities.
         size: height, width in pixels of what comes out; clips are as large, or larger.
@@ -56,9 +60,9 @@ class Augmentation:
     def __call__(self, clip: Clip, rng: torch.Generator) -> Clip:
         """The changed clip, of `size`; everything random comes from `rng`."""
         frames, label = self._move(clip.frames, clip.label, rng)
-        if self.config.pale_tissue and _uniform(rng, 0, 1) < self.config.pale_tissue:
+        if self.config.pale_tissue and uniform(rng, 0, 1) < self.config.pale_tissue:
             frames = lay_pale_tissue(frames, label, rng)
-        if self.config.reflections and _uniform(rng, 0, 1) < self.config.reflections:
+        if self.config.reflections and uniform(rng, 0, 1) < self.config.reflections:
             frames = mirror_tissue(frames, label, rng)
         return Clip(self._degrade(self._colour(frames, rng), rng).round_().clamp_(0, 255).to(torch.uint8), label)
 
@@ -71,19 +75,19 @@ class Augmentation:
         and most crops show one.
         """
         low, high = self.config.scale
-        flip = self.config.flip and _uniform(rng, 0, 1) < 0.5
-        scale = math.exp(_uniform(rng, math.log(low), math.log(high)))
+        flip = self.config.flip and uniform(rng, 0, 1) < 0.5
+        scale = math.exp(uniform(rng, math.log(low), math.log(high)))
         place = None
         if self.config.apparent_width:
             scale *= self._enlargement(label)
             place = _instrument_pixel(label, rng) if scale > 1 else None
         sides = list(zip(reversed(frames.shape[-2:]), reversed(self.size), strict=True))  # x, y
-        shift = [_uniform(rng, -0.5, 0.5) * abs(scale * given - side) for given, side in sides]
+        shift = [uniform(rng, -0.5, 0.5) * abs(scale * given - side) for given, side in sides]
         if place:
             x, y = place
             pixel = (sides[0][0] - 1 - x if flip else x, y)
             shift = [_shift_to(rng, at, scale, *side) for at, side in zip(pixel, sides, strict=True)]
-        angle = _uniform(rng, -self.config.rotation, self.config.rotation)
+        angle = uniform(rng, -self.config.rotation, self.config.rotation)
         moved: Tensor = frames.float()
         target: Tensor = label[None].float()
         if flip:
@@ -112,10 +116,10 @@ class Augmentation:
         """Brightness, contrast, saturation and hue of (t, 3, h, w) float frames in 0-255."""
         config = self.config
         brightness, contrast, saturation = (
-            _uniform(rng, max(0.0, 1 - reach), 1 + reach)
+            uniform(rng, max(0.0, 1 - reach), 1 + reach)
             for reach in (config.brightness, config.contrast, config.saturation)
         )
-        turn = _uniform(rng, -config.hue, config.hue)
+        turn = uniform(rng, -config.hue, config.hue)
         frames = frames / 255  # the range that torchvision assumes of floats
         if brightness != 1:
             frames = transform.adjust_brightness(frames, brightness)
@@ -127,10 +131,10 @@ class Augmentation:
 
     def _degrade(self, frames: Tensor, rng: torch.Generator) -> Tensor:
         """Blur with the configured probability, then noise."""
-        if _uniform(rng, 0, 1) < self.config.blur:
-            frames = transform.gaussian_blur(frames, [5, 5], [_uniform(rng, 0.3, 2.0)])
+        if uniform(rng, 0, 1) < self.config.blur:
+            frames = transform.gaussian_blur(frames, [5, 5], [uniform(rng, 0.3, 2.0)])
         if self.config.noise:
-            deviation = 255 * _uniform(rng, 0, self.config.noise)
+            deviation = 255 * uniform(rng, 0, self.config.noise)
             frames = frames + deviation * torch.randn(frames.shape, generator=rng)
         return frames
 
@@ -138,9 +142,9 @@ class Augmentation:
 def _instrument_pixel(label: Tensor, rng: torch.Generator) -> tuple[float, float] | None:
     """x, y of any pixel of an instrument; none in a part of the clips, which may show tissue alone."""
     ys, xs = ((label > 0) & (label != IGNORE)).nonzero(as_tuple=True)
-    if not len(ys) or _uniform(rng, 0, 1) >= _SHOWN:
+    if not len(ys) or uniform(rng, 0, 1) >= _SHOWN:
         return None
-    index = int(_uniform(rng, 0, len(ys)))
+    index = int(uniform(rng, 0, len(ys)))
     return float(xs[index]), float(ys[index])
 
 
@@ -148,7 +152,7 @@ def _shift_to(rng: torch.Generator, pixel: float, scale: float, given: int, side
     """Along one axis, the shift of a frame of `given` pixels that brings one of them into a crop of `side` pixels,
     anywhere but at its rim, as far as the frame reaches.
     """
-    wanted = _uniform(rng, 0.1, 0.9) * side
+    wanted = uniform(rng, 0.1, 0.9) * side
     most = 0.5 * (scale * given - side)
     return min(max(wanted - (side / 2 + (pixel - given / 2) * scale), -most), most)
 
@@ -159,11 +163,3 @@ def _turn_hue(frames: Tensor, turn: float) -> Tensor:
     rotation = torch.tensor([[1.0, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
     matrix = torch.linalg.inv(_YIQ) @ rotation @ _YIQ
     return torch.einsum("ij,tjhw->tihw", matrix, frames)
-
-
-def _uniform(rng: torch.Generator, low: float, high: float) -> float:
-    """One draw from [low, high); always drawn, so that a key at zero does not shift the draws after it.
-
-    Look-alikes and noise, which draw many numbers, draw none at zero.
-    """
-    return low + (high - low) * float(torch.rand((), generator=rng))

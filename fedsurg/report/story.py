@@ -74,7 +74,7 @@ def _against_baseline(run: Run, first: str) -> list[str]:
         return []
     distance = percent(abs(found.value))
     side = "above" if found.value > 0 else "below"
-    where = f"{distance} points of IoU {side}" if float(distance) else "level with"
+    where = f"{distance} points of IoU {side}" if distance != percent(0) else "level with"
     text = f"Case by case, {method_name(first)} is {where} {method_name(BASELINE)} on the federated sites"
     if isnan(found.low):
         return [f"{text}; with one case at each site, chance cannot be told apart."]
