@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional as transform
 
 from fedsurg.data.clips import Clip
 from fedsurg.data.draws import uniform
-from fedsurg.data.labels import IGNORE
+from fedsurg.data.labels import IGNORE, is_instrument
 from fedsurg.data.lookalikes import lay_pale_tissue, mirror_tissue
 from fedsurg.data.magnification import instrument_width
 from fedsurg.study.config import AugmentationConfig
@@ -141,7 +141,7 @@ class Augmentation:
 
 def _instrument_pixel(label: Tensor, rng: torch.Generator) -> tuple[float, float] | None:
     """x, y of any pixel of an instrument; none in a part of the clips, which may show tissue alone."""
-    ys, xs = ((label > 0) & (label != IGNORE)).nonzero(as_tuple=True)
+    ys, xs = is_instrument(label).nonzero(as_tuple=True)
     if not len(ys) or uniform(rng, 0, 1) >= _SHOWN:
         return None
     index = int(uniform(rng, 0, len(ys)))

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from fedsurg.data.site_file import SiteFile
 from fedsurg.errors import DataError
 from fedsurg.study.config import TaskConfig
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 IGNORE = 255  # in a label map: not labelled here, contributes nothing to loss or score
 WHOLE = "instrument"  # a site name that needs no `unions` entry: it covers every class but the background
+
+
+@overload
+def is_instrument(label: torch.Tensor) -> torch.Tensor: ...
+@overload
+def is_instrument(label: NDArray[np.integer]) -> NDArray[np.bool_]: ...
+def is_instrument(label: Any) -> Any:
+    """Where a label map, of any shape, names anything but the background: a bool map of the same kind and shape."""
+    return (label > 0) & (label != IGNORE)
 
 
 @dataclass(frozen=True)

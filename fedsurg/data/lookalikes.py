@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedsurg.data.draws import uniform
-from fedsurg.data.labels import IGNORE
+from fedsurg.data.labels import is_instrument
 
 _MOST = 3  # strips and patches in a clip
 _STRIPS = 0.6  # of them
@@ -54,8 +54,7 @@ def mirror_tissue(frames: Tensor, label: Tensor, rng: torch.Generator) -> Tensor
     colour = F.adaptive_avg_pool2d(frames * tissue, _CELLS) + 1e-3 * frames.mean((-2, -1), keepdim=True)
     around = F.interpolate(colour / (share + 1e-3), size, mode="bilinear")
     mirrored = around * frames.mean(1, keepdim=True) / around.mean(1, keepdim=True).clamp_min(1)
-    instrument = (label > 0) & (label != IGNORE)
-    return frames + uniform(rng, 0.2, 0.9) * instrument * (mirrored.clamp(0, 255) - frames)
+    return frames + uniform(rng, 0.2, 0.9) * is_instrument(label) * (mirrored.clamp(0, 255) - frames)
 
 
 def _strip(size: tuple[int, int], rng: torch.Generator) -> Tensor:

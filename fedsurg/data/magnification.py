@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from fedsurg.data.clips import ClipDataset, evenly_spread
-from fedsurg.data.labels import IGNORE
+from fedsurg.data.labels import is_instrument
 from fedsurg.data.pixels import Pixels, resize_labels
 
 MAGNIFICATION = "magnification"  # the fact of a model's file that says how much its frames are enlarged
@@ -68,7 +68,7 @@ def instrument_width(label: NDArray[np.integer]) -> float:
     Returns:
         A share of the height, not in pixels; 1 where there is nothing but instruments.
     """
-    instrument = (label > 0) & (label != IGNORE)
+    instrument = is_instrument(label)
     if not instrument.any():
         return 0.0
     around = np.pad(label > 0, 1, mode="edge")

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from fedsurg.data.augment import Augmentation
 from fedsurg.data.clips import ClipDataset
-from fedsurg.data.labels import IGNORE
+from fedsurg.data.labels import is_instrument
 from fedsurg.data.loader import Batch, ClipLoader
 from fedsurg.errors import CheckpointError
 from fedsurg.files import derived_seed
@@ -322,7 +322,7 @@ def instrument_mask(labels: Tensor, size: tuple[int, int], dilation_px: int) -> 
 
     `labels` (b, H, W) holds label indices, 0 the background.
     """
-    mask = ((labels > 0) & (labels != IGNORE)).float().unsqueeze(1)
+    mask = is_instrument(labels).float().unsqueeze(1)
     if dilation_px:
         mask = F.max_pool2d(mask, 2 * dilation_px + 1, stride=1, padding=dilation_px)
     return F.adaptive_max_pool2d(mask, size)

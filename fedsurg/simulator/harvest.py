@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.ndimage import binary_dilation, find_objects
 from scipy.ndimage import label as components
 
-from fedsurg.data.labels import IGNORE, own_task
+from fedsurg.data.labels import is_instrument, own_task
 from fedsurg.data.pixels import Pixels, read_image, read_mask
 from fedsurg.data.site import SiteData, load_site
 from fedsurg.data.site_file import SITE_FILE, read_site_file
@@ -106,7 +106,7 @@ def _write(sites: Sequence[SiteData], out: Path, most: int) -> Harvest:
             if box and min(_size(box)) >= SMALLEST_TISSUE * min(frame.view.shape):
                 Image.fromarray(frame.picture[box]).save(out / "backgrounds" / f"{name}.png")
                 tissue += 1
-            for index, piece in enumerate(_pieces((frame.labels > 0) & (frame.labels != IGNORE))):
+            for index, piece in enumerate(_pieces(is_instrument(frame.labels))):
                 used = _write_cutout(out / "instruments" / f"{name}-{index}.png", frame, piece, site)
                 instruments, passed_over = instruments + used, passed_over + (not used)
     return Harvest(tissue, instruments, passed_over)

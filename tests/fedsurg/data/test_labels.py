@@ -1,10 +1,12 @@
 """How a site's names become labels of the study's classes."""
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedsurg.data.labels import IGNORE, label_indices, label_space
+from fedsurg.data.labels import IGNORE, is_instrument, label_indices, label_space
 from fedsurg.data.site_file import SiteFile
 from fedsurg.errors import DataError
 from fedsurg.study.config import TaskConfig
@@ -121,3 +123,9 @@ def test_every_class_is_in_one_label_or_missing(groups: list[int]) -> None:
     assert [int(count) for count in covered] == [1, *(int(group >= 0) for group in groups)]
     grouped = {group: tuple(n for n, one in enumerate(groups, 1) if one == group) for group in groups if group >= 0}
     assert set(space.members) == {(0,), *grouped.values()}
+
+
+def test_an_instrument_is_what_is_named_and_not_the_background() -> None:
+    label = np.array([[0, 1], [3, IGNORE]], np.uint8)
+    for given_map in (label, torch.from_numpy(label).long()):
+        assert is_instrument(given_map).tolist() == [[False, True], [True, False]]
