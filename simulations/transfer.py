@@ -1,6 +1,7 @@
 """How far synthetic video alone carries: the start on cases of real sites, instruments against everything else."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fedsurg.data.clips import evenly_spread
 from fedsurg.data.site import SiteData, load_site, with_whole_instruments
 from fedsurg.data.site_file import SITE_FILE
 from fedsurg.errors import DataError
@@ -17,6 +19,8 @@ from fedsurg.study.config import Study
 from simulations.evaluation import with_only
 from simulations.scoring import ScoredModel, score_site
 
+Chosen = Callable[[Path, Study], SiteData]  # a site folder, whose test cases are those to score
+
 
 def transfer(
     study: Study,
@@ -24,8 +28,9 @@ def transfer(
     data: Path,
     device: torch.device,
     progress: Callable[[str, int, int], None],
+    cases: Chosen | None = None,
 ) -> pd.DataFrame:
-    """Score `start` on the validation cases of every site folder below `data`.
+    """Score `start` on cases of every site folder below `data`: on those of `validation_cases` if not told otherwise.
 
     A site's labels are joined to whole instruments, and the network's probabilities of the parts are added up, so that
     sites which label different things give comparable numbers.
@@ -34,13 +39,14 @@ def transfer(
         One row per site: `site`, the measures (means over its cases, a case's over its frames), `cases`, `frames`.
 
     Raises:
-        DataError: no site folder lies below `data`, or one is inconsistent or without validation cases.
+        DataError: no site folder lies below `data`, or one is inconsistent or without such cases.
     """
+    chosen = cases or validation_cases
     folders = site_folders(data)
     model = ScoredModel(GLOBAL, start)
     rows: list[dict[str, Any]] = []
     for number, folder in enumerate(folders):
-        site = with_whole_instruments(validation_cases(folder, study))
+        site = with_whole_instruments(chosen(folder, study))
         if any(row["site"] == site.name for row in rows):
             raise DataError(f"{folder / SITE_FILE}: name {site.name!r} is that of another site there; give it its own")
         scored = score_site(plan(study, "start"), site, model, device)
@@ -59,6 +65,19 @@ def validation_cases(folder: Path, study: Study) -> SiteData:
     if found is None:
         raise DataError(f"{folder}: has no frames in split 'val', on which a start is scored; give the site some there")
     return found
+
+
+def all_cases(most: int) -> Chosen:
+    """All cases of a site, whatever their split, each by at most `most` of its frames, evenly spread; 0: by all."""
+
+    def chosen(folder: Path, study: Study) -> SiteData:
+        site = load_site(folder, study.task)
+        split = pd.Series("train", index=site.frames.index)  # not scored, but a frame's past may lie there
+        for rows in site.frames.groupby("case").groups.values():
+            split[rows[evenly_spread(len(rows), most)]] = "test"
+        return replace(site, frames=site.frames.assign(split=split))
+
+    return chosen
 
 
 def site_folders(data: Path) -> list[Path]:

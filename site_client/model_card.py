@@ -152,9 +152,7 @@ def _magnified(study: Study, factor: float) -> str:
     if factor == 1:
         return ""
     height, width = magnified(study.task.image_size, factor)
-    widest = study.local.magnification.apparent_width / factor
     return (
         f"\nInstruments look small at this hospital: show it each frame once more, {factor:g} times as large "
-        f"({height} x {width}),\nand take the mean of the two answers' probabilities; but not where the instruments of "
-        f"the first answer\nare wider than {widest:.1%} of the frame's height."
+        f"({height} x {width}),\nand take the mean of the two answers' probabilities."
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.labels import LabelSpace
 from fedsurg.data.loader import ClipLoader
-from fedsurg.data.magnification import instrument_width, magnified
+from fedsurg.data.magnification import magnified
 from fedsurg.data.site import SiteData
 from fedsurg.learning.device import precision
 from fedsurg.learning.loss import LossWeights, SegmentationLoss, label_log_probabilities
@@ -100,9 +100,8 @@ def finished_scores(
         frames: the labelled frames, rows of `site.frames`.
         device: to compute on.
         look: called with every prediction and the clips at the first of the sizes.
-        magnification: of the site whose model this is. A frame is seen at all sizes, and at all sizes enlarged by it,
-            unless it was filmed from nearer than those that the site measured: unless instruments that are found at
-            the study's sizes would become wider than `local.magnification.apparent_width`.
+        magnification: of the site whose model this is: each frame is seen at the study's sizes, and at these enlarged
+            by it.
 
     Returns:
         One row per frame and label, as `score_rows` makes them.
@@ -110,12 +109,11 @@ def finished_scores(
     Raises:
         DataError: `frames` is empty, or a file cannot be used.
     """
-
-    def seen(factor: float) -> list[ClipDataset]:
-        sizes = [magnified(study.task.image_size, scale * factor) for scale in study.evaluation.scales]
-        return [ClipDataset(site, frames, size, network.history, _FEW_BYTES) for size in sizes]
-
-    views = seen(1.0)
+    factors = dict.fromkeys((1.0, magnification))  # once, where it is 1
+    sizes = [scale * factor for factor in factors for scale in study.evaluation.scales]
+    views = [
+        ClipDataset(site, frames, magnified(study.task.image_size, size), network.history, _FEW_BYTES) for size in sizes
+    ]
     rows: list[dict[str, Any]] = []
     for prediction in predictions(
         network,
@@ -124,8 +122,6 @@ def finished_scores(
         device=device,
         mirrored=study.evaluation.mirrored,
         confidence=study.evaluation.confidence,
-        enlarged=seen(magnification) if magnification != 1 else (),
-        widest=study.local.magnification.apparent_width / magnification,
         mode=study.local.mixed_precision,
     ):
         rows += score_rows(prediction, views[0], site.labels, study.evaluation.tolerance_px)
@@ -142,8 +138,6 @@ def predictions(
     device: torch.device,
     mirrored: bool = False,
     confidence: float = 0.0,
-    enlarged: Sequence[ClipDataset] = (),
-    widest: float = 0.0,
     mode: str = "auto",
 ) -> Iterator[Prediction]:
     """Predict every frame at the size of its own label image, so that no label is ever resized.
@@ -155,19 +149,13 @@ def predictions(
         device: to compute on.
         mirrored: average over each frame's mirror image too.
         confidence: a size counts in a frame in proportion to exp(confidence x `expected_iou` there); 0: all alike.
-        enlarged: the same frames at further sizes, for those whose instruments look small.
-        widest: instruments found at the first sizes look small if they are at most that wide, of the frame's height.
         mode: precision.
     """
-    every = [*datasets, *enlarged]
-    for sizes in zip(*(_frame_by_frame(network, one, device, mode, mirrored) for one in every), strict=True):
+    for sizes in zip(*(_frame_by_frame(network, one, device, mode, mirrored) for one in datasets), strict=True):
         index = sizes[0][0]
         truth = datasets[0].label_at_full_size(index)
         found = [_at_full_size(views, truth) for _, views in sizes]
-        predicted = _predicted(found[: len(datasets)], confidence, labels)
-        if enlarged and instrument_width(predicted.numpy()) <= widest:
-            predicted = _predicted(found, confidence, labels)
-        yield Prediction(index, predicted, truth)
+        yield Prediction(index, _predicted(found, confidence, labels), truth)
 
 
 def score_rows(

@@ -81,7 +81,7 @@ def test_an_adapted_model_is_scored_at_its_magnification(
     sizes, plain = [], evaluate.predictions
 
     def spied(network: Any, datasets: Any, *args: Any, **named: Any) -> Any:
-        sizes.append((datasets[0].site.name, [one.size for one in (*datasets, *named["enlarged"])]))
+        sizes.append((datasets[0].site.name, [one.size for one in datasets]))
         return plain(network, datasets, *args, **named)
 
     monkeypatch.setattr(evaluate, "predictions", spied)

@@ -220,7 +220,7 @@ def test_a_personal_model_is_scored_at_the_magnification_it_was_trained_at(
     plain = evaluate.predictions
 
     def spied(network: Any, datasets: Any, *args: Any, **named: Any) -> Any:
-        sizes.setdefault(datasets[0].site.name, set()).update(one.size for one in (*datasets, *named["enlarged"]))
+        sizes.setdefault(datasets[0].site.name, set()).update(one.size for one in datasets)
         return plain(network, datasets, *args, **named)
 
     monkeypatch.setattr(evaluate, "predictions", spied)

@@ -23,7 +23,7 @@ from fedsurg.study.load import load_study
 from fedsurg.tensor_file import read_tensors
 from simulations.preparation import start_of
 from simulations.start_file import model_card, training_facts
-from simulations.transfer import transfer
+from simulations.transfer import all_cases, transfer
 
 MakeStudy = Callable[..., Study]
 Command = Callable[..., tuple[int, str]]
@@ -186,6 +186,19 @@ def test_transfer_joins_parts_to_whole_instruments(
     assert whole["iou"].tolist() == parts["iou"].tolist()
     assert whole["cases"].tolist() == [1, 1, 1]  # validation cases only
     assert whole["iou"].min() >= 0
+
+
+def test_transfer_to_all_cases(tiny_study: MakeStudy, data: Path, start: Path) -> None:
+    """Two frames of each case, whatever its split; a case with fewer has all of its frames scored."""
+    study, tensors = tiny_study(), read_tensors(start)[0]
+    device = torch.device("cpu")
+    for most in (2, 0):
+        table = transfer(study, tensors, data, device, quiet, all_cases(most)).set_index("site")
+        for name in table.index:
+            frames = load_site(data / name, study.task).frames.groupby("case").size()
+            assert table.loc[name, "cases"] == len(frames)
+            assert table.loc[name, "frames"] == (frames.clip(upper=most) if most else frames).sum()
+        assert table["cases"].min() > 1
 
 
 def test_the_union_is_the_sum_of_its_parts() -> None:

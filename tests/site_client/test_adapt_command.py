@@ -75,7 +75,7 @@ def test_a_magnified_model_says_so(
     study.write_text(text + "\n[local.magnification]\napparent_width = 1.0\n")
 
     def spied(network: Any, datasets: Any, *args: Any, **named: Any) -> Any:
-        seen.append([one.size for one in (*datasets, *named["enlarged"])])
+        seen.append([one.size for one in datasets])
         return plain(network, datasets, *args, **named)
 
     monkeypatch.setattr(evaluate, "predictions", spied)

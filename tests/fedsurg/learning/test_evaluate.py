@@ -91,29 +91,6 @@ def test_each_frame_is_weighed_by_itself(site: SiteData) -> None:
         assert [one.predicted.unique().tolist() for one in found] == [[label] for label in labels]
 
 
-def test_only_small_instruments_are_looked_at_enlarged(site: SiteData) -> None:
-    """A bar of 6 of 48 rows is found at the study's size, and nothing at the other: where such a bar counts as small,
-    both sizes are asked, and in their mean there is nothing.
-    """
-
-    def bar(frames: Tensor) -> Tensor:
-        logits = evenly(frames, 5.0, 0.0)
-        if frames.shape[-2:] == SIZE:
-            logits[:, 1, 20:26] = 7.0
-        return logits
-
-    for widest, expected in ((0.1, {0, 1}), (0.15, {0})):
-        found = predictions(
-            Told(bar),  # type: ignore[arg-type]
-            served(site, SIZE),
-            site.labels,
-            device=CPU,
-            enlarged=served(site, LARGE),
-            widest=widest,
-        )
-        assert [set(one.predicted.unique().tolist()) for one in found] == [expected] * 3
-
-
 def test_sizes_may_come_in_batches_of_different_lengths(site: SiteData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "_PIXELS", 2 * SIZE[0] * SIZE[1])
     network = Told(lambda frames: evenly(frames, 0.0, 1.0))
