@@ -11,11 +11,14 @@ from rich.table import Table
 
 from fedsurg.data.site import SiteData, load_site
 from fedsurg.errors import RunError
+from fedsurg.methods.registry import METHODS
 from fedsurg.metrics.summary import site_means
 from fedsurg.report.terminal import print_table
 from fedsurg.study.config import Study
 from fedsurg.study.holdout import Holdout, left_out_name
+from fedsurg.study.load import parse_values
 from simulations.job import Bench, Job, finished, models_for
+from simulations.run_folder import RECORD
 from simulations.scoring import score_site
 
 
@@ -27,7 +30,9 @@ def evaluate_run(run_folder: Path, data: Path, split: str, device: str) -> pd.Da
         the scores of every fold's model are pooled before averaging.
 
     Raises:
-        RunError: the run is not finished, or none of its sites lies below `data`.
+        RunError: the run is not finished or has a method that this version has not, or none of its sites lies below
+            `data`.
+        StudyError: this version does not know the run's study.
         DataError: a site's data is inconsistent, or has no such split.
     """
     study = _study(run_folder)
@@ -74,9 +79,10 @@ def print_scores(table: pd.DataFrame, console: Console, *, as_json: bool) -> Non
 
 def _study(run_folder: Path) -> Study:
     try:
-        return Study.model_validate(json.loads((run_folder / "run.json").read_text())["study"])
+        values = dict(json.loads((run_folder / RECORD).read_text())["study"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise RunError(f"{run_folder}: is no run folder ({problem}); give the --out of a finished run") from problem
+    return parse_values(values, str(run_folder / RECORD), {})
 
 
 def _benches(run_folder: Path, study: Study, device: str) -> list[Bench]:
@@ -86,6 +92,11 @@ def _benches(run_folder: Path, study: Study, device: str) -> list[Bench]:
     benches = []
     for folder in folders:
         method, holdout = Holdout.of_name(folder.name)
+        if method not in METHODS:
+            raise RunError(
+                f"{folder}: this version has no method {method!r}; move the folder away, or use the version "
+                "that made the run"
+            )
         start = Path(finished(folder)["start"])
         job = Job(
             holdout.study(study), method, holdout.fold, folder, {}, None, start, device, title=f"{method}{holdout}"

@@ -36,7 +36,11 @@ def prepare(study: Study, data: Path | None, cache: Path, device: str, progress:
             vector; before anything is drawn.
         DataError: a site's folder is missing or inconsistent.
         SimulatorError: rendering failed.
+        FedsurgError: there is no such device here; before anything is drawn as well.
     """
+    from fedsurg.learning.device import choose_device
+
+    choose_device(device)
     check_networks(study)
     sites = {site.name: _site_folder(site, study, data, cache, progress) for site in study.sites}
     loaded = {name: load_site(folder, study.task) for name, folder in sites.items()}

@@ -135,8 +135,11 @@ def facts_of_run(device: str) -> dict[str, Any]:
     """Versions, machine, command and time, for the report."""
     import torch
 
+    from fedsurg.learning.device import choose_device
+
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    name = torch.cuda.get_device_name(0) if torch.cuda.is_available() and device != "cpu" else "cpu"
+    chosen = choose_device(device)
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else chosen.type
     return {
         "versions": {"python": platform.python_version()} | _versions(),
         "machine": {

@@ -1,8 +1,9 @@
 """Few-case adaptation: the private part of a finished model, fitted to a hospital that took no part in its training.
 
 Fine-tuning a whole network on a few cases is known to collapse. Here only what the method keeps at a site anyway is
-trained, and a guard decides whether the result is used at all. Where the method magnifies, all of this is done at the
-study's image size and at the magnification that the few cases ask for (`fedsurg.data.magnification`):
+trained, and a guard decides whether the result is used at all. A score is that of a model as it will be used, on the
+views of a frame that `[evaluation]` asks for. Where the method magnifies, all of this is done at the study's image size
+and at the magnification that the few cases ask for (`fedsurg.data.magnification`):
 
 1. Each of the few cases is left out once: the private part is trained on the other cases and scored on that one,
    before the first step and then every `check_every` steps. It ends early when it gets no better.
@@ -19,17 +20,18 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from fedsurg.data.augment import Augmentation
-from fedsurg.data.clips import ClipDataset
+from fedsurg.data.clips import ClipDataset, evenly_spread
 from fedsurg.data.loader import ClipLoader
 from fedsurg.data.magnification import magnified
 from fedsurg.data.site import SiteData
 from fedsurg.errors import ContractError, DataError
 from fedsurg.files import derived_seed
-from fedsurg.learning.evaluate import quick_validation
+from fedsurg.learning.evaluate import finished_iou
 from fedsurg.learning.local import Schedule, to_device, train
 from fedsurg.learning.loss import LossWeights, SegmentationLoss
 from fedsurg.learning.optimiser import Optimiser, freeze, seed_everything
@@ -38,6 +40,7 @@ from fedsurg.models.network import SegmentationNetwork, network_of
 from fedsurg.study.config import Study
 
 FEWEST = 2  # cases: one to train on, one to check on
+_CACHE_BYTES = 2 << 30  # of decoded frames, over all trials: there is one for each of the few cases at a time
 _PATIENCE = 2  # checks without a new best, then it ends
 
 
@@ -96,12 +99,16 @@ class Ward:
             adapters=self.plan.has_adapters,
         )
 
+    def frames(self, cases: Collection[str]) -> pd.DataFrame:
+        """The labelled frames of some of its cases."""
+        frames = self.site.split("train")
+        return frames[frames["case"].isin(list(cases))]
+
     def clips(self, cases: Collection[str], factor: float = 1.0) -> ClipDataset:
         """The clips of some of its cases, magnified by a factor."""
-        frames = self.site.split("train")
         history = self.study.network.temporal.frames if self.study.network.temporal.enabled else 0
         size = magnified(self.study.task.image_size, factor)
-        return ClipDataset(self.site, frames[frames["case"].isin(list(cases))], size, history)
+        return ClipDataset(self.site, self.frames(cases), size, history, _CACHE_BYTES // self.study.adaptation.cases)
 
 
 def few_cases(site: SiteData, most: int) -> tuple[str, ...]:
@@ -138,8 +145,11 @@ def adapt(ward: Ward) -> Adapted:
     factors = sorted({1.0, ward.plan.magnification(ward.clips(cases))})
     scores = {factor: _cross_validated(ward, private, cases, factor) for factor in factors}
     kept = scores[1.0][0]
+    if math.isnan(kept):
+        reason = "no frame of the few cases shows an instrument, nor is one found there: nothing can be compared"
+        return Adapted(ward.model, False, cases, scores=scores, reason=reason)
     factor, steps = _best(scores)
-    if (factor, steps) == (1.0, 0) or math.isnan(kept):
+    if (factor, steps) == (1.0, 0):
         tried = "no number of steps" + (f", magnified {factors[-1]:g} times or not," if len(factors) > 1 else "")
         reason = f"{tried} was better on left-out cases than the global model (IoU {kept:.3f})"
         return Adapted(ward.model, False, cases, scores=scores, reason=reason)
@@ -193,7 +203,7 @@ def _cross_validated(ward: Ward, private: Sequence[str], cases: Sequence[str], f
         for trial in trials.values():
             trial.advance_to(steps)
         scores[steps] = _mean([trial.score([left_out]) for left_out, trial in trials.items()])
-        if _stale(list(scores.values())):
+        if math.isnan(scores[0]) or _stale(list(scores.values())):
             break
     return scores
 
@@ -239,22 +249,14 @@ class _Trial:
             self._done += count
 
     def score(self, cases: Sequence[str]) -> float:
-        """Mean IoU of cases, at the task's image size, magnified."""
-        study = self._ward.study
-        return _mean(
-            [
-                quick_validation(
-                    self._network,
-                    self._ward.clips([case], self._factor),
-                    self._ward.site.labels,
-                    LossWeights.of(study.local),
-                    device=self._ward.device,
-                    max_frames=study.evaluation.max_frames,
-                    mode=study.local.mixed_precision,
-                ).iou
-                for case in cases
-            ]
-        )
+        """Mean IoU of cases, each over at most `evaluation.max_frames` of its frames, as a finished model sees them."""
+        study, ward = self._ward.study, self._ward
+        ious = []
+        for case in cases:
+            frames = ward.frames([case])
+            few = frames.iloc[evenly_spread(len(frames), study.evaluation.max_frames)]
+            ious.append(finished_iou(study, self._network, ward.site, few, ward.device, self._factor))
+        return _mean(ious)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors of the network, by canonical name."""

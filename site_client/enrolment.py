@@ -12,11 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from fedsurg.audit.log import Event, account
-from fedsurg.errors import ExpiredError, JoiningError, ReplayedError
+from fedsurg.errors import JoiningError, ReplayedError
 from fedsurg.files import write_atomic
 from fedsurg.joining.admission import TrustedAdmission, read_admission
 from fedsurg.joining.certificates import certificate_facts, certificate_pem, newest_first, serial_hex
-from fedsurg.joining.clock import day
 from fedsurg.joining.envelope import SUFFIX
 from fedsurg.joining.folders import locked, require_free, require_owner_only, require_unused, staged_folder, write_new
 from fedsurg.joining.invitation import Invitation, read_invitation
@@ -37,7 +36,6 @@ from site_client.site_folder import (
     PENDING,
     PENDING_KEY,
     Membership,
-    is_joined,
     read_identity,
     read_membership,
     site_log,
@@ -155,20 +153,6 @@ def renew(folder: Path, out: Path | None, now: datetime) -> Asked:
         write_atomic(folder / PENDING, text, error=JoiningError)
         write_new(target, text)
     return Asked(request, target)
-
-
-def renewal_advice(folder: Path, now: datetime) -> str:
-    """What to do about the certificate's end: nothing (empty), or one line."""
-    membership = read_membership(folder)
-    if not is_joined(folder):
-        return f"{membership.site} has not joined yet; run fedsurg site join with the coordinator's admission"
-    try:
-        identity = read_identity(folder, membership.site, now)
-    except ExpiredError as problem:
-        return str(problem)
-    if membership.renew_from and now >= membership.renew_from:
-        return f"the certificate ends on {day(identity.certificate.not_valid_after_utc)}; run fedsurg site renew"
-    return ""
 
 
 def read_node_private_key(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -8,10 +8,11 @@ from typing import Any
 from torch import Tensor
 
 import fedsurg
-from fedsurg.data.magnification import MAGNIFICATION, magnified
+from fedsurg.data.magnification import MAGNIFICATION, view_sizes
 from fedsurg.errors import CheckpointError
 from fedsurg.files import require_writable, write_atomic
 from fedsurg.methods.registry import METHODS
+from fedsurg.report.wording import listed
 from fedsurg.study.config import Study
 from fedsurg.tensor_file import tensor_bytes
 
@@ -28,7 +29,7 @@ Surgical instrument segmentation, made in the federated study `{name}` and fitte
 
 ## What it does
 
-For each pixel of a frame of {height} x {width} pixels it gives a score for {classes}.{magnified}
+For each pixel of a frame of {height} x {width} pixels it gives a score for {classes}.{views}
 What the hospitals learned together and what this hospital learned for itself are both in the file: it works here best,
 and it has learned from this hospital's frames. Treat the file like the frames it was trained on: handing it on is a
 decision, not a copy.
@@ -137,7 +138,7 @@ def model_card(
         rows="\n".join(f"| {key} | {value} |" for key, value in rows.items()),
         height=height,
         width=width,
-        magnified=_magnified(study, facts.get(MAGNIFICATION, 1.0)),
+        views=_views(study, facts.get(MAGNIFICATION, 1.0)),
         classes=", ".join(study.task.classes),
         encoder=study.network.encoder,
         method=method,
@@ -147,12 +148,17 @@ def model_card(
     )
 
 
-def _magnified(study: Study, factor: float) -> str:
-    """What the card says of a site whose instruments look small."""
-    if factor == 1:
-        return ""
-    height, width = magnified(study.task.image_size, factor)
-    return (
-        f"\nInstruments look small at this hospital: show it each frame once more, {factor:g} times as large "
-        f"({height} x {width}),\nand take the mean of the two answers' probabilities."
-    )
+def _views(study: Study, factor: float) -> str:
+    """What the card says of the views of a frame whose mean is scored; nothing where a frame is seen once, as it is."""
+    sizes = view_sizes(study.task.image_size, study.evaluation.scales, factor)
+    lines = []
+    if factor != 1:
+        lines.append(f"Instruments look small at this hospital: frames are also shown {factor:g} times as large.")
+    if len(sizes) > 1 or study.evaluation.mirrored:
+        mirrored = ", and its mirror image," if study.evaluation.mirrored else ""
+        named = listed([f"{height} x {width}" for height, width in sizes])
+        lines.append(f"Use the mean of its probabilities on the frame{mirrored} at {named} pixels: scores are of that.")
+    if len(sizes) > 1 and study.evaluation.confidence:
+        weight = f"exp({study.evaluation.confidence:g} x `fedsurg.learning.evaluate.expected_iou`)"
+        lines.append(f"In the mean a size counts by {weight}.")
+    return "".join(f"\n{line}" for line in lines)

@@ -46,7 +46,7 @@ class Augmentation:
     sensor noise: its strength is the clip's, its pixels are each frame's own.
 
     A range or probability at zero is drawn from like any other, so that it does not shift the draws after it; only
-    look-alikes and noise, which draw many numbers, draw none.
+    look-alikes and noise, which draw many numbers, and a flip that is off draw none.
 
     Args:
         config: ranges and probabilities.
@@ -102,7 +102,7 @@ class Augmentation:
 
     def _enlargement(self, label: Tensor) -> float:
         """What makes the instruments of a label `apparent_width` wide; 1 where they are, or where there are none."""
-        width = instrument_width(label.numpy())
+        width = instrument_width(label.numpy()) * len(label) / self.size[0]  # of the crop's height
         return min(max(self.config.apparent_width / width, 1.0), _MOST) if width else 1.0
 
     def _cropped(self, frames: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ Here the factor is one number that a site finds in its own training labels. It i
 tells how a hospital films, and is never sent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def magnification(train: ClipDataset, apparent_width: float, largest: float) -> 
         largest: the factor is at most that; it costs its square in scoring time.
 
     Returns:
-        1 to `largest`, in quarters; 1 too where no training frame shows an instrument.
+        1 to `largest`, in quarters below it; 1 too where no training frame shows an instrument.
 
     Raises:
         DataError: a label file cannot be used.
@@ -54,6 +54,13 @@ def magnification(train: ClipDataset, apparent_width: float, largest: float) -> 
 def magnified(size: tuple[int, int], factor: float) -> tuple[int, int]:
     """Height and width in pixels, enlarged."""
     return round(size[0] * factor), round(size[1] * factor)
+
+
+def view_sizes(size: tuple[int, int], scales: Sequence[float], factor: float) -> list[tuple[int, int]]:
+    """Heights and widths at which a finished model sees a frame: at each of `evaluation.scales`, and at each of them
+    enlarged by the factor of the site whose model it is; each size once.
+    """
+    return list(dict.fromkeys(magnified(size, scale * more) for more in (1.0, factor) for scale in scales))
 
 
 def instrument_width(label: NDArray[np.integer]) -> float:

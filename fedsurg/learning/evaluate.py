@@ -15,7 +15,7 @@ from torch import Tensor
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.labels import LabelSpace
 from fedsurg.data.loader import ClipLoader
-from fedsurg.data.magnification import magnified
+from fedsurg.data.magnification import view_sizes
 from fedsurg.data.site import SiteData
 from fedsurg.learning.device import precision
 from fedsurg.learning.loss import LossWeights, SegmentationLoss, label_log_probabilities
@@ -100,8 +100,8 @@ def finished_scores(
         frames: the labelled frames, rows of `site.frames`.
         device: to compute on.
         look: called with every prediction and the clips at the first of the sizes.
-        magnification: of the site whose model this is: each frame is seen at the study's sizes, and at these enlarged
-            by it.
+        magnification: of the site whose model this is: each frame is seen at the study's sizes and at these enlarged
+            by it, once where two are the same.
 
     Returns:
         One row per frame and label, as `score_rows` makes them.
@@ -109,24 +109,56 @@ def finished_scores(
     Raises:
         DataError: `frames` is empty, or a file cannot be used.
     """
-    factors = dict.fromkeys((1.0, magnification))  # once, where it is 1
-    sizes = [scale * factor for factor in factors for scale in study.evaluation.scales]
-    views = [
-        ClipDataset(site, frames, magnified(study.task.image_size, size), network.history, _FEW_BYTES) for size in sizes
-    ]
+    views = _views(study, network, site, frames, magnification)
     rows: list[dict[str, Any]] = []
-    for prediction in predictions(
+    for prediction in _predictions_of(study, network, views, device):
+        rows += score_rows(prediction, views[0], site.labels, study.evaluation.tolerance_px)
+        look(prediction, views[0])
+    return rows
+
+
+def finished_iou(
+    study: Study,
+    network: SegmentationNetwork,
+    site: SiteData,
+    frames: pd.DataFrame,
+    device: torch.device,
+    magnification: float = 1.0,
+) -> float:
+    """Mean IoU over frames, each over its labels, on the views that `finished_scores` has; NaN: no instrument anywhere.
+
+    Raises:
+        DataError: as `finished_scores`.
+    """
+    views = _views(study, network, site, frames, magnification)
+    found = [
+        quick_scores(one.predicted[None], one.label[None], len(site.labels.names))[1]
+        for one in _predictions_of(study, network, views, device)
+    ]
+    return _mean(torch.cat(found))
+
+
+def _views(
+    study: Study, network: SegmentationNetwork, site: SiteData, frames: pd.DataFrame, magnification: float
+) -> list[ClipDataset]:
+    """The frames at each size that a finished model sees them at, the study's first."""
+    sizes = view_sizes(study.task.image_size, study.evaluation.scales, magnification)
+    return [ClipDataset(site, frames, size, network.history, _FEW_BYTES) for size in sizes]
+
+
+def _predictions_of(
+    study: Study, network: SegmentationNetwork, views: Sequence[ClipDataset], device: torch.device
+) -> Iterator[Prediction]:
+    """`predictions` as `[evaluation]` asks for them."""
+    return predictions(
         network,
         views,
-        site.labels,
+        views[0].site.labels,
         device=device,
         mirrored=study.evaluation.mirrored,
         confidence=study.evaluation.confidence,
         mode=study.local.mixed_precision,
-    ):
-        rows += score_rows(prediction, views[0], site.labels, study.evaluation.tolerance_px)
-        look(prediction, views[0])
-    return rows
+    )
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from math import nan
 import torch
 from torch import Tensor
 
-IGNORE = 255  # label value of a pixel that nobody has named
+from fedsurg.data.labels import IGNORE
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from fedsurg.report.records import Overlay
 from fedsurg.report.redaction import redacted
 from fedsurg.report.run_folder import MethodRun, Run
 from fedsurg.report.story import paragraph
-from fedsurg.report.tables import contract_table, method_table, round_table, server_table, site_table
+from fedsurg.report.tables import UPPER_BOUND, contract_table, method_table, round_table, server_table, site_table
 from fedsurg.study.holdout import Holdout
 
 FULL = "report.html"
@@ -82,6 +82,7 @@ def _context(run: Run, *, shareable: bool) -> Context:
         "site_names": list(dict.fromkeys(headline.sort_values(["role", "site"])["site"])),
         "cells": {(row["method"], row["site"]): row for row in _records(headline)},
         "best": {measure: _best(headline, overall, measure) for measure in ("iou", "dice")},
+        "upper_bound": UPPER_BOUND,
         "details": _records(sites),
         "contracts": _contracts(run),
         "matrix": _matrix(run),
@@ -107,9 +108,12 @@ def _records(table: DataFrame) -> list[Context]:
 
 
 def _best(sites: DataFrame, methods: DataFrame, measure: str) -> dict[str, float]:
-    """The highest value at each site, and of the mean over sites under an empty name."""
+    """The highest value at each site, and of the mean over sites under an empty name, of all that compete."""
+    if not len(methods):
+        return {"": nan}
+    sites, methods = (table[table["method"] != UPPER_BOUND] for table in (sites, methods))
     best = {str(site): float(value) for site, value in sites.groupby("site")[measure].max().items()}
-    return best | {"": float(methods[measure].max()) if len(methods) else nan}
+    return best | {"": float(methods[measure].max())}
 
 
 def _contracts(run: Run) -> list[Context]:

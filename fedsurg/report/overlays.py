@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fedsurg.metrics.frames import IGNORE
+from fedsurg.data.labels import IGNORE
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[Any]

@@ -21,11 +21,13 @@ from pandas import DataFrame
 from pydantic import TypeAdapter, ValidationError
 
 from fedsurg.errors import RunError
-from fedsurg.metrics.summary import COLUMNS
+from fedsurg.metrics.summary import COLUMNS, MEASURES
 from fedsurg.report.records import Overlay, Round, RunInfo, Tensor
 from fedsurg.study.holdout import Holdout, left_out_name
 
 T = TypeVar("T")
+
+_FILES = ("contract.json", "history.jsonl", "scores.csv")  # of a method: a folder with none of them is another's
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class Run:
         """
         info = _read_info(path)
         order = {method: position for position, method in enumerate(info.study.methods)}
-        folders = sorted(folder for folder in (path / "runs").glob("*") if folder.is_dir())
-        runs = [_read_method(folder) for folder in folders]
+        folders = sorted((path / "runs").glob("*"))
+        runs = [_read_method(folder) for folder in folders if any((folder / name).is_file() for name in _FILES)]
         runs.sort(
             key=lambda run: (order.get(run.method, len(order)), run.method, run.holdout.fold or 0, run.holdout.site)
         )
@@ -87,7 +89,7 @@ def _read_info(path: Path) -> RunInfo:
     file = path / "run.json"
     if not file.is_file():
         raise RunError(f"{path}: run.json is missing, so this is no run's output; give the folder above runs/")
-    content = _parse(TypeAdapter(dict[str, Any]), file.read_text(encoding="utf-8"), file)
+    content = _parse(TypeAdapter(dict[str, Any]), _text(file), file)
     info = _parse(TypeAdapter(RunInfo), json.dumps(content | {"settings": content.get("study")}), file)
     drawn = {name for site in info.simulated_sites if (name := left_out_name(site)) in info.left_out}
     return info.model_copy(update={"simulated_sites": info.simulated_sites | drawn})
@@ -107,14 +109,14 @@ def _read_method(folder: Path) -> MethodRun:
 
 
 def _read_list(file: Path, kind: TypeAdapter[list[T]]) -> list[T]:
-    return _parse(kind, file.read_text(encoding="utf-8"), file) if file.is_file() else []
+    return _parse(kind, _text(file), file) if file.is_file() else []
 
 
 def read_rounds(file: Path) -> list[Round]:
     """Rounds in order. A last line without its newline was cut off by a crash, and is left out."""
     if not file.is_file():
         return []
-    whole, _, _ = file.read_text(encoding="utf-8").rpartition("\n")
+    whole, _, _ = _text(file).rpartition("\n")
     kind = TypeAdapter(Round)
     return [_parse(kind, line, file, number) for number, line in enumerate(whole.split("\n"), 1) if line.strip()]
 
@@ -135,13 +137,29 @@ def read_scores(file: Path, left_out: str = "") -> DataFrame | None:
     try:
         # A site called "null" or "NA" is a name; in the measures an empty field is NaN.
         text = dict.fromkeys(("method", "site", "role", "model", "case", "clip", "label"), str)
-        table = pd.read_csv(file, dtype=text, keep_default_na=False, na_values=["", "nan", "NaN"])
-    except (ValueError, pd.errors.ParserError) as problem:
+        types: dict[str, type] = text | dict.fromkeys(MEASURES, float)
+        table = pd.read_csv(file, dtype=types, keep_default_na=False, na_values=["", "nan", "NaN"])
+    except (OSError, ValueError) as problem:
         raise RunError(f"{file}: is no table of scores ({problem}); evaluate the run again") from problem
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise RunError(f"{file}: the columns {missing} are missing; evaluate the run again")
+    cut = table[["method", "site", "case", "label"]].isna().any(axis=1)
+    if cut.any():
+        raise RunError(f"{file}, line {int(cut.to_numpy().argmax()) + 2}: is not whole; evaluate the run again")
     return table.replace({"site": {left_out: left_out_name(left_out)}}) if left_out else table
+
+
+def _text(file: Path) -> str:
+    """What is written in a file.
+
+    Raises:
+        RunError: it cannot be read, or is no text.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise RunError(f"{file}: cannot be read ({problem}); the file is damaged") from problem
 
 
 def _parse(kind: TypeAdapter[T], text: str, file: Path, line: int | None = None) -> T:

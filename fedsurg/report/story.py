@@ -8,11 +8,8 @@ from pandas import DataFrame, Series
 from fedsurg.metrics.statistics import mean, over_sites
 from fedsurg.metrics.summary import ADAPTED, FINETUNED, GLOBAL
 from fedsurg.report.run_folder import Run
-from fedsurg.report.tables import differences, method_table, site_table
-from fedsurg.report.wording import interval, listed, method_name, percent, plural, points, size
-
-BASELINE = "fedavg"
-UPPER_BOUND = "central"  # sees all data pooled: a ceiling, no competitor
+from fedsurg.report.tables import BASELINE, UPPER_BOUND, differences, method_table, site_table
+from fedsurg.report.wording import interval, listed, method_name, percent, plural, points, size, standing
 
 
 def paragraph(run: Run) -> str:
@@ -72,9 +69,7 @@ def _against_baseline(run: Run, first: str) -> list[str]:
     found = over_sites(cases, mean, run.info.study.evaluation.bootstrap, run.info.digest, "iou", "federated")
     if isnan(found.value):
         return []
-    distance = percent(abs(found.value))
-    side = "above" if found.value > 0 else "below"
-    where = f"{distance} points of IoU {side}" if distance != percent(0) else "level with"
+    where = standing(found.value, "points of IoU")
     text = f"Case by case, {method_name(first)} is {where} {method_name(BASELINE)} on the federated sites"
     if isnan(found.low):
         return [f"{text}; with one case at each site, chance cannot be told apart."]

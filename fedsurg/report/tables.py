@@ -26,6 +26,8 @@ from fedsurg.report.run_folder import Run
 SITE_COLUMNS = ("method", "site", "role", "model", "cases", "frames", *MEASURES)
 INTERVALS = ("dice", "iou")
 FIRST_CHOICE = {"federated": PERSONAL, "unseen": GLOBAL}  # the model that a site is judged by
+BASELINE = "fedavg"  # that others are held against
+UPPER_BOUND = "central"  # sees all data pooled: a ceiling, no competitor
 EVERY_OTHER = "mean over the sites' own models"  # where nothing is shared, so that there is no global model
 
 
@@ -149,7 +151,8 @@ def _method_row(run: Run, method: str, sites: DataFrame) -> dict[str, object]:
     iou, dice = (federation_summary(sites, unseen, measure) for measure in ("iou", "dice"))
     trained = [[entry for entry in one.rounds if entry.work == "train"] for one in run.of(method)]
     rounds = [entry for one in trained for entry in one]
-    wire = [] if METHODS[method].grouping == "pooled" else rounds  # whose one trainer has all data: nothing is sent
+    known = METHODS.get(method)  # a run of another version may have other methods
+    wire = [] if known and known.grouping == "pooled" else rounds  # whose one trainer has all data: nothing is sent
     return {
         "method": method,
         "dice": dice.mean,

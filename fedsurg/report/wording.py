@@ -44,6 +44,14 @@ def points(value: float) -> str:
     return DASH if isnan(value) else f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
+def standing(difference: float, unit: str = "points") -> str:
+    """Where a score stands to another: `6.5 points above`, or `level with` where the difference rounds to 0."""
+    distance = percent(abs(difference))
+    if distance == percent(0):
+        return "level with"
+    return f"{distance} {unit} {'above' if difference > 0 else 'below'}"
+
+
 def size(count: float) -> str:
     """Bytes for a person, in powers of 1000: 20327824 is `20.33 MB`."""
     if isnan(count):

@@ -7,7 +7,6 @@ from fedsurg.files import sha256_of_file
 from fedsurg.study.config import Study
 
 SHIPPED = Path(__file__).parent.parent / "models" / "weights" / "start.safetensors"
-SHIPPED_SIZE = 12_000_000  # bytes at most: a package is downloaded by everyone
 KEY = "server.pretrain.start"
 
 

@@ -24,7 +24,7 @@ PNG_DPI = 200
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours: of text, of lines and grid, of the reference, of the others."""
+    """Colours: of text, of lines and grid, of the reference, of the others, of the ground."""
 
     ink: str
     faint: str

@@ -11,13 +11,12 @@ from fedsurg.files import write_atomic
 from fedsurg.metrics.statistics import LEVEL
 from fedsurg.report.html import flat_settings, page_environment
 from fedsurg.report.redaction import MACHINE_KEYS, without_paths
-from fedsurg.report.wording import interval, listed, method_name, percent, plural, points
+from fedsurg.report.tables import BASELINE, UPPER_BOUND
+from fedsurg.report.wording import interval, listed, method_name, percent, plural, points, standing
 from simulations.compare.plan import Plan
 from simulations.compare.summary import Summary
 from simulations.compare.terminal import probability
 
-BASELINE = "fedavg"
-UPPER_BOUND = "central"
 CHANCE = 1 - LEVEL
 
 Context = dict[str, Any]
@@ -97,8 +96,7 @@ def _against(row: Any, role: str) -> str:
         return ""
     place = "on the federated sites" if role == "federated" else "where a site took no part"
     ends = "" if isnan(low) else f" (95 % interval {points(low)} to {points(high)})"
-    side = "above" if value >= 0 else "below"
-    return f"{percent(abs(value))} points {side} {method_name(BASELINE)} {place}{ends}"
+    return f"{standing(value)} {method_name(BASELINE)} {place}{ends}"
 
 
 def _table(plan: Plan, summary: Summary, family: str) -> Context:

@@ -23,7 +23,9 @@ from fedsurg.joining.keys import make_key
 from server.authority import Authority, read_authority
 from server.joining import admit
 from server.revocation import is_revoked
-from site_client.enrolment import enrol, join, renewal_advice
+from site_client.doctor.finding import Site, ToDoError
+from site_client.doctor.folder import certificate
+from site_client.enrolment import enrol, join
 from site_client.site_folder import read_identity, read_membership
 
 CHANGED = "changed after the coordinator signed it; ask for the file again"
@@ -34,6 +36,11 @@ def answered(world: Any, name: str = "hospital-a") -> Admission:
     world.enrol(name)
     world.admit(name)
     return Admission.model_validate_json(json.dumps(world.read("admission", name)["body"]))
+
+
+def advice(world: Any) -> str:
+    """What `fedsurg site doctor` says of the certificate."""
+    return certificate(Site(world.site(), read_membership(world.site()), world.now))
 
 
 def refused(world: Any, error: type[JoiningError], message: str) -> None:
@@ -165,7 +172,7 @@ def test_joining_again_after_a_stop_half_way(world: Any, monkeypatch: pytest.Mon
         world.join()
     monkeypatch.undo()
     world.join()
-    assert renewal_advice(world.site(), world.now) == ""
+    assert advice(world) == "until 2027-03-01, renew from 2026-12-31 on"
     assert (world.site() / "site.crt").read_text().count("BEGIN") == 1
 
 
@@ -173,7 +180,8 @@ def test_a_renewal_changes_the_key_and_keeps_the_node(world: Any) -> None:
     world.joined()
     old = read_identity(world.site(), "hospital-a", world.now)
     world.now += timedelta(days=310)
-    assert "ends on 2027-03-01; run fedsurg site renew" in renewal_advice(world.site(), world.now)
+    with pytest.raises(ToDoError, match=r"ends at 2027-03-01, in .*; run fedsurg site renew"):
+        advice(world)
     node = (world.site() / "private" / "node.key").read_bytes()
     world.renew()
     assert (
@@ -184,7 +192,7 @@ def test_a_renewal_changes_the_key_and_keeps_the_node(world: Any) -> None:
     new = read_identity(world.site(), "hospital-a", world.now)
     assert public_key(new.certificate) != public_key(old.certificate)
     assert (world.site() / "private" / "node.key").read_bytes() == node
-    assert renewal_advice(world.site(), world.now) == ""
+    assert advice(world) == "until 2028-01-05, renew from 2027-11-06 on"
     assert not is_revoked(world.coordinator, old.certificate.serial_number)
     public = (world.site() / "site.crt").read_text()
     assert public == certificate_pem(new.certificate) + certificate_pem(old.certificate)
@@ -201,12 +209,14 @@ def test_a_renewal_carries_a_new_address(world: Any) -> None:
 
 def test_what_a_site_is_told_about_its_certificate(world: Any) -> None:
     answered(world)
-    assert "hospital-a has not joined yet; run fedsurg site join" in renewal_advice(world.site(), world.now)
+    with pytest.raises(JoiningError, match="hospital-a has not joined yet; run fedsurg site join"):
+        advice(world)
     with pytest.raises(JoiningError, match="hospital-a has not joined yet"):
         world.renew()
     world.join()
     world.now += timedelta(days=366)
-    assert "its certificate ended at 2027-03-01T09:30:00Z" in renewal_advice(world.site(), world.now)
+    with pytest.raises(ExpiredError, match="its certificate ended at 2027-03-01T09:30:00Z"):
+        advice(world)
     with pytest.raises(ExpiredError, match="ask the coordinator to revoke this site and to invite it again"):
         world.renew()
 

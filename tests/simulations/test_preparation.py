@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsurg.errors import DataError, NetworkError
+from fedsurg.errors import DataError, FedsurgError, NetworkError
 from fedsurg.models.start_file import write_start
 from fedsurg.simulator.of_study import site_request, synthetic_request
 from fedsurg.study import Study
@@ -149,3 +149,9 @@ def test_what_is_drawn(tiny_study: MakeStudy) -> None:
     assert (drawn.seed, drawn.look_seed, drawn.whole_instruments) == (7, 7, True)
     assert (drawn.height, drawn.width) == (64, 64)
     drawn.check()
+
+
+def test_a_device_that_is_not_here(tiny_study: MakeStudy, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(FedsurgError, match="device 'nowhere' cannot be used here; take 'auto' or 'cpu'"):
+        prepare(tiny_study(), data, tmp_path / "cache", "nowhere", quiet)
+    assert not (tmp_path / "cache").exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from fedsurg.errors import StudyError
 from fedsurg.tensor_file import read_tensors
 
 Fedsurg = Callable[..., tuple[int, str, str]]
@@ -182,6 +184,21 @@ def test_evaluate_before_anything_is_finished(finished: Path, data: Path, tmp_pa
     code, _, err = fedsurg("evaluate", tmp_path, "--data", data)
     assert code == 1
     assert err == f"fedsurg: {tmp_path}: no method has finished there; go on with fedsurg simulate --resume\n"
+
+
+def test_evaluate_a_run_of_another_version(finished: Path, data: Path, tmp_path: Path, fedsurg: Fedsurg) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "runs" / "fedst").rename(run / "runs" / "oldmethod")
+    code, _, err = fedsurg("evaluate", run, "--data", data)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "this version has no method 'oldmethod'; move the folder away, or use the version that made the run" in err
+    record = json.loads((run / "run.json").read_text())
+    record["study"]["local"]["oldkey"] = 1
+    (run / "run.json").write_text(json.dumps(record))
+    code, _, err = fedsurg("evaluate", run, "--data", data)
+    assert (code, err.count("\n")) == (StudyError.exit_code, 1)
+    assert err.startswith(f"fedsurg: {run / 'run.json'}: local.oldkey: ")
 
 
 def _members(group: int) -> list[int]:

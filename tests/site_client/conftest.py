@@ -11,7 +11,6 @@ import torch
 
 from fedsurg.audit import AuditLog
 from fedsurg.data.site import load_site
-from fedsurg.learning.evaluate import Quick
 from fedsurg.methods import plan
 from fedsurg.sharing.contract import Contract, Entry
 from fedsurg.sharing.protocol import Report, Request
@@ -179,6 +178,6 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def script(*values: float) -> None:
         left = iter(values)
-        monkeypatch.setattr(adaptation, "quick_validation", lambda *_a, **_k: Quick(iou=next(left)))
+        monkeypatch.setattr(adaptation, "finished_iou", lambda *_a, **_k: next(left))
 
     return script

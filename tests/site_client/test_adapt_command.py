@@ -46,7 +46,11 @@ def test_a_fitted_model_is_written_with_its_card(
 
 
 def test_cases_are_scored_on_the_views_that_the_study_asks_for(
-    words: list[object], scripted: Callable[..., None], fedsurg: Fedsurg, monkeypatch: pytest.MonkeyPatch
+    words: list[object],
+    scripted: Callable[..., None],
+    fedsurg: Fedsurg,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     study, seen, plain = Path(str(words[2])), [], evaluate.predictions
     study.write_text(study.read_text() + "\n[evaluation]\nscales = [1.0, 1.5]\nmirrored = true\n")
@@ -60,6 +64,8 @@ def test_cases_are_scored_on_the_views_that_the_study_asks_for(
     assert fedsurg(*words)[0] == 0
     (height, width) = load_study(study).task.image_size
     assert seen == [([(height, width), (height * 3 // 2, width * 3 // 2)], True)] * 2  # before and after
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert f"on the frame, and its mirror image, at {height} x {width} and {height * 3 // 2} x {width * 3 // 2}" in card
 
 
 def test_a_magnified_model_says_so(
@@ -87,7 +93,8 @@ def test_a_magnified_model_says_so(
     assert seen == [[(height, width)], [(height, width), (2 * height, 2 * width)]]
     assert read_tensors(tmp_path / "model" / "model.safetensors")[1]["magnification"] == 2.0
     card = (tmp_path / "model" / "README.md").read_text()
-    assert f"show it each frame once more, 2 times as large ({2 * height} x {2 * width})" in card
+    assert "frames are also shown 2 times as large" in card
+    assert f"on the frame at {height} x {width} and {2 * height} x {2 * width} pixels" in card
 
 
 def test_a_kept_model_leaves_nothing(

@@ -172,7 +172,8 @@ def test_export(tmp_path: Path, approve: Callable[..., Approval], log: AuditLog)
     tensors, facts = read_tensors(out / "model.safetensors")
     assert (tensors["head.weight"].sum(), facts["site"], facts["magnification"]) == (6.0, "north", 1.5)
     card = (out / "README.md").read_text()
-    assert "show it each frame once more, 1.5 times as large (96 x 96)" in card
+    assert "frames are also shown 1.5 times as large" in card
+    assert "Use the mean of its probabilities on the frame at 64 x 64 and 96 x 96 pixels" in card
     assert f"digest `{digest}`" in card
     assert "6 parameters in 1 tensors" in card
     assert "the model of round 2, the best on this hospital's validation cases (mean IoU 61.0 %" in card

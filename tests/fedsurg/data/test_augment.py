@@ -102,6 +102,16 @@ def test_thin_instruments_are_enlarged_and_shown() -> None:
     assert all(torch.equal(label, wide) for label in changed[1])
 
 
+def test_frames_of_a_magnified_site_are_not_enlarged_again() -> None:
+    """A bar of 6 of 96 rows is 6 rows wide in a crop of 48, where `apparent_width` wants it."""
+    config = AugmentationConfig(**STILL | {"apparent_width": 6 / 48})
+    label = torch.zeros(2 * SIZE[0], 2 * SIZE[1], dtype=torch.int64)
+    label[45:51] = 1
+    clip = Clip((255 * label).to(torch.uint8).expand(1, 3, *label.shape), label)
+    rows = {int((Augmentation(config, SIZE)(clip, rng(seed)).label == 1).sum(0).amax()) for seed in range(40)}
+    assert max(rows) == 6
+
+
 def test_crops_of_enlarged_clips_stay_on_the_frame() -> None:
     config = AugmentationConfig(**STILL | {"apparent_width": 0.5, "flip": True})
     for seed in range(40):

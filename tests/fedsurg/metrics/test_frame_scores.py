@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedsurg.metrics.frames import IGNORE, FrameScore, frame_scores, quick_scores
+from fedsurg.data.labels import IGNORE
+from fedsurg.metrics.frames import FrameScore, frame_scores, quick_scores
 
 NAMES = ("background", "shaft")
 

@@ -14,7 +14,7 @@ from fedsurg.models.start_file import read_start, write_start
 from fedsurg.study import Study, study_digest
 from fedsurg.study import start as study_start
 from fedsurg.study.load import changed
-from fedsurg.study.start import SHIPPED, SHIPPED_SIZE
+from fedsurg.study.start import SHIPPED
 from fedsurg.tensor_file import read_tensors, write_tensors
 
 MakeStudy = Callable[..., Study]
@@ -193,7 +193,7 @@ def test_an_encoder_with_batch_statistics(tiny_study: MakeStudy, tmp_path: Path)
 def test_the_shipped_start(tiny_study: MakeStudy) -> None:
     from fedsurg.study import load_study
 
-    assert SHIPPED.stat().st_size <= SHIPPED_SIZE
+    assert SHIPPED.stat().st_size <= 12_000_000  # a package is downloaded by everyone
     assert SHIPPED.with_suffix(".md").read_text(encoding="utf-8").startswith("# ")
     study = load_study(ROOT / "studies" / "start.toml", overrides={"server.pretrain.start": "shipped"})
     assert read_start(study).keys() == weights(study).keys()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 from PIL import Image
@@ -205,3 +206,22 @@ def test_a_missing_picture_is_named(run_maker: RunMaker) -> None:
     ):
         write_report(path)
     assert not (path / FULL).exists()
+
+
+def test_the_upper_bound_does_not_compete(run_maker: RunMaker) -> None:
+    """Its scores are those of the best method and more, and none of its cells is bold."""
+    path = run_maker(methods=("fedst", "fedavg"), folds=0, rounds=1)
+    (path / "runs" / "fedavg").rename(path / "runs" / "central")
+    scores = path / "runs" / "fedst" / "scores.csv"
+    best = pd.read_csv(scores, dtype=str).assign(method="central", iou="1.0", dice="1.0")
+    best.to_csv(path / "runs" / "central" / "scores.csv", index=False)
+    page = write_report(path).read_text(encoding="utf-8")
+    assert "Central, the upper bound, does not compete" in page
+    rows = re.findall(r"<tr>.*?</tr>", page, re.DOTALL)
+    of = {
+        name: [row for row in rows if f"</i>{name}</span>" in row and 'class="n' in row]
+        for name in ("Central", "FedST")
+    }
+    assert all(len(found) >= 2 for found in of.values())
+    assert not any(" best" in row for row in of["Central"])
+    assert any(" best" in row for row in of["FedST"])

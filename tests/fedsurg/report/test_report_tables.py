@@ -13,7 +13,7 @@ from fedsurg.report import tables
 from fedsurg.report.run_folder import Run
 from fedsurg.report.story import paragraph
 from fedsurg.report.terminal import print_summary
-from fedsurg.report.wording import duration, interval, listed, plural, points, size, typeset
+from fedsurg.report.wording import duration, interval, listed, plural, points, size, standing, typeset
 
 RunMaker = Callable[..., Path]
 
@@ -217,6 +217,12 @@ def test_wording() -> None:
         "3 h 04 min",
     ]
     assert (points(0.065), points(-0.02)) == ("+6.5", "\N{MINUS SIGN}2.0")
+    assert [standing(value) for value in (0.065, -0.02, 0.0003, -0.0003)] == [
+        "6.5 points above",
+        "2.0 points below",
+        "level with",
+        "level with",
+    ]
     assert interval(float("nan"), 1.0) == ""
     assert (plural(1, "reply"), plural(2, "reply"), plural(0, "round")) == (
         "1 reply",

@@ -83,16 +83,43 @@ def test_fields_of_another_version_are_passed_over(run_maker: RunMaker) -> None:
             r"scores\.csv: the columns \['method', .*are missing; evaluate",
         ),
         ("runs/fedst/scores.csv", "", r"scores\.csv: is no table of scores"),
+        ("run.json", b"\xff{}", r"run\.json: cannot be read \(.*utf-8.*the file is damaged"),
+        ("runs/fedst/history.jsonl", b"\xff\n", r"history\.jsonl: cannot be read"),
     ],
 )
-def test_what_is_wrong_is_named(run_maker: RunMaker, file: str, content: str | None, message: str) -> None:
+def test_what_is_wrong_is_named(run_maker: RunMaker, file: str, content: str | bytes | None, message: str) -> None:
     path = run_maker(folds=0, rounds=1)
     if content is None:
         (path / file).unlink()
     else:
-        (path / file).write_text(content)
+        (path / file).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(RunError, match=message):
         Run.read(path)
+
+
+def test_damaged_scores_are_named_with_their_line(run_maker: RunMaker) -> None:
+    path = run_maker(folds=0, rounds=1)
+    file = path / "runs" / "fedst" / "scores.csv"
+    whole = file.read_text()
+    lines = whole.splitlines()
+    file.write_text("\n".join([*lines[:-1], lines[-1][:20]]))
+    with pytest.raises(RunError, match=rf"scores\.csv, line {len(lines)}: is not whole; evaluate the run again"):
+        Run.read(path)
+    head, first, *rest = lines
+    column = head.split(",").index("iou")
+    fields = first.split(",")
+    fields[column] = "high"
+    file.write_text("\n".join([head, ",".join(fields), *rest]))
+    with pytest.raises(RunError, match=r"scores\.csv: is no table of scores \(.*high"):
+        Run.read(path)
+
+
+def test_folders_of_others_are_no_methods(run_maker: RunMaker) -> None:
+    path = run_maker(folds=0, rounds=1)
+    (path / "runs" / ".ipynb_checkpoints").mkdir()
+    (path / "runs" / "notes").mkdir()
+    (path / "runs" / "notes" / "todo.txt").write_text("")
+    assert Run.read(path).methods == ["fedst", "fedavg", "local"]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
