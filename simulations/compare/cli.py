@@ -14,7 +14,12 @@ _PATH = click.Path(path_type=Path)
 @click.argument("study_file", metavar="STUDY.toml", type=_PATH)
 @click.option("--methods", help="all, or some as in fedst,fedavg,local; default: those of the study.")
 @click.option("--seeds", type=int, default=3, show_default=True, help="How many: the study's own and those after it.")
-@click.option("--reference", default="", metavar="METHOD", help="Hold the others against this one; default: fedst, or the first that ran.")
+@click.option(
+    "--reference",
+    default="",
+    metavar="METHOD",
+    help="Hold the others against this one; default: fedst, or the first method where it did not run.",
+)
 @click.option("--ablate", is_flag=True, help="FedST's controls instead of methods; beside them with --methods.")
 @click.option("--leave-one-site-out", is_flag=True, help="Each federated site in turn is the unseen one; no folds.")
 @click.option("--data", type=_PATH, help="Folder that holds one data folder per site.")
