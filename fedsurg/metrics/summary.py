@@ -4,7 +4,7 @@ The table of frame scores has one row per label of a frame (`COLUMNS`). A case i
 statistical: frames of one operation resemble each other, and intervals over frames would be far too narrow.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import nan
 
@@ -72,26 +72,6 @@ def over_cases(cases: DataFrame) -> DataFrame:
     sites = cases.groupby("site")
     table = sites[list(MEASURES)].mean()
     return table.assign(cases=sites.size(), frames=sites["frames"].sum()).reset_index()
-
-
-def bootstrap_interval(values: Sequence[float], samples: int, seed: int, level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of `values`, one value per case.
-
-    The same arguments give the same interval. NaN values are left out; fewer than two cases tell nothing
-    about their variation, and the interval is (NaN, NaN).
-
-    Raises:
-        ValueError: `level` is not between 0 and 1, or `samples` is below 1.
-    """
-    if not 0 < level < 1 or samples < 1:
-        raise ValueError(f"level must lie between 0 and 1 and samples be positive, got {level} and {samples}")
-    known = np.asarray(values, dtype=float)
-    known = known[~np.isnan(known)]
-    if len(known) < 2:
-        return nan, nan
-    picks = np.random.default_rng(seed).integers(0, len(known), size=(samples, len(known)))
-    low, high = np.quantile(known[picks].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def by_case(cases: DataFrame, measure: str) -> dict[tuple[str, str], float]:

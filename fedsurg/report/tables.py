@@ -7,14 +7,12 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame
 
-from fedsurg.files import derived_seed
 from fedsurg.methods.registry import METHODS
-from fedsurg.metrics.statistics import Values, paired_differences
+from fedsurg.metrics.statistics import Values, mean, over_sites, paired_differences
 from fedsurg.metrics.summary import (
     GLOBAL,
     MEASURES,
     PERSONAL,
-    bootstrap_interval,
     by_case,
     case_means,
     federation_summary,
@@ -128,9 +126,9 @@ def _site_row(run: Run, scores: DataFrame, key: tuple[str, str, str, str]) -> di
     row |= {name: means[name] for name in (*MEASURES, "cases", "frames")}
     for measure in INTERVALS:
         # The seed leaves the method out: two methods on the same cases are resampled alike.
-        seed = derived_seed(run.info.digest, key[1], measure)
-        low, high = bootstrap_interval(list(cases[measure]), run.info.study.evaluation.bootstrap, seed)
-        row |= {f"{measure}_low": low, f"{measure}_high": high}
+        values = {key[1]: cases[measure].to_numpy()}
+        found = over_sites(values, mean, run.info.study.evaluation.bootstrap, run.info.digest, measure)
+        row |= {f"{measure}_low": found.low, f"{measure}_high": found.high}
     return row
 
 

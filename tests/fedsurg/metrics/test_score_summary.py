@@ -2,16 +2,12 @@
 
 from math import isnan, nan
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pandas import DataFrame
 
 from fedsurg.metrics.summary import (
     COLUMNS,
     MEASURES,
-    bootstrap_interval,
     by_case,
     case_means,
     federation_summary,
@@ -97,41 +93,6 @@ def test_mixed_methods_or_models_are_refused_by_name() -> None:
 def test_sites_may_report_different_models() -> None:
     rows = scores(("n", "c1", 0, "x", 0.2), ("far", "c1", 0, "x", 0.4)).assign(model=["personal", "global"])
     assert site_means(rows)["site"].tolist() == ["far", "n"]
-
-
-def test_the_interval_repeats_with_its_seed_and_only_with_it() -> None:
-    values = [0.31, 0.52, 0.77, 0.48, 0.66]
-    assert bootstrap_interval(values, 500, seed=7) == bootstrap_interval(values, 500, seed=7)
-    assert bootstrap_interval(values, 500, seed=7) != bootstrap_interval(values, 500, seed=8)
-
-
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.integers(0, 5))
-def test_the_interval_lies_within_the_values_and_narrows_with_the_level(values: list[float], seed: int) -> None:
-    low, high = bootstrap_interval(values, 200, seed)
-    inner_low, inner_high = bootstrap_interval(values, 200, seed, level=0.5)
-    assert min(values) - 1e-12 <= low <= inner_low <= inner_high <= high <= max(values) + 1e-12
-
-
-def test_the_interval_shifts_and_scales_with_the_values() -> None:
-    values = np.array([0.1, 0.4, 0.35, 0.9])
-    low, high = bootstrap_interval(list(values), 300, seed=1)
-    moved = bootstrap_interval(list(2 * values + 3), 300, seed=1)
-    assert moved == pytest.approx((2 * low + 3, 2 * high + 3))
-
-
-def test_two_values_give_the_whole_span() -> None:
-    # A resample of {0, 1} is all 0 or all 1 a quarter of the time each: 2.5 % and 97.5 % fall into those.
-    assert bootstrap_interval([0.0, 1.0], 2000, seed=0) == (0.0, 1.0)
-
-
-@pytest.mark.parametrize("values", [[], [0.4], [0.4, nan], [nan, nan]])
-def test_fewer_than_two_cases_give_no_interval(values: list[float]) -> None:
-    assert all(isnan(end) for end in bootstrap_interval(values, 100, seed=0))
-
-
-def test_an_impossible_level_is_refused() -> None:
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        bootstrap_interval([0.1, 0.2], 100, seed=0, level=95)
 
 
 def test_cases_are_keyed_by_site_too() -> None:

@@ -43,6 +43,35 @@ def test_the_same_seed_draws_the_same_cases() -> None:
     assert first != other
 
 
+def interval(values: list[float], samples: int = 300, seed: int = 1) -> tuple[float, float]:
+    """Of one site with these cases."""
+    found = over_sites({"north": np.array(values)}, mean, samples, seed)
+    return found.low, found.high
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.integers(0, 5))
+def test_the_interval_lies_within_the_values(values: list[float], seed: int) -> None:
+    low, high = interval(values, seed=seed)
+    assert min(values) - 1e-12 <= low <= high <= max(values) + 1e-12
+
+
+def test_the_interval_shifts_and_scales_with_the_values() -> None:
+    values = np.array([0.1, 0.4, 0.35, 0.9])
+    low, high = interval(list(values))
+    assert interval(list(2 * values + 3)) == pytest.approx((2 * low + 3, 2 * high + 3))
+    assert interval(list(values), seed=2) != (low, high)
+
+
+def test_two_values_give_the_whole_span() -> None:
+    # A resample of {0, 1} is all 0 or all 1 a quarter of the time each: 2.5 % and 97.5 % fall into those.
+    assert interval([0.0, 1.0], samples=2000) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("values", [[], [0.4], [0.4, nan], [nan, nan]])
+def test_fewer_than_two_cases_give_no_interval(values: list[float]) -> None:
+    assert all(isnan(end) for end in interval(values))
+
+
 def test_a_site_with_one_case_adds_no_width() -> None:
     alone = over_sites({"north": np.array([0.2, 0.4]), "east": np.array([0.8])}, lowest, 500, "seed")
     assert (alone.low, alone.high) == (0.2, 0.4)
