@@ -21,7 +21,7 @@ from fedsurg.tensor_file import read_tensors
 from simulations.cli import default_cache, settings_of
 from simulations.preparation import start_of
 from simulations.progress import Progress
-from simulations.transfer import all_cases, transfer
+from simulations.transfer import all_cases, transfer, validation_cases
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     if options.all_cases is not None and options.all_cases < 0:
         parser.error(f"--all-cases {options.all_cases}: give a number of frames, or 0 for all")
     study = load_study(options.study, overrides=settings_of(tuple(options.settings)))
-    cases = None if options.all_cases is None else all_cases(options.all_cases)
+    cases = validation_cases if options.all_cases is None else all_cases(options.all_cases)
     with Progress(Console(stderr=True)) as progress:
         start = start_of(study, options.cache, options.device, progress.preparing)
         device = choose_device(options.device)

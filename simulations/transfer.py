@@ -22,39 +22,6 @@ from simulations.scoring import ScoredModel, score_site
 Chosen = Callable[[Path, Study], SiteData]  # a site folder, whose test cases are those to score
 
 
-def transfer(
-    study: Study,
-    start: Mapping[str, Tensor],
-    data: Path,
-    device: torch.device,
-    progress: Callable[[str, int, int], None],
-    cases: Chosen | None = None,
-) -> pd.DataFrame:
-    """Score `start` on cases of every site folder below `data`: on those of `validation_cases` if not told otherwise.
-
-    A site's labels are joined to whole instruments, and the network's probabilities of the parts are added up, so that
-    sites which label different things give comparable numbers.
-
-    Returns:
-        One row per site: `site`, the measures (means over its cases, a case's over its frames), `cases`, `frames`.
-
-    Raises:
-        DataError: no site folder lies below `data`, or one is inconsistent or without such cases.
-    """
-    chosen = cases or validation_cases
-    folders = site_folders(data)
-    model = ScoredModel(GLOBAL, start)
-    rows: list[dict[str, Any]] = []
-    for number, folder in enumerate(folders):
-        site = with_whole_instruments(chosen(folder, study))
-        if any(row["site"] == site.name for row in rows):
-            raise DataError(f"{folder / SITE_FILE}: name {site.name!r} is that of another site there; give it its own")
-        scored = score_site(plan(study, "start"), site, model, device)
-        rows += [{"site": site.name} | row for row in scored.rows]
-        progress("sites scored", number + 1, len(folders))
-    return site_means(pd.DataFrame(rows))
-
-
 def validation_cases(folder: Path, study: Study) -> SiteData:
     """A site with its validation cases alone.
 
@@ -68,7 +35,10 @@ def validation_cases(folder: Path, study: Study) -> SiteData:
 
 
 def all_cases(most: int) -> Chosen:
-    """All cases of a site, whatever their split, each by at most `most` of its frames, evenly spread; 0: by all."""
+    """All cases of a site, whatever their split, each by at most `most` of its frames, evenly spread; 0: by all.
+
+    What is returned raises DataError where a site is inconsistent.
+    """
 
     def chosen(folder: Path, study: Study) -> SiteData:
         site = load_site(folder, study.task)
@@ -78,6 +48,38 @@ def all_cases(most: int) -> Chosen:
         return replace(site, frames=site.frames.assign(split=split))
 
     return chosen
+
+
+def transfer(
+    study: Study,
+    start: Mapping[str, Tensor],
+    data: Path,
+    device: torch.device,
+    progress: Callable[[str, int, int], None],
+    cases: Chosen = validation_cases,
+) -> pd.DataFrame:
+    """Score `start` on some cases, if not told otherwise the validation cases, of every site folder below `data`.
+
+    A site's labels are joined to whole instruments, and the network's probabilities of the parts are added up, so that
+    sites which label different things give comparable numbers.
+
+    Returns:
+        One row per site: `site`, the measures (means over its cases, a case's over its frames), `cases`, `frames`.
+
+    Raises:
+        DataError: no site folder lies below `data`, or one is inconsistent or without such cases.
+    """
+    folders = site_folders(data)
+    model = ScoredModel(GLOBAL, start)
+    rows: list[dict[str, Any]] = []
+    for number, folder in enumerate(folders):
+        site = with_whole_instruments(cases(folder, study))
+        if any(row["site"] == site.name for row in rows):
+            raise DataError(f"{folder / SITE_FILE}: name {site.name!r} is that of another site there; give it its own")
+        scored = score_site(plan(study, "start"), site, model, device)
+        rows += [{"site": site.name} | row for row in scored.rows]
+        progress("sites scored", number + 1, len(folders))
+    return site_means(pd.DataFrame(rows))
 
 
 def site_folders(data: Path) -> list[Path]:

@@ -127,6 +127,8 @@ def finished_iou(
 ) -> float:
     """Mean IoU over frames, each over its labels, on the views that `finished_scores` has; NaN: no instrument anywhere.
 
+    Arguments are those of `finished_scores`.
+
     Raises:
         DataError: as `finished_scores`.
     """
