@@ -36,6 +36,7 @@ from fedsurg.learning.local import Schedule, to_device, train
 from fedsurg.learning.loss import LossWeights, SegmentationLoss
 from fedsurg.learning.optimiser import Optimiser, freeze, seed_everything
 from fedsurg.methods.registry import Plan
+from fedsurg.metrics.summary import mean_of_known
 from fedsurg.models.network import SegmentationNetwork, network_of
 from fedsurg.study.config import Study
 
@@ -202,7 +203,7 @@ def _cross_validated(ward: Ward, private: Sequence[str], cases: Sequence[str], f
     for steps in checks:
         for trial in trials.values():
             trial.advance_to(steps)
-        scores[steps] = _mean([trial.score([left_out]) for left_out, trial in trials.items()])
+        scores[steps] = mean_of_known([trial.score([left_out]) for left_out, trial in trials.items()])
         if math.isnan(scores[0]) or _stale(list(scores.values())):
             break
     return scores
@@ -256,13 +257,8 @@ class _Trial:
             frames = ward.frames([case])
             few = frames.iloc[evenly_spread(len(frames), study.evaluation.max_frames)]
             ious.append(finished_iou(study, self._network, ward.site, few, ward.device, self._factor))
-        return _mean(ious)
+        return mean_of_known(ious)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors of the network, by canonical name."""
         return {name: value.detach().cpu().clone() for name, value in self._network.tensors().items()}
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan

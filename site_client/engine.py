@@ -29,6 +29,7 @@ from fedsurg.learning.objectives import Learner, Work, learn
 from fedsurg.learning.optimiser import freeze
 from fedsurg.learning.serq import give_shared, take_shared
 from fedsurg.methods.registry import Plan
+from fedsurg.metrics.summary import mean_of_known
 from fedsurg.models.network import network_of
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, Update
@@ -242,7 +243,7 @@ class SiteEngine:
             )
             for dataset in self._validation
         ]
-        return Quick(*(_mean([getattr(score, key) for score in scores]) for key in ("loss", "dice", "iou")))
+        return Quick(*(mean_of_known([getattr(score, key) for score in scores]) for key in ("loss", "dice", "iou")))
 
     def _keep_best(self, number: int, received: Quick) -> None:
         """With `evaluation.choose = "best"`, remember the personalised model of the best round on validation cases."""
@@ -289,8 +290,3 @@ class SiteEngine:
             data_s=data_s,
             other_s=time.perf_counter() - started - train_s - validate_s,
         )
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan

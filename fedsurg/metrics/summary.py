@@ -4,9 +4,9 @@ The table of frame scores has one row per label of a frame (`COLUMNS`). A case i
 statistical: frames of one operation resemble each other, and intervals over frames would be far too narrow.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 
 import numpy as np
 from pandas import DataFrame
@@ -35,6 +35,12 @@ class FederationSummary:
     worst: float
     spread: float
     unseen: dict[str, float]
+
+
+def mean_of_known(values: Sequence[float]) -> float:
+    """Mean of the values that are not NaN; NaN where there is none."""
+    known = [value for value in values if not isnan(value)]
+    return sum(known) / len(known) if known else nan
 
 
 def case_means(scores: DataFrame) -> DataFrame:

@@ -1,9 +1,7 @@
 """The numbers of a run as pandas tables: per method and site, per method, per round, and what is shared."""
 
 from functools import lru_cache
-from math import nan
 
-import numpy as np
 import pandas as pd
 from pandas import DataFrame
 
@@ -16,6 +14,7 @@ from fedsurg.metrics.summary import (
     by_case,
     case_means,
     federation_summary,
+    mean_of_known,
     over_cases,
 )
 from fedsurg.report.records import Tensor
@@ -158,17 +157,12 @@ def _method_row(run: Run, method: str, sites: DataFrame) -> dict[str, object]:
         "worst_site": iou.worst_site,
         "worst_iou": iou.worst,
         "spread_iou": iou.spread,
-        "unseen_dice": _mean(list(dice.unseen.values())),
-        "unseen_iou": _mean(list(iou.unseen.values())),
+        "unseen_dice": mean_of_known(list(dice.unseen.values())),
+        "unseen_iou": mean_of_known(list(iou.unseen.values())),
         "rounds": min((len(one) for one in trained), default=0),
         "refused": sum(len(entry.refused) for one in run.of(method) for entry in one.rounds),
-        "bytes_out": _mean([entry.bytes_out for entry in wire]),
-        "bytes_in": _mean([entry.bytes_in for entry in wire]),
-        "bytes_per_round": _mean([entry.bytes_out + entry.bytes_in for entry in wire]),
-        "seconds_per_round": _mean([sum(value or 0 for value in entry.seconds.values()) for entry in rounds]),
+        "bytes_out": mean_of_known([entry.bytes_out for entry in wire]),
+        "bytes_in": mean_of_known([entry.bytes_in for entry in wire]),
+        "bytes_per_round": mean_of_known([entry.bytes_out + entry.bytes_in for entry in wire]),
+        "seconds_per_round": mean_of_known([sum(value or 0 for value in entry.seconds.values()) for entry in rounds]),
     }
-
-
-def _mean(values: list[float] | list[int]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else nan

@@ -53,6 +53,11 @@ class Frame:
     depth: Field
 
 
+def frame_seed(clip: int, number: int) -> int:
+    """What the chance in frame `number` of a clip is drawn from, given the seed of the clip's motion."""
+    return derived_seed("frame", clip, number)
+
+
 def photographed(shot: Shot, look: Look, seed: int, veil: float = 0.0) -> Frame:
     """What the camera makes of a shot; `seed` draws its noise, `veil` is how far it is out of the body."""
     height, width = shot.parts.shape
@@ -114,7 +119,7 @@ class Clip:
 
     def frame(self, painter: Painter, number: int, time: float) -> Frame:
         """Frame `number`, at `time` seconds."""
-        seed = self.seed_of(number)
+        seed = frame_seed(self.seed, number)
 
         def frame_at(moment: float) -> Frame:
             return photographed(self.shot(painter, moment), self.look, seed, self.camera.veil(moment))
@@ -130,10 +135,6 @@ class Clip:
         camera = translation(-self.swell.at(time)) @ self.camera.pose(time)
         shot = painter.frame(still, [*moving, *self.bodies(time)], camera)
         return replace(shot, light=smeared(shot.light, shot.instances, self._ways(time)))
-
-    def seed_of(self, number: int) -> int:
-        """What the chance in frame `number` is drawn from."""
-        return derived_seed("frame", self.seed, number)
 
     def bodies(self, time: float) -> list[Body]:
         """The instruments at `time` seconds, in their parts; each body knows the number of its instrument, from 1.

@@ -23,15 +23,25 @@ from fedsurg.simulator.actions import ACTIVITIES
 from fedsurg.simulator.assets import Assets
 from fedsurg.simulator.backdrop import MIDDLE_GREY, Backdrop, draw_backdrop
 from fedsurg.simulator.camera import BLIND
-from fedsurg.simulator.clip import EMPTY_SHARE, Clip, ClipSeeds, Frame, draw_clip, look_of, photographed, taken
+from fedsurg.simulator.clip import (
+    EMPTY_SHARE,
+    Clip,
+    ClipSeeds,
+    Frame,
+    draw_clip,
+    frame_seed,
+    look_of,
+    photographed,
+    taken,
+)
 from fedsurg.simulator.colour import Palette, palette_of
-from fedsurg.simulator.cutouts import Pasted, draw_pasted
 from fedsurg.simulator.fields import Field, Rng
 from fedsurg.simulator.ingredients import USUAL, Recipe
 from fedsurg.simulator.looks import Look
 from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import grid
 from fedsurg.simulator.painter import Painter, Shot
+from fedsurg.simulator.pasting import Pasted, draw_pasted
 from fedsurg.simulator.pictures import load_background, load_cutout
 from fedsurg.simulator.profiles import AnatomyProfile
 
@@ -108,7 +118,7 @@ class Scene:
 
     def frame(self, number: int, time: float) -> Frame:
         """Frame `number`, at `time` seconds."""
-        seed = derived_seed("frame", self.seed, number)
+        seed = frame_seed(self.seed, number)
         return taken(lambda moment: self._seen(moment, seed), time, self.look, seed)
 
     def _seen(self, time: float, seed: int) -> Frame:

@@ -21,8 +21,8 @@ from fedsurg.simulator.cli import simulator
 from fedsurg.simulator.clip import Clip, ClipSeeds, draw_clip
 from fedsurg.simulator.colour import Palette, palette_of
 from fedsurg.simulator.compositing import Scene, draw_scene
-from fedsurg.simulator.cutouts import draw_pasted
 from fedsurg.simulator.dataset import render
+from fedsurg.simulator.pasting import draw_pasted
 from fedsurg.simulator.pictures import load_cutout
 from fedsurg.simulator.profiles import PROFILES
 
