@@ -53,9 +53,9 @@ class Frame:
     depth: Field
 
 
-def frame_seed(clip: int, number: int) -> int:
-    """What the chance in frame `number` of a clip is drawn from, given the seed of the clip's motion."""
-    return derived_seed("frame", clip, number)
+def frame_seed(clip_seed: int, number: int) -> int:
+    """Seed of what is random in frame `number` of a clip: its noise and its recording."""
+    return derived_seed("frame", clip_seed, number)
 
 
 def photographed(shot: Shot, look: Look, seed: int, veil: float = 0.0) -> Frame:
