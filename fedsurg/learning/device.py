@@ -27,10 +27,12 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def precision(device: torch.device, mode: Precision) -> AbstractContextManager[object]:
-    """Autocast to `fast_dtype`."""
+def precision(device: torch.device, mode: Precision, *, cache: bool = True) -> AbstractContextManager[object]:
+    """Autocast to `fast_dtype`; with `cache`, a weight that is used twice is cast once."""
     dtype = fast_dtype(device, mode)
-    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype, cache_enabled=cache)
 
 
 def fast_dtype(device: torch.device, mode: Precision) -> torch.dtype:

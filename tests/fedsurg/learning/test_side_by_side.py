@@ -1,0 +1,164 @@
+"""Shares of a batch side by side: the same training as in one pass, on more cores."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from fedsurg.data.labels import LabelSpace
+from fedsurg.data.loader import Batch
+from fedsurg.learning.local import Schedule, train
+from fedsurg.learning.loss import LossWeights, SegmentationLoss
+from fedsurg.learning.optimiser import Optimiser
+from fedsurg.learning.side_by_side import SideBySide
+from fedsurg.models.network import Output, SegmentationNetwork, network_of
+from fedsurg.study import Study
+
+CPU = torch.device("cpu")
+SIZE = 64
+PARTS = LabelSpace(("background", "shaft", "wrist", "clasper"), ((0,), (1,), (2,), (3,)), (), 4)
+
+
+@pytest.fixture(params=[2, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def study(tiny_study: Callable[[], Study]) -> Study:
+    return tiny_study()
+
+
+@pytest.fixture
+def network(study: Study) -> SegmentationNetwork:
+    return network_of(study).train()
+
+
+def clips(count: int = 5) -> Tensor:
+    return torch.randn(count, 2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def loss_of(output: Output) -> Tensor:
+    """Of the whole batch, and not a sum over its clips; of more than one tensor, and not of all."""
+    return output.logits.softmax(1).mean((0, 2, 3)).square().sum().log() + output.maps[2].square().mean().log()
+
+
+def gradients(network: SegmentationNetwork, output: Output) -> dict[str, Tensor]:
+    network.zero_grad()
+    loss_of(output).backward()  # type: ignore[no-untyped-call]
+    return {name: value.grad.clone() for name, value in network.tensors().items() if value.grad is not None}
+
+
+def side_by_side(network: SegmentationNetwork, frames: Tensor) -> dict[str, Tensor]:
+    with SideBySide(network, CPU, "off") as forward:
+        return gradients(network, forward(frames))
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_outputs_and_gradients_are_those_of_one_pass(network: SegmentationNetwork, count: int) -> None:
+    frames = clips(count)
+    whole = network(frames)
+    expected = gradients(network, whole)
+    with SideBySide(network, CPU, "off") as forward:
+        joined = forward(frames)
+        found = gradients(network, joined)
+    for ours, theirs in zip((joined.logits, *joined.maps), (whole.logits, *whole.maps), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name], gradient, rtol=1e-3, atol=1e-4 * float(gradient.abs().max())), name
+
+
+@pytest.mark.usefixtures("threads")
+def test_the_same_threads_give_the_same_bytes(network: SegmentationNetwork) -> None:
+    first, second = (side_by_side(network, clips()) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.usefixtures("threads")
+def test_what_is_frozen_gets_no_gradient(network: SegmentationNetwork) -> None:
+    frozen = next(iter(network.tensors()))
+    network.tensors()[frozen].requires_grad_(False)
+    found = side_by_side(network, clips())
+    assert frozen not in found
+    assert found
+
+
+@pytest.mark.usefixtures("threads")
+def test_bfloat16_trains_what_past_frames_pass_first(network: SegmentationNetwork) -> None:
+    """Past frames pass without a gradient; a cast of a weight made there must not serve another share."""
+    with SideBySide(network, CPU, "bf16") as forward:
+        found = gradients(network, forward(clips()))
+    assert found.keys() == side_by_side(network, clips()).keys()
+
+
+def test_threads_are_given_back(network: SegmentationNetwork, threads: int) -> None:
+    before = threading.active_count()
+    with pytest.raises(RuntimeError, match="expected input"), SideBySide(network, CPU, "off") as forward:
+        assert torch.get_num_threads() == 1
+        forward(torch.zeros(4, 2, 5, SIZE, SIZE))
+    assert torch.get_num_threads() == threads
+    assert threading.active_count() == before
+
+
+def test_each_thread_has_a_share(network: SegmentationNetwork, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[tuple[str, int]] = []
+    whole = SegmentationNetwork.forward
+
+    def noted(self: SegmentationNetwork, frames: Tensor) -> Output:
+        passed.append((threading.current_thread().name, len(frames)))
+        together.wait(timeout=60)
+        return whole(self, frames)
+
+    together = threading.Barrier(threads)  # would break if one thread came twice
+    monkeypatch.setattr(SegmentationNetwork, "forward", noted)
+    with SideBySide(network, CPU, "off") as forward:
+        forward(clips())
+    assert len({name for name, _ in passed}) == threads
+    assert sum(count for _, count in passed) == 5
+
+
+def test_one_clip_has_all_threads(network: SegmentationNetwork, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, seen = SegmentationNetwork.forward, []
+
+    def noted(self: SegmentationNetwork, frames: Tensor) -> Output:
+        seen.append(torch.get_num_threads())
+        return whole(self, frames)
+
+    monkeypatch.setattr(SegmentationNetwork, "forward", noted)
+    with SideBySide(network, CPU, "off") as forward:
+        forward(clips(1))
+        forward(clips(threads))
+    assert seen == [threads, *([1] * threads)]
+
+
+def test_training_is_the_same_on_more_threads(study: Study) -> None:
+    """Weights after three steps with the batch's own loss, on one thread and on two."""
+    weights = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        network = network_of(study)
+        before = {name: value.detach().clone() for name, value in network.tensors().items()}
+        rng = torch.Generator().manual_seed(2)
+        batches = [(0, Batch(clips(4), torch.randint(0, 4, (4, SIZE, SIZE), generator=rng))) for _ in range(3)]
+        trained = train(
+            network,
+            [SegmentationLoss(PARTS, LossWeights(0.7, 0.3))],
+            batches,
+            Optimiser(network.tensors(), 1e-3, 0.01, 1.0),
+            Schedule(0, 3, 0, "constant"),
+            study.local,
+            CPU,
+        )
+        weights.append((trained.loss, {name: value - before[name] for name, value in network.tensors().items()}))
+    torch.set_num_threads(1)
+    (loss, alone), (also, together) = weights
+    assert also == pytest.approx(loss, rel=1e-4)
+    moved = torch.cat([change.flatten() for change in alone.values()])
+    differs = torch.cat([(change - together[name]).flatten() for name, change in alone.items()])
+    assert float(differs.detach().norm()) < 0.1 * float(moved.detach().norm())
