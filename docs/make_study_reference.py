@@ -108,7 +108,7 @@ MEANINGS = {
     "server.batch_size": "clips per step of the server's learning after each round",
     "server.pretrain": "table `[server.pretrain]`",
     "server.serq": "table `[server.serq]`",
-    "server.pretrain.steps": "optimiser steps; 0: random weights",
+    "server.pretrain.steps": "optimiser steps from random weights, without a start file; 0: the random weights",
     "server.pretrain.batch_size": "clips per step",
     "server.pretrain.learning_rate": "of AdamW, with cosine decay",
     "server.pretrain.warmup_steps": "steps of linear rise",

@@ -18,7 +18,7 @@ from fedsurg.simulator.request import SIMULATOR_VERSION
 from fedsurg.study.config import Study
 from fedsurg.study.load import study_digest
 from fedsurg.study.pictures import KEYS
-from fedsurg.study.start import KEY, with_start_digest
+from fedsurg.study.start import start_path, with_start_digest
 from fedsurg.tensor_file import read_tensors
 from simulations.preparation import start_of
 from simulations.progress import Progress
@@ -79,6 +79,11 @@ _COMPOSED = """\
 Made by fedsurg's own simulator from pictures that were given to it: {pictures}. If they are of patients, so is what
 this network learned from; their owner decides who may have it."""
 _OWN = "\nNo weights of others went into it."
+_FROM_SHIPPED = """
+It began at a start that fedsurg ships (SHA-256 `{sha256}`), which was trained likewise and on no weights of others."""
+_FROM_FILE = """
+It began at another start (SHA-256 `{sha256}`): what that one was trained on, this network has learned from too, and its
+licence holds for it."""
 
 
 def make_file(
@@ -110,9 +115,9 @@ def make_file(
         DataError: `data` holds no site folder, or one without validation cases.
         FedsurgError: rendering, training, scoring or writing failed.
     """
-    if study.server.pretrain.start or not study.server.pretrain.steps:
-        key = KEY if study.server.pretrain.start else "server.pretrain.steps"
-        raise StudyError(f'{study.name}: {key}: this study trains no start; set start = "" and steps above 0')
+    if not study.server.pretrain.training_steps:
+        key = "further_steps" if study.server.pretrain.start else "steps"
+        raise StudyError(f"{study.name}: server.pretrain.{key}: this study trains no start; set it above 0")
     _check_before(study, out, card, data)
     made = start_of(study, cache, device, progress.preparing)
     write_start(out, study, read_tensors(made)[0], training_facts(study))
@@ -136,24 +141,29 @@ def _check_before(study: Study, out: Path, card: Path, data: Path | None) -> Non
 
 
 def training_facts(study: Study) -> dict[str, Any]:
-    """What made the start, as plain values without place or time: the same command gives the same file."""
-    request = synthetic_request(study)
+    """What made the start, as plain values without place or time: the same command gives the same file.
+
+    One that was trained further says below `from` what made the file that it began at, which may say so in turn.
+    """
+    request, start = synthetic_request(study), study.server.pretrain.start
     places = dict.fromkeys(KEYS, "")  # of pictures; their digests stay
     return {
         "study": study.name,
         "seed": study.seed,
-        "pretrain": study.server.pretrain.model_dump(mode="json", exclude={"start", "start_sha256"}),
+        "pretrain": study.server.pretrain.model_dump(mode="json", exclude={"start"}),
         "synthetic": study.synthetic.model_dump(mode="json") | places,
         "synthetic_digest": request.digest(),
         "simulator": SIMULATOR_VERSION,
         "digest": start_digest(study, request.digest()),
         "versions": {"fedsurg": fedsurg.__version__, "torch": torch.__version__},
+        "from": read_tensors(start_path(start))[1]["training"] if start else None,
     }
 
 
 def _begun_from(study: Study, file: Path) -> Study:
     """The study as it begins from `file`."""
-    pretrain = study.server.pretrain.model_copy(update={"start": str(file)})
+    changes = {"start": str(file), "start_sha256": "", "further_steps": 0}
+    pretrain = study.server.pretrain.model_copy(update=changes)
     server = study.server.model_copy(update={"pretrain": pretrain})
     return with_start_digest(study.model_copy(update={"server": server}), study.name)
 
@@ -185,8 +195,9 @@ def model_card(
         f"{sum(count_parameters(network_of(study)).values()):,} parameters; it sees colours as {study.network.colour}",
         "training data": f"{origin['kind']}: {synthetic.clips} clips of {synthetic.frames} frames at "
         f"{video.height} x {video.width}, anatomies {', '.join(dict.fromkeys(synthetic.profiles))}",
-        "training": f"{pretrain.steps:,} steps of batch {pretrain.batch_size} at {height} x {width}, {optimiser} at "
-        f"{pretrain.learning_rate:g}{average}; every key is in the file's metadata",
+        "training": f"{pretrain.training_steps:,} steps of batch {pretrain.batch_size} at {height} x {width}, "
+        f"{optimiser} at {pretrain.learning_rate:g}{average}; every key is in the file's metadata",
+        "trained from": f"the start with SHA-256 `{pretrain.start_sha256}`" if pretrain.start else "random weights",
         "seeds": f"{study.seed} (training), {synthetic.seed} (video)",
         "study": f"`{study.name}`, digest `{study_digest(study)}` in the version that made it",
         "versions": f"simulator {SIMULATOR_VERSION}, fedsurg {fedsurg.__version__}, torch {torch.__version__}",
@@ -204,21 +215,35 @@ def _origin(study: Study) -> dict[str, str]:
     given = [names[key] for key in KEYS if getattr(study.synthetic, key)]
     pictures = _COMPOSED.format(pictures=" and ".join(given)) if given else _DRAWN
     mixed = " with pictures in it" if given else ""
-    if not study.network.encoder_weights:
+    others, said = _before(study)
+    if not others:
         return {
             "kind": f"simulated surgical video{mixed or ' alone'}",
-            "origin": pictures + _OWN,
+            "origin": pictures + said,
             "seen": f"It has never seen a real frame{' as it is' if given else ''}.",
             "licence": "Apache-2.0",
         }
-    sha256 = study.network.encoder_weights_sha256
-    what = f"SHA-256 `{sha256}`" if sha256 else f"`{study.network.encoder_weights}` of a hub"
     return {
-        "kind": f"simulated surgical video{mixed}, from encoder weights of others",
-        "origin": pictures + _FOREIGN.format(what=what),
-        "seen": "In training here it has not seen a real frame; what its encoder saw before, its makers know.",
-        "licence": "Apache-2.0, and that of the encoder weights",
+        "kind": f"simulated surgical video{mixed}, from {others} of others",
+        "origin": pictures + said,
+        "seen": f"In training here it has not seen a real frame; what its {others} saw before, their makers know.",
+        "licence": f"Apache-2.0, and that of the {others}",
     }
+
+
+def _before(study: Study) -> tuple[str, str]:
+    """What the training began at: whose weights, if they are of others, and a sentence."""
+    start, sha256 = study.server.pretrain.start, study.server.pretrain.start_sha256
+    if start == "shipped":
+        return "", _FROM_SHIPPED.format(sha256=sha256)
+    if start:
+        return "weights", _FROM_FILE.format(sha256=sha256)
+    if not study.network.encoder_weights:
+        return "", _OWN
+    sha256 = study.network.encoder_weights_sha256
+    return "encoder weights", _FOREIGN.format(
+        what=f"SHA-256 `{sha256}`" if sha256 else f"`{study.network.encoder_weights}` of a hub"
+    )
 
 
 def _transfer_table(scores: pd.DataFrame | None) -> str:

@@ -1,6 +1,6 @@
 """The start: a network trained on the server's synthetic video alone, made once and cached by digest.
 
-Where the study names a start file, that one is taken instead and nothing is trained.
+Where the study names a start file, that one is taken instead, and trained further if the study asks for it.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ from fedsurg.study.config import Study
 from fedsurg.tensor_file import read_tensors, write_tensors
 
 CHUNK = 50  # steps between two saved states, so that a stopped pre-training goes on where it was
-FORMAT = 3  # raised whenever the same study would be trained to other values
+FORMAT = 4  # raised whenever the same study would be trained to other values
 
 Progress = Callable[[int, int], None]
 Video = Callable[[], Path]  # gives the site folder of the synthetic video, rendered when it is asked for
@@ -45,8 +45,8 @@ def start_digest(study: Study, synthetic_digest: str) -> str:
     """Digest over all that the start depends on: network, classes, and its file or video, schedule and seed."""
     known = {"encoder_weights"} if study.network.encoder_weights_sha256 else set()  # by what is in that file
     network = study.network.model_dump(mode="json", exclude={"gate", "adapters"} | known)
-    if study.server.pretrain.start:
-        file = study.server.pretrain.start_sha256
+    pretrain, file = study.server.pretrain, study.server.pretrain.start_sha256
+    if pretrain.start and not pretrain.further_steps:
         return digest_of({"format": FORMAT, "network": network, "classes": list(study.task.classes), "file": file})
     loss = study.local.model_dump(mode="json", include={"cross_entropy", "jaccard", "weight_decay", "gradient_clip"})
     return digest_of(
@@ -54,7 +54,8 @@ def start_digest(study: Study, synthetic_digest: str) -> str:
             "format": FORMAT,
             "network": network,
             "task": study.task.model_dump(mode="json"),
-            "pretrain": study.server.pretrain.model_dump(mode="json", exclude={"start", "start_sha256"}),
+            "file": file,
+            "pretrain": pretrain.model_dump(mode="json", exclude={"start", "start_sha256"}),
             "loss": loss,
             "precision": study.local.mixed_precision,
             "synthetic": synthetic_digest,
@@ -72,7 +73,7 @@ def make_start(
     device: torch.device,
     progress: Progress | None = None,
 ) -> Start:
-    """The start of `study`: from `cache` when it is there, else read from its file or trained on `video`.
+    """The start of `study`: from `cache` when it is there, else read from its file or trained on `video`, or both.
 
     Raises:
         NetworkError: the start file does not fit the study.
@@ -84,12 +85,14 @@ def make_start(
         tensors, facts = read_tensors(path)
         if facts.get("digest") == digest:
             return Start(tensors, digest)
+    network = network_of(study)
     if study.server.pretrain.start:
-        tensors = read_start(study)
-    elif study.server.pretrain.steps:
-        tensors = _train_in_chunks(study, video(), digest, cache / f"unfinished-{digest[:16]}", device, progress)
+        network.load_tensors(read_start(study))
+    if study.server.pretrain.training_steps:
+        unfinished = cache / f"unfinished-{digest[:16]}"
+        tensors = _train_in_chunks(study, network, video(), digest, unfinished, device, progress)
     else:
-        tensors = _plain(network_of(study).tensors())
+        tensors = _plain(network.tensors())
     write_tensors(path, tensors, {"digest": digest})
     return Start(tensors, digest)
 
@@ -125,10 +128,16 @@ class AveragedWeights:
 
 
 def _train_in_chunks(
-    study: Study, synthetic: Path, digest: str, unfinished: Path, device: torch.device, progress: Progress | None
+    study: Study,
+    network: SegmentationNetwork,
+    synthetic: Path,
+    digest: str,
+    unfinished: Path,
+    device: torch.device,
+    progress: Progress | None,
 ) -> dict[str, Tensor]:
     config = study.server.pretrain
-    network = network_of(study)
+    total = config.training_steps
     site = load_site(synthetic, study.task)
     dataset = ClipDataset(site, site.split("train"), study.task.image_size, network.history)
     loader = ClipLoader(dataset, Augmentation(config.augmentation, study.task.image_size), config.batch_size)
@@ -151,12 +160,12 @@ def _train_in_chunks(
     )
     penalty = heads if config.deep_supervision else None
     done = state.resume(unfinished, digest)
-    while done < config.steps:
-        steps = min(CHUNK, config.steps - done)
+    while done < total:
+        steps = min(CHUNK, total - done)
         seed = derived_seed(study.seed, "pretrain", done)
         seed_everything(seed)
         batches = ((0, batch) for batch in loader.batches(steps, seed))
-        schedule = Schedule(done, config.steps, config.warmup_steps, "cosine")
+        schedule = Schedule(done, total, config.warmup_steps, "cosine")
         after = partial(state.after_step, done)
         train(
             network, [loss], batches, state.optimiser, schedule, study.local, device, after_step=after, penalty=penalty
@@ -164,7 +173,7 @@ def _train_in_chunks(
         done += steps
         state.save(unfinished, digest, done)
         if progress:
-            progress(done, config.steps)
+            progress(done, total)
     unfinished.unlink(missing_ok=True)
     return _plain(state.average.tensors if state.average else network.tensors())
 

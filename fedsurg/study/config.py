@@ -164,11 +164,12 @@ class LocalConfig(Section):
 class PretrainConfig(Section):
     """`[server.pretrain]`: the start that every method begins from, trained on synthetic video.
 
-    With a start file nothing is trained, and the keys below `start_sha256` have no effect.
+    With a start file and no `further_steps` nothing is trained, and the keys below them have no effect.
     """
 
     start: str = ""  # empty: train one; `shipped`: the one in the package; else a file that `fedsurg pretrain` made
     start_sha256: Sha256 = ""  # of that file; filled in if left out
+    further_steps: Count = 0  # that a start file is trained for on this study's video; 0: it is taken as it is
     steps: Count = 900
     batch_size: Positive = 8
     learning_rate: Rate = 5e-4
@@ -177,6 +178,11 @@ class PretrainConfig(Section):
     deep_supervision: Weight = 0.0  # weight of the loss at each of the encoder's strides 8, 16 and 32
     ema_decay: Decay = 0.0  # the start is the moving average of the weights; 0: the last
     augmentation: AugmentationConfig = AugmentationConfig()
+
+    @property
+    def training_steps(self) -> int:
+        """Steps before the first round: of the start file's weights, or of random ones."""
+        return self.further_steps if self.start else self.steps
 
 
 class SerqConfig(Section):

@@ -15,12 +15,17 @@ def require_deployable(study: Study, method: str, source: str) -> None:
         source: names the study in errors.
 
     Raises:
-        StudyError: it trains its own start, or pools data.
+        StudyError: it trains its own start or one of its own further, or pools data.
     """
     if not study.server.pretrain.start:
         raise StudyError(
             f'{source}: {KEY}: is empty, but all ends must begin from the same file; set it to "shipped", or make one '
             "with fedsurg pretrain STUDY.toml --out FILE and give that file to every site"
+        )
+    if study.server.pretrain.further_steps:
+        raise StudyError(
+            f"{source}: server.pretrain.further_steps: all ends must begin from the same file as it is; train it "
+            "further with fedsurg pretrain STUDY.toml --out FILE, name that file, and set further_steps = 0"
         )
     if METHODS[method].grouping != "federated":
         raise StudyError(

@@ -140,6 +140,12 @@ def test_a_run_that_needs_nothing_is_left_alone(started: Path, study: Path, stat
 
 
 REFUSED: dict[str, tuple[str, str, type[FedsurgError], str]] = {
+    "own further steps": (
+        'start = "shipped"',
+        'start = "shipped"\nfurther_steps = 5',
+        StudyError,
+        "further_steps: all ends must begin from the same file as it is",
+    ),
     "own start": ('start = "shipped"', "steps = 5", StudyError, "all ends must begin from the same file"),
     "control": ('["fedavg", "fedst", "central"]', '["central"]', StudyError, "'central' cannot run between hospitals"),
     "folds": ("[federation]", "[evaluation]\nfolds = 3\n[federation]", StudyError, "a federation trains one model"),

@@ -137,6 +137,47 @@ def test_stopped_it_goes_on(command: Command, synthetic: Path, tmp_path: Path, m
     assert not (tmp_path / "a.safetensors").exists()
 
 
+def test_a_start_is_trained_further(command: Command, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    assert command("--out", first)[0] == 0
+    words = ("--set", f'server.pretrain.start="{first}"', "--set", "server.pretrain.further_steps=1")
+    code, said = command("--out", second, *words)
+    assert code == 0, said
+    facts, before = (read_tensors(file)[1]["training"] for file in (second, first))
+    assert facts["from"] == before
+    assert before["from"] is None
+    digest = sha256(first.read_bytes()).hexdigest()
+    assert facts["pretrain"]["start_sha256"] == digest
+    card = second.with_suffix(".md").read_text()
+    for text in (
+        f"| trained from | the start with SHA-256 `{digest}` |",
+        f"It began at another start (SHA-256 `{digest}`)",
+        "1 steps of batch",
+        "Apache-2.0, and that of the weights |",
+    ):
+        assert text in card
+    for false in ("No weights of others", "simulated surgical video alone", "never seen a real frame", str(tmp_path)):
+        assert false not in card
+    assert "| trained from | random weights |" in first.with_suffix(".md").read_text()
+
+
+def test_the_shipped_start_trained_further_has_seen_no_real_frame(tiny_study: MakeStudy, tmp_path: Path) -> None:
+    study = tiny_study(server__pretrain__start="shipped", server__pretrain__further_steps=5)
+    (tmp_path / "file").write_bytes(b"")
+    card = model_card(study, tmp_path / "file", "digest", "command", torch.device("cpu"), None)
+    digest = study.server.pretrain.start_sha256
+    assert f"It began at a start that fedsurg ships (SHA-256 `{digest}`)" in card
+    assert "| training | 5 steps" in card
+    assert "It has never seen a real frame." in card
+    assert "| licence | Apache-2.0 |" in card
+
+
+def test_a_start_file_that_is_not_trained_further(command: Command, tmp_path: Path) -> None:
+    code, said = command("--out", tmp_path / "a.safetensors", "--set", 'server.pretrain.start="shipped"')
+    assert code == StudyError.exit_code
+    assert "tiny: server.pretrain.further_steps: this study trains no start; set it above 0" in said
+
+
 def test_a_study_that_trains_no_start(command: Command, tmp_path: Path) -> None:
     code, said = command("--out", tmp_path / "a.safetensors", "--set", "server.pretrain.steps=0")
     assert code == StudyError.exit_code

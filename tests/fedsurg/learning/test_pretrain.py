@@ -125,6 +125,45 @@ def test_a_start_file_needs_no_video(
     assert make_start(study, no_video, "other", tmp_path / "b", device=CPU).digest == start.digest
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_start_file_is_trained_further(
+    tiny_study: Callable[..., Study], make: Callable[..., Start], synthetic: Path, tmp_path: Path, ema: float
+) -> None:
+    """From its weights, and resumed to the last bit."""
+    begun = make("a")
+    write_start(tmp_path / "file", tiny_study(), begun.tensors, {})
+    keys = {"start": str(tmp_path / "file"), "further_steps": 2, "ema_decay": ema, "learning_rate": 1e-5}
+    study = tiny_study(**{f"server__pretrain__{key}": value for key, value in keys.items()})
+
+    def further(cache: str, progress: Callable[[int, int], None] | None = None) -> Start:
+        return make_start(study, lambda: synthetic, "synthetic", tmp_path / cache, device=CPU, progress=progress)
+
+    def stop(done: int, _total: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    whole = further("whole")
+    apart = max(float((value - begun.tensors[name]).abs().max()) for name, value in whole.tensors.items())
+    assert 0 < apart < 1e-3  # of float16 and two small steps; random weights are as far apart as they are large
+    with pytest.raises(KeyboardInterrupt):
+        further("halves", stop)
+    calls: list[tuple[int, int]] = []
+    halves = further("halves", lambda done, total: calls.append((done, total)))
+    assert calls == [(2, 2)]
+    assert all(torch.equal(value, halves.tensors[name]) for name, value in whole.tensors.items())
+
+
+def test_what_another_start_from_a_file_is(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    digests = []
+    for content in (b"one", b"two"):
+        (tmp_path / "file").write_bytes(content)
+        for further in ({}, {"further_steps": 1}, {"further_steps": 2}, {"further_steps": 2, "learning_rate": 1e-5}):
+            keys = {"start": str(tmp_path / "file"), **further}
+            study = tiny_study(**{f"server__pretrain__{key}": value for key, value in keys.items()})
+            digests += [start_digest(study, video) for video in ("s", "t")]
+    assert len(set(digests)) == 2 * (1 + 3 * 2)  # without further steps the video is not looked at
+
+
 @pytest.mark.parametrize(
     "change",
     [
