@@ -29,6 +29,8 @@ def pretrain(
 ) -> None:
     """Train the start of STUDY.toml on synthetic video alone and write it to a file with a model card.
 
+    It begins at random weights, or at the start file that the study names, for server.pretrain.further_steps.
+
     A study begins from the file with server.pretrain.start = "FILE"; its SHA-256 is then part of the study. Stopped,
     the same command goes on where it was; on the same machine it gives the same bytes.
 

@@ -1,14 +1,14 @@
 """From a study to a start file with its model card."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 
 import fedsurg
 from fedsurg.errors import RunError, StudyError
-from fedsurg.files import require_writable, write_atomic
+from fedsurg.files import require_writable, sha256_of_file, write_atomic
 from fedsurg.learning.device import choose_device
 from fedsurg.learning.pretrain import start_digest
 from fedsurg.models.network import count_parameters, network_of
@@ -18,7 +18,7 @@ from fedsurg.simulator.request import SIMULATOR_VERSION
 from fedsurg.study.config import Study
 from fedsurg.study.load import study_digest
 from fedsurg.study.pictures import KEYS
-from fedsurg.study.start import start_path, with_start_digest
+from fedsurg.study.start import SHIPPED, start_path, with_start_digest
 from fedsurg.tensor_file import read_tensors
 from simulations.preparation import start_of
 from simulations.progress import Progress
@@ -53,7 +53,7 @@ guidance or for any decision about a patient.
 
 ## On real sites
 
-Instruments as a whole against everything else, on the validation cases of sites that the network was never trained on:
+Instruments as a whole against everything else, on the validation cases of sites that this training has never seen:
 per frame where an instrument is present or predicted, then per case, then per site. Choices about the simulator and
 the training may have been made on these cases, so read them as an upper estimate.
 
@@ -65,12 +65,13 @@ the training may have been made on these cases, so read them as an upper estimat
   instruments or for background; instruments of kinds that the simulator does not draw are found worse.
 * Thin and distant instruments are lost at the image size above.
 * It says nothing about how sure it is, and its errors on real video are not random: whole cases can fail.
-* Trained on simulated anatomies only, it carries their assumptions about tissue, light and camera.
+* Trained here on simulated anatomies only, it carries their assumptions about tissue, light and camera.
 """
 
 
-_DRAWN = """\
-Rendered by fedsurg's own simulator, images and labels alike. No frame of a patient or an animal and no pictures of
+_RENDERED = "Rendered by fedsurg's own simulator, images and labels alike."
+_DRAWN = f"""\
+{_RENDERED} No frame of a patient or an animal and no pictures of
 others went into it."""
 _FOREIGN = """
 The encoder began at weights of others (`network.encoder_weights`, {what}): what they were trained on, this network has
@@ -80,10 +81,11 @@ Made by fedsurg's own simulator from pictures that were given to it: {pictures}.
 this network learned from; their owner decides who may have it."""
 _OWN = "\nNo weights of others went into it."
 _FROM_SHIPPED = """
-It began at a start that fedsurg ships (SHA-256 `{sha256}`), which was trained likewise and on no weights of others."""
+It began at the start that came with fedsurg then (SHA-256 `{sha256}`):
+trained on simulated video alone, and on no weights of others."""
 _FROM_FILE = """
-It began at another start (SHA-256 `{sha256}`): what that one was trained on, this network has learned from too, and its
-licence holds for it."""
+It began at another start (SHA-256 `{sha256}`):
+what that one was trained on, this network has learned from too, and its licence holds for it."""
 
 
 def make_file(
@@ -111,7 +113,8 @@ def make_file(
 
     Raises:
         StudyError: the study trains no start.
-        RunError: file or card cannot be written there; before anything is trained, like the next.
+        RunError: file or card cannot be written there; before anything is trained, like the next two.
+        NetworkError: the start file that is to be trained further does not fit.
         DataError: `data` holds no site folder, or one without validation cases.
         FedsurgError: rendering, training, scoring or writing failed.
     """
@@ -119,8 +122,9 @@ def make_file(
         key = "further_steps" if study.server.pretrain.start else "steps"
         raise StudyError(f"{study.name}: server.pretrain.{key}: this study trains no start; set it above 0")
     _check_before(study, out, card, data)
+    facts = training_facts(study)
     made = start_of(study, cache, device, progress.preparing)
-    write_start(out, study, read_tensors(made)[0], training_facts(study))
+    write_start(out, study, read_tensors(made)[0], facts)
     begun = _begun_from(study, out)
     scores = None
     if data:
@@ -134,6 +138,13 @@ def _check_before(study: Study, out: Path, card: Path, data: Path | None) -> Non
     """Training takes long: what would fail after it fails now."""
     if card.resolve() == out.resolve():
         raise RunError(f"{out}: would hold both the start and its card; give --out a name that ends in .safetensors")
+    if study.server.pretrain.start:
+        begun = start_path(study.server.pretrain.start).resolve()
+        if begun in (out.resolve(), card.resolve()):
+            raise RunError(
+                f"{begun}: is the start that is trained further, and would be replaced; give --out another name"
+            )
+        read_start(study)
     for file in (out, card):
         require_writable(file)
     for folder in site_folders(data) if data else ():
@@ -145,18 +156,21 @@ def training_facts(study: Study) -> dict[str, Any]:
 
     One that was trained further says below `from` what made the file that it began at, which may say so in turn.
     """
-    request, start = synthetic_request(study), study.server.pretrain.start
+    request, pretrain = synthetic_request(study), study.server.pretrain
     places = dict.fromkeys(KEYS, "")  # of pictures; their digests stay
     return {
         "study": study.name,
         "seed": study.seed,
-        "pretrain": study.server.pretrain.model_dump(mode="json", exclude={"start"}),
+        "pretrain": pretrain.model_dump(mode="json", exclude={"start"}),
+        "encoder_weights": ""
+        if pretrain.start
+        else study.network.encoder_weights_sha256 or study.network.encoder_weights,
         "synthetic": study.synthetic.model_dump(mode="json") | places,
         "synthetic_digest": request.digest(),
         "simulator": SIMULATOR_VERSION,
         "digest": start_digest(study, request.digest()),
         "versions": {"fedsurg": fedsurg.__version__, "torch": torch.__version__},
-        "from": read_tensors(start_path(start))[1]["training"] if start else None,
+        "from": read_tensors(start_path(pretrain.start))[1].get("training") if pretrain.start else None,
     }
 
 
@@ -197,7 +211,7 @@ def model_card(
         f"{video.height} x {video.width}, anatomies {', '.join(dict.fromkeys(synthetic.profiles))}",
         "training": f"{pretrain.training_steps:,} steps of batch {pretrain.batch_size} at {height} x {width}, "
         f"{optimiser} at {pretrain.learning_rate:g}{average}; every key is in the file's metadata",
-        "trained from": f"the start with SHA-256 `{pretrain.start_sha256}`" if pretrain.start else "random weights",
+        "trained from": origin["began"],
         "seeds": f"{study.seed} (training), {synthetic.seed} (video)",
         "study": f"`{study.name}`, digest `{study_digest(study)}` in the version that made it",
         "versions": f"simulator {SIMULATOR_VERSION}, fedsurg {fedsurg.__version__}, torch {torch.__version__}",
@@ -213,37 +227,46 @@ def _origin(study: Study) -> dict[str, str]:
     """What the card says about where the training pictures, and weights that were there before, come from."""
     names = {"backgrounds": "photographs of tissue", "instruments": "instruments cut out of photographs"}
     given = [names[key] for key in KEYS if getattr(study.synthetic, key)]
-    pictures = _COMPOSED.format(pictures=" and ".join(given)) if given else _DRAWN
     mixed = " with pictures in it" if given else ""
-    others, said = _before(study)
-    if not others:
-        return {
+    before = _before(study)
+    if given:
+        pictures = _COMPOSED.format(pictures=" and ".join(given))
+    else:
+        pictures = _RENDERED if before.others == "weights" else _DRAWN  # what another start has seen is not known
+    common = {"origin": pictures + before.sentence, "began": before.weights}
+    if not before.others:
+        return common | {
             "kind": f"simulated surgical video{mixed or ' alone'}",
-            "origin": pictures + said,
             "seen": f"It has never seen a real frame{' as it is' if given else ''}.",
             "licence": "Apache-2.0",
         }
-    return {
-        "kind": f"simulated surgical video{mixed}, from {others} of others",
-        "origin": pictures + said,
-        "seen": f"In training here it has not seen a real frame; what its {others} saw before, their makers know.",
-        "licence": f"Apache-2.0, and that of the {others}",
+    return common | {
+        "kind": f"simulated surgical video{mixed}, from {before.weights}",
+        "seen": f"In training here it has not seen a real frame; what its {before.others} saw, their makers know.",
+        "licence": f"Apache-2.0, and that of the {before.others}",
     }
 
 
-def _before(study: Study) -> tuple[str, str]:
-    """What the training began at: whose weights, if they are of others, and a sentence."""
-    start, sha256 = study.server.pretrain.start, study.server.pretrain.start_sha256
-    if start == "shipped":
-        return "", _FROM_SHIPPED.format(sha256=sha256)
-    if start:
-        return "weights", _FROM_FILE.format(sha256=sha256)
-    if not study.network.encoder_weights:
-        return "", _OWN
-    sha256 = study.network.encoder_weights_sha256
-    return "encoder weights", _FOREIGN.format(
-        what=f"SHA-256 `{sha256}`" if sha256 else f"`{study.network.encoder_weights}` of a hub"
-    )
+class _Before(NamedTuple):
+    """What a training began at."""
+
+    weights: str  # for a table
+    others: str  # what of it is not fedsurg's own, in a word; empty: nothing
+    sentence: str
+
+
+def _before(study: Study) -> _Before:
+    config, network = study.server.pretrain, study.network
+    if config.start:
+        weights = f"the start with SHA-256 `{config.start_sha256}`"
+        shipped = SHIPPED.exists() and config.start_sha256 == sha256_of_file(SHIPPED)
+        sentence = (_FROM_SHIPPED if shipped else _FROM_FILE).format(sha256=config.start_sha256)
+        return _Before(weights, "" if shipped else "weights", sentence)
+    if not network.encoder_weights:
+        return _Before("random weights", "", _OWN)
+    sha256 = network.encoder_weights_sha256
+    what = f"SHA-256 `{sha256}`" if sha256 else f"`{network.encoder_weights}` of a hub"
+    return _Before("encoder weights of others", "encoder weights", _FOREIGN.format(what=what))
 
 
 def _transfer_table(scores: pd.DataFrame | None) -> str:

@@ -40,10 +40,10 @@ def denormalise(frames: Tensor) -> Tensor:
 
 
 class Augmentation:
-    """Flip, scale with crop, rotation, colour, blur and noise; past frames move with the current one.
+    """Flip, scale with crop, rotation, look-alikes, colour, blur and noise; past frames move with the current one.
 
     Motion is what the temporal layer learns from, so nothing may differ between the frames of a clip, except
-    sensor noise: its strength is the clip's, its pixels are each frame's own.
+    sensor noise: its strength is the clip's, its pixels are each frame's own. Clips with look-alikes stand still.
 
     A range or probability at zero is drawn from like any other, so that it does not shift the draws after it; only
     look-alikes and noise, which draw many numbers, and a flip that is off draw none.

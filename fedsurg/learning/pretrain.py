@@ -48,6 +48,7 @@ def start_digest(study: Study, synthetic_digest: str) -> str:
     pretrain, file = study.server.pretrain, study.server.pretrain.start_sha256
     if pretrain.start and not pretrain.further_steps:
         return digest_of({"format": FORMAT, "network": network, "classes": list(study.task.classes), "file": file})
+    unused = "steps" if pretrain.start else "further_steps"
     loss = study.local.model_dump(mode="json", include={"cross_entropy", "jaccard", "weight_decay", "gradient_clip"})
     return digest_of(
         {
@@ -55,7 +56,7 @@ def start_digest(study: Study, synthetic_digest: str) -> str:
             "network": network,
             "task": study.task.model_dump(mode="json"),
             "file": file,
-            "pretrain": pretrain.model_dump(mode="json", exclude={"start", "start_sha256"}),
+            "pretrain": pretrain.model_dump(mode="json", exclude={"start", "start_sha256", unused}),
             "loss": loss,
             "precision": study.local.mixed_precision,
             "synthetic": synthetic_digest,

@@ -25,7 +25,8 @@ class SideBySide:
     """Forward passes of a network on all of this process's threads; a context manager.
 
     With one thread, or on a GPU, nothing is special. While it is open torch's threads are the shares': each has one, or
-    several to split its layers among where there are fewer clips than threads.
+    several to split its layers among where there are fewer clips than threads. A thread that first uses torch in this
+    time takes over the number 1: one that is begun beside a training sets its own.
 
     Args:
         network: in training mode.
@@ -52,27 +53,31 @@ class SideBySide:
             torch.set_num_threads(self._threads)
 
     def __call__(self, frames: Tensor) -> Output:
-        """The network's output for (b, t, 3, h, w); its gradient reaches the network's parameters by `backward`."""
+        """The network's output for (b, t, 3, h, w); `backward` through it fills its parameters' gradients."""
         if self._pool is None:
             with precision(self._device, self._mode):
                 return self._network(frames)  # type: ignore[no-any-return]
         parameters = [value for value in self._network.parameters() if value.requires_grad]
         shares = frames.tensor_split(min(self._threads, len(frames)))
-        run = partial(self._share, threads=self._threads // len(shares))
+        spread = partial(self.spread, threads=self._threads // len(shares))
         anchor = frames.new_zeros((), requires_grad=True)  # a function without an input to train gets no gradient
-        logits, fused, deepest, *maps = _Joined.apply(anchor, run, self._pool, shares, parameters)
+        logits, fused, deepest, *maps = _Joined.apply(anchor, self._share, spread, shares, parameters)
         return Output(logits, fused, deepest, tuple(maps))
 
-    def spread(self, work: Callable[[Any], T], things: Iterable[Any]) -> Iterable[T]:
-        """`map`, on all threads."""
-        return self._pool.map(work, things) if self._pool else map(work, things)
+    def spread(self, work: Callable[[Any], T], things: Iterable[Any], *, threads: int = 1) -> Iterable[T]:
+        """`map`, on all threads; `threads` of torch's for each thing."""
+        return self._pool.map(partial(_on, threads, work), things) if self._pool else map(work, things)
 
-    def _share(self, frames: Tensor, *, threads: int) -> _Flat:
-        torch.set_num_threads(threads)  # of the thread that this runs in
+    def _share(self, frames: Tensor) -> _Flat:
         # Threads share autocast's cache of weights, and one of them may have made a cast without a gradient.
         with torch.enable_grad(), precision(self._device, self._mode, cache=False):
             output = self._network(frames)
         return output.logits, output.fused, output.deepest, *output.maps
+
+
+def _on(threads: int, work: Callable[[Any], T], thing: Any) -> T:
+    torch.set_num_threads(threads)  # of the thread that this runs in; another has what it was given last
+    return work(thing)
 
 
 class _Joined(torch.autograd.Function):
@@ -83,15 +88,18 @@ class _Joined(torch.autograd.Function):
         context: Any,
         anchor: Tensor,
         run: Callable[[Tensor], _Flat],
-        pool: ThreadPoolExecutor,
+        spread: Callable[..., Iterable[Any]],
         shares: Sequence[Tensor],
         parameters: Sequence[Tensor],
     ) -> _Flat:
-        context.outputs = list(pool.map(run, shares))
-        context.pool, context.parameters = pool, parameters
+        context.outputs = list(spread(run, shares))
+        context.spread, context.parameters = spread, parameters
         context.sizes = [len(share) for share in shares]
         context.set_materialize_grads(False)
-        return tuple(torch.cat([part.detach() for part in parts]) for parts in zip(*context.outputs, strict=True))
+        joined = tuple(torch.cat([part.detach() for part in parts]) for parts in zip(*context.outputs, strict=True))
+        trained = [part.requires_grad for part in context.outputs[0]]
+        context.mark_non_differentiable(*(one for one, trains in zip(joined, trained, strict=True) if not trains))
+        return joined
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor | None) -> tuple[None, ...]:
@@ -106,9 +114,8 @@ class _Joined(torch.autograd.Function):
             )
             return found
 
-        shares = context.pool.map(share, range(len(context.sizes)))
-        for of_share in shares:  # in the order of the shares, whichever is ready first
+        for of_share in context.spread(share, range(len(context.sizes))):  # in this order, whichever is ready first
             for parameter, gradient in zip(context.parameters, of_share, strict=True):
                 if gradient is not None:
-                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         return (None,) * 5

@@ -124,8 +124,8 @@ class AugmentationConfig(Section):
     noise: Weight = 0.0  # largest standard deviation, in units of the 0-1 pixel range
     rotation: Weight = 0.0  # degrees
     apparent_width: Share = 0.0  # clips are enlarged until instruments are that wide, in frame heights; 0: they are not
-    pale_tissue: Share = 0.0  # probability of pale strips and patches behind instruments
-    reflections: Share = 0.0  # probability that instruments show the colour of the tissue
+    pale_tissue: Share = 0.0  # probability of pale strips and patches behind instruments; the clip stands still
+    reflections: Share = 0.0  # probability that instruments show the tissue's colour; the clip stands still
 
 
 class MagnificationConfig(Section):
@@ -164,7 +164,8 @@ class LocalConfig(Section):
 class PretrainConfig(Section):
     """`[server.pretrain]`: the start that every method begins from, trained on synthetic video.
 
-    With a start file and no `further_steps` nothing is trained, and the keys below them have no effect.
+    With a start file and no `further_steps` nothing is trained; of the keys below, only `augmentation` has an effect
+    then, on the server's steps in the rounds.
     """
 
     start: str = ""  # empty: train one; `shipped`: the one in the package; else a file that `fedsurg pretrain` made

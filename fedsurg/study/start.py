@@ -27,10 +27,16 @@ def with_start_digest(study: Study, source: str) -> Study:
     """The study with the SHA-256 of its start file filled in; `source` names the study in errors.
 
     Raises:
-        StudyError: the file is missing, or is not the one whose SHA-256 the study gives.
+        StudyError: the file is missing, or is not the one whose SHA-256 the study gives; or a key needs a file and
+            none is named.
     """
     config = study.server.pretrain
     if not config.start:
+        if config.further_steps:
+            raise StudyError(
+                f"{source}: server.pretrain.further_steps: is set, but {KEY} is empty; name the file that is trained "
+                "further, or set steps"
+            )
         if config.start_sha256:
             raise StudyError(f"{source}: {KEY}_sha256: is set, but {KEY} is empty; name the file, or remove the digest")
         return study

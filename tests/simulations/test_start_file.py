@@ -14,13 +14,15 @@ from safetensors.torch import save_file
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.labels import IGNORE, LabelSpace
 from fedsurg.data.site import load_site, with_whole_instruments
-from fedsurg.errors import DataError, RunError, StudyError
+from fedsurg.errors import DataError, NetworkError, RunError, StudyError
 from fedsurg.learning import pretrain
 from fedsurg.learning.evaluate import predicted_labels
-from fedsurg.models.start_file import read_start
+from fedsurg.models.network import network_of
+from fedsurg.models.start_file import read_start, start_facts
 from fedsurg.study import Study
 from fedsurg.study.load import load_study
-from fedsurg.tensor_file import read_tensors
+from fedsurg.study.start import SHIPPED
+from fedsurg.tensor_file import read_tensors, write_tensors
 from simulations.preparation import start_of
 from simulations.start_file import model_card, training_facts
 from simulations.transfer import all_cases, transfer
@@ -92,6 +94,8 @@ def test_encoder_weights_of_others_are_told_by_what_is_in_them(
     digest = sha256((tmp_path / "encoder.safetensors").read_bytes()).hexdigest()
     assert f"The encoder began at weights of others (`network.encoder_weights`, SHA-256 `{digest}`)" in card
     assert "| licence | Apache-2.0, and that of the encoder weights |" in card
+    assert "| trained from | encoder weights of others |" in card
+    assert read_tensors(out)[1]["training"]["encoder_weights"] == digest
     for false in ("No weights of others", "simulated surgical video alone", "never seen a real frame", "encoder.safe"):
         assert false not in card
 
@@ -156,9 +160,38 @@ def test_a_start_is_trained_further(command: Command, tmp_path: Path) -> None:
         "Apache-2.0, and that of the weights |",
     ):
         assert text in card
-    for false in ("No weights of others", "simulated surgical video alone", "never seen a real frame", str(tmp_path)):
+    for false in (
+        "No weights of others",
+        "No frame of a patient",
+        "simulated surgical video alone",
+        "never seen a real frame",
+        str(tmp_path),
+    ):
         assert false not in card
     assert "| trained from | random weights |" in first.with_suffix(".md").read_text()
+    for words_out in (("--out", first), ("--out", tmp_path / "other", "--card", first)):
+        code, said = command(*words_out, *words)
+        assert code == RunError.exit_code
+        assert f"{first}: is the start that is trained further, and would be replaced" in said
+    assert sha256(first.read_bytes()).hexdigest() == digest
+
+
+def test_a_start_file_that_says_nothing_of_its_training(
+    command: Command, tmp_path: Path, tiny_study: MakeStudy, start: Path
+) -> None:
+    tensors, facts = read_tensors(start)[0], start_facts(tiny_study(), network_of(tiny_study()))
+    write_tensors(tmp_path / "bare", {name: value.half() for name, value in tensors.items()}, facts)
+    words = ("--set", f'server.pretrain.start="{tmp_path / "bare"}"', "--set", "server.pretrain.further_steps=1")
+    code, said = command("--out", tmp_path / "a.safetensors", *words)
+    assert code == 0, said
+    assert read_tensors(tmp_path / "a.safetensors")[1]["training"]["from"] is None
+
+
+def test_a_file_that_is_no_start_is_told_before_anything_is_trained(command: Command, tmp_path: Path) -> None:
+    words = ("--set", f'server.pretrain.start="{tmp_path / "tiny.toml"}"', "--set", "server.pretrain.further_steps=1")
+    code, said = command("--out", tmp_path / "a.safetensors", *words, into=tmp_path / "cache")
+    assert (code, "is no safetensors file" in said) == (NetworkError.exit_code, True), said
+    assert not (tmp_path / "cache").exists()
 
 
 def test_the_shipped_start_trained_further_has_seen_no_real_frame(tiny_study: MakeStudy, tmp_path: Path) -> None:
@@ -166,10 +199,21 @@ def test_the_shipped_start_trained_further_has_seen_no_real_frame(tiny_study: Ma
     (tmp_path / "file").write_bytes(b"")
     card = model_card(study, tmp_path / "file", "digest", "command", torch.device("cpu"), None)
     digest = study.server.pretrain.start_sha256
-    assert f"It began at a start that fedsurg ships (SHA-256 `{digest}`)" in card
+    assert f"It began at the start that came with fedsurg then (SHA-256 `{digest}`)" in card
+    by_path = tiny_study(server__pretrain__start=str(SHIPPED), server__pretrain__further_steps=5)
+    assert (
+        model_card(by_path, tmp_path / "file", "digest", "command", torch.device("cpu"), None).splitlines()[10:]
+        == (card.splitlines()[10:])
+    )
     assert "| training | 5 steps" in card
     assert "It has never seen a real frame." in card
     assert "| licence | Apache-2.0 |" in card
+
+
+def test_further_steps_of_no_file(command: Command, tmp_path: Path) -> None:
+    code, said = command("--out", tmp_path / "a.safetensors", "--set", "server.pretrain.further_steps=1")
+    assert code == StudyError.exit_code
+    assert "server.pretrain.further_steps: is set, but server.pretrain.start is empty" in said
 
 
 def test_a_start_file_that_is_not_trained_further(command: Command, tmp_path: Path) -> None:

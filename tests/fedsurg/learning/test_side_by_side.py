@@ -1,7 +1,9 @@
 """Shares of a batch side by side: the same training as in one pass, on more cores."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -75,9 +77,19 @@ def test_outputs_and_gradients_are_those_of_one_pass(network: SegmentationNetwor
 
 
 @pytest.mark.usefixtures("threads")
-def test_the_same_threads_give_the_same_bytes(network: SegmentationNetwork) -> None:
-    first, second = (side_by_side(network, clips()) for _ in range(2))
-    assert all(torch.equal(first[name], second[name]) for name in first)
+def test_the_same_threads_give_the_same_bytes(network: SegmentationNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever share is ready first."""
+    backward, found = torch.autograd.grad, []
+    for slow in ("share_0", "share_1"):
+
+        def delayed(*arguments: Any, of: str = slow, **options: Any) -> tuple[Tensor, ...]:
+            if threading.current_thread().name == of:
+                time.sleep(0.3)
+            return backward(*arguments, **options)
+
+        monkeypatch.setattr(torch.autograd, "grad", delayed)
+        found.append(side_by_side(network, clips()))
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 @pytest.mark.usefixtures("threads")
@@ -90,10 +102,27 @@ def test_what_is_frozen_gets_no_gradient(network: SegmentationNetwork) -> None:
 
 
 @pytest.mark.usefixtures("threads")
-def test_bfloat16_trains_what_past_frames_pass_first(network: SegmentationNetwork) -> None:
-    """Past frames pass without a gradient; a cast of a weight made there must not serve another share."""
+def test_a_frozen_encoder_gives_maps_without_a_gradient(network: SegmentationNetwork) -> None:
+    """As in one pass: a penalty on them adds nothing."""
+    for name, value in network.tensors().items():
+        value.requires_grad_(network.parts()[name] in ("decoder", "head"))
+    found = side_by_side(network, clips())
+    assert {network.parts()[name] for name in found} == {"decoder", "head"}
+
+
+@pytest.mark.usefixtures("threads")
+def test_shares_keep_no_casts_for_one_another(network: SegmentationNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cast of a weight that a past frame's pass has made, which has no gradient, would train nothing elsewhere."""
+    whole, cached = SegmentationNetwork.forward, []
+
+    def noted(self: SegmentationNetwork, frames: Tensor) -> Output:
+        cached.append(torch.is_autocast_cache_enabled())
+        return whole(self, frames)
+
+    monkeypatch.setattr(SegmentationNetwork, "forward", noted)
     with SideBySide(network, CPU, "bf16") as forward:
         found = gradients(network, forward(clips()))
+    assert not any(cached)
     assert found.keys() == side_by_side(network, clips()).keys()
 
 
