@@ -55,6 +55,18 @@ def gradients(network: SegmentationNetwork, output: Output) -> dict[str, Tensor]
     return {name: value.grad.clone() for name, value in network.tensors().items() if value.grad is not None}
 
 
+def seen_by_each_pass(monkeypatch: pytest.MonkeyPatch, look: Callable[[Tensor], Any]) -> list[Any]:
+    """What `look` gives for each share's frames, in the share's thread, before they pass."""
+    whole, seen = SegmentationNetwork.forward, []
+
+    def noted(self: SegmentationNetwork, frames: Tensor) -> Output:
+        seen.append(look(frames))
+        return whole(self, frames)
+
+    monkeypatch.setattr(SegmentationNetwork, "forward", noted)
+    return seen
+
+
 def side_by_side(network: SegmentationNetwork, frames: Tensor) -> dict[str, Tensor]:
     with SideBySide(network, CPU, "off") as forward:
         return gradients(network, forward(frames))
@@ -113,15 +125,10 @@ def test_a_frozen_encoder_gives_maps_without_a_gradient(network: SegmentationNet
 @pytest.mark.usefixtures("threads")
 def test_shares_keep_no_casts_for_one_another(network: SegmentationNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cast of a weight that a past frame's pass has made, which has no gradient, would train nothing elsewhere."""
-    whole, cached = SegmentationNetwork.forward, []
-
-    def noted(self: SegmentationNetwork, frames: Tensor) -> Output:
-        cached.append(torch.is_autocast_cache_enabled())
-        return whole(self, frames)
-
-    monkeypatch.setattr(SegmentationNetwork, "forward", noted)
+    cached = seen_by_each_pass(monkeypatch, lambda _frames: torch.is_autocast_cache_enabled())
     with SideBySide(network, CPU, "bf16") as forward:
         found = gradients(network, forward(clips()))
+    assert len(cached) > 1
     assert not any(cached)
     assert found.keys() == side_by_side(network, clips()).keys()
 
@@ -136,16 +143,13 @@ def test_threads_are_given_back(network: SegmentationNetwork, threads: int) -> N
 
 
 def test_each_thread_has_a_share(network: SegmentationNetwork, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    passed: list[tuple[str, int]] = []
-    whole = SegmentationNetwork.forward
-
-    def noted(self: SegmentationNetwork, frames: Tensor) -> Output:
-        passed.append((threading.current_thread().name, len(frames)))
-        together.wait(timeout=60)
-        return whole(self, frames)
-
     together = threading.Barrier(threads)  # would break if one thread came twice
-    monkeypatch.setattr(SegmentationNetwork, "forward", noted)
+
+    def look(frames: Tensor) -> tuple[str, int]:
+        together.wait(timeout=60)
+        return threading.current_thread().name, len(frames)
+
+    passed = seen_by_each_pass(monkeypatch, look)
     with SideBySide(network, CPU, "off") as forward:
         forward(clips())
     assert len({name for name, _ in passed}) == threads
@@ -153,13 +157,7 @@ def test_each_thread_has_a_share(network: SegmentationNetwork, threads: int, mon
 
 
 def test_one_clip_has_all_threads(network: SegmentationNetwork, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, seen = SegmentationNetwork.forward, []
-
-    def noted(self: SegmentationNetwork, frames: Tensor) -> Output:
-        seen.append(torch.get_num_threads())
-        return whole(self, frames)
-
-    monkeypatch.setattr(SegmentationNetwork, "forward", noted)
+    seen = seen_by_each_pass(monkeypatch, lambda _frames: torch.get_num_threads())
     with SideBySide(network, CPU, "off") as forward:
         forward(clips(1))
         forward(clips(threads))
