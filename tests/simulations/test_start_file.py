@@ -210,22 +210,21 @@ def test_the_shipped_start_trained_further_has_seen_no_real_frame(tiny_study: Ma
     assert "| licence | Apache-2.0 |" in card
 
 
-def test_further_steps_of_no_file(command: Command, tmp_path: Path) -> None:
-    code, said = command("--out", tmp_path / "a.safetensors", "--set", "server.pretrain.further_steps=1")
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("server.pretrain.steps=0", "tiny: server.pretrain.steps: this study trains no start"),
+        (
+            'server.pretrain.start="shipped"',
+            "tiny: server.pretrain.further_steps: this study trains no start; set it above 0",
+        ),
+        ("server.pretrain.further_steps=1", "server.pretrain.further_steps: is set, but server.pretrain.start is empty"),
+    ],
+)
+def test_a_study_that_trains_no_start(command: Command, tmp_path: Path, setting: str, said: str) -> None:
+    code, line = command("--out", tmp_path / "a.safetensors", "--set", setting)
     assert code == StudyError.exit_code
-    assert "server.pretrain.further_steps: is set, but server.pretrain.start is empty" in said
-
-
-def test_a_start_file_that_is_not_trained_further(command: Command, tmp_path: Path) -> None:
-    code, said = command("--out", tmp_path / "a.safetensors", "--set", 'server.pretrain.start="shipped"')
-    assert code == StudyError.exit_code
-    assert "tiny: server.pretrain.further_steps: this study trains no start; set it above 0" in said
-
-
-def test_a_study_that_trains_no_start(command: Command, tmp_path: Path) -> None:
-    code, said = command("--out", tmp_path / "a.safetensors", "--set", "server.pretrain.steps=0")
-    assert code == StudyError.exit_code
-    assert "tiny: server.pretrain.steps: this study trains no start" in said
+    assert said in line
 
 
 def test_what_cannot_be_written_is_told_before_anything_is_trained(command: Command, tmp_path: Path) -> None:
