@@ -218,7 +218,10 @@ def test_the_shipped_start_trained_further_has_seen_no_real_frame(tiny_study: Ma
             'server.pretrain.start="shipped"',
             "tiny: server.pretrain.further_steps: this study trains no start; set it above 0",
         ),
-        ("server.pretrain.further_steps=1", "server.pretrain.further_steps: is set, but server.pretrain.start is empty"),
+        (
+            "server.pretrain.further_steps=1",
+            "server.pretrain.further_steps: is set, but server.pretrain.start is empty",
+        ),
     ],
 )
 def test_a_study_that_trains_no_start(command: Command, tmp_path: Path, setting: str, said: str) -> None:
