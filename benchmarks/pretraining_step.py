@@ -1,10 +1,9 @@
-"""How long one step of pre-training takes with each optimiser, and with a batch in shares or in one pass.
+"""How long one step of pre-training takes with each optimiser.
 
     python benchmarks/pretraining_step.py STUDY.toml [--steps N]
 
-The study's network and batch on noise, in the study's precision, on all cores (OMP_NUM_THREADS): forward, backward, and
-a step of AdamW alone, of Muon as fedsurg has it, and of Muon as torch has it, which computes in bfloat16 on every
-processor; then AdamW with the whole batch in one pass, whose layers torch splits among the cores. Medians, in seconds.
+The study's network and batch on noise, in the study's precision: forward, backward, and a step of AdamW alone, of Muon
+as fedsurg has it, and of Muon as torch has it, which computes in bfloat16 on every processor. Medians, in seconds.
 """
 
 import argparse
@@ -13,14 +12,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 import torch
+from torch import Tensor
 
-from fedsurg.learning.device import choose_device, fast_dtype
+from fedsurg.learning.device import choose_device, fast_dtype, precision
 from fedsurg.learning.local import to_device
 from fedsurg.learning.optimiser import Optimiser
-from fedsurg.learning.side_by_side import SideBySide
 from fedsurg.models.network import network_of
 from fedsurg.study.config import Study
 from fedsurg.study.load import load_study
@@ -35,27 +33,16 @@ def main() -> None:
     options = parser.parse_args()
     study, device = load_study(options.study), choose_device(options.device)
     ours = fast_dtype(device, study.local.mixed_precision)
-    muon = study.server.pretrain.muon
-    for name, factor, dtype, passes in (
-        ("AdamW", 0.0, ours, SideBySide),
-        (f"Muon in {str(ours).removeprefix('torch.')}, as fedsurg has it", muon, ours, SideBySide),
-        ("Muon in bfloat16, as torch has it", muon, torch.bfloat16, SideBySide),
-        ("AdamW, the batch in one pass", 0.0, ours, OnePass),
+    for name, muon, dtype in (
+        ("AdamW", 0.0, ours),
+        (f"Muon in {str(ours).removeprefix('torch.')}, as fedsurg has it", study.server.pretrain.muon, ours),
+        ("Muon in bfloat16, as torch has it", study.server.pretrain.muon, torch.bfloat16),
     ):
-        seconds = step_time(study, device, factor, dtype, passes, options.steps)
+        seconds = step_time(study, device, muon, dtype, options.steps)
         sys.stdout.write(f"{name:<40}{seconds:6.2f} s a step\n")
 
 
-class OnePass(SideBySide):
-    """The whole batch at once, its layers split among torch's threads."""
-
-    def __enter__(self) -> Self:
-        return self
-
-
-def step_time(
-    study: Study, device: torch.device, muon: float, dtype: torch.dtype, passes: type[SideBySide], steps: int
-) -> float:
+def step_time(study: Study, device: torch.device, muon: float, dtype: torch.dtype, steps: int) -> float:
     """Median seconds of a step, the first one left out."""
     config, local = study.server.pretrain, study.local
     network = network_of(study)
@@ -63,13 +50,14 @@ def step_time(
     optimiser = Optimiser(
         network.tensors(), config.learning_rate, local.weight_decay, local.gradient_clip, muon=muon, muon_dtype=dtype
     )
-    frames = torch.randn(config.batch_size, network.history + 1, 3, *study.task.image_size, device=device)
-    with passes(network, device, local.mixed_precision) as forward:
+    frames = torch.randn(config.batch_size, 1, 3, *study.task.image_size, device=device)
 
-        def step() -> None:
-            optimiser.step(forward(frames).logits.square().mean(), spread=forward.spread)
+    def step() -> None:
+        with precision(device, local.mixed_precision):
+            logits: Tensor = network(frames).logits
+        optimiser.step(logits.square().mean())
 
-        return statistics.median([timed(step) for _ in range(steps + 1)][1:])
+    return statistics.median([timed(step) for _ in range(steps + 1)][1:])
 
 
 def timed(work: Callable[[], None]) -> float:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
-import torch
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.serde import message_from_proto, message_to_proto
@@ -45,8 +44,7 @@ class InlineGrid(Grid):
         }
         self._pending: dict[str, Message] = {}
         self._numbers = itertools.count(1)
-        self._threads = torch.get_num_threads()
-        self._worker = _Worker(self._threads)
+        self._worker = _Worker()
         self._silent: dict[int, Future[Message]] = {}  # nodes that are still busy with an earlier message
 
     def set_run(self, run: Run) -> None:
@@ -108,7 +106,7 @@ class InlineGrid(Grid):
             reply = answer.result(self._deadline_s)
         except TimeoutError:
             self._silent[node] = answer
-            self._worker = _Worker(self._threads)  # the old one is still busy with the silent site
+            self._worker = _Worker()  # the old one is still busy with the silent site
             return Message(Error(SITE_SILENT, f"no answer within {self._deadline_s:g} s"), reply_to=received)
         except BaseException as problem:
             if isinstance(problem, KeyboardInterrupt):
@@ -120,8 +118,7 @@ class InlineGrid(Grid):
 class _Worker:
     """One long-lived thread that runs calls, so that a caller can stop waiting for one."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads  # of torch; a training that was abandoned has changed what new threads begin with
+    def __init__(self) -> None:
         self._calls: queue.SimpleQueue[tuple[Callable[[], Message], Future[Message]]] = queue.SimpleQueue()
         threading.Thread(target=self._run, daemon=True, name="site").start()
 
@@ -131,7 +128,6 @@ class _Worker:
         return future
 
     def _run(self) -> None:
-        torch.set_num_threads(self._threads)
         while True:
             function, future = self._calls.get()
             try:

@@ -27,12 +27,10 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def precision(device: torch.device, mode: Precision, *, cache: bool = True) -> AbstractContextManager[object]:
-    """Autocast to `fast_dtype`; with `cache`, a weight that is used twice is cast once."""
+def precision(device: torch.device, mode: Precision) -> AbstractContextManager[object]:
+    """Autocast to `fast_dtype`."""
     dtype = fast_dtype(device, mode)
-    if dtype == torch.float32:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=dtype, cache_enabled=cache)
+    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 def fast_dtype(device: torch.device, mode: Precision) -> torch.dtype:

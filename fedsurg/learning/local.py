@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from fedsurg.data.loader import Batch
+from fedsurg.learning.device import precision
 from fedsurg.learning.loss import SegmentationLoss
 from fedsurg.learning.optimiser import Optimiser, rate_share
-from fedsurg.learning.side_by_side import SideBySide
 from fedsurg.models.network import Output, SegmentationNetwork
 from fedsurg.study.config import LocalConfig
 
@@ -74,19 +74,19 @@ def train(
     """
     network.train()
     total, steps, skipped, started = 0.0, 0, 0, time.perf_counter()
-    with SideBySide(network, device, config.mixed_precision) as forward:
-        for step, (source, batch) in enumerate(batches):
-            output = forward(batch.frames.to(device))
-            labels = batch.labels.to(device)
-            loss = losses[source](output.logits, labels)
-            goal = loss + penalty(output, labels) if penalty else loss
-            if not math.isfinite(optimiser.step(goal, schedule.share(step), forward.spread)):
-                skipped += 1
-                continue
-            total += float(loss.detach())
-            steps += 1
-            if after_step:
-                after_step(step)
+    for step, (source, batch) in enumerate(batches):
+        with precision(device, config.mixed_precision):
+            output = network(batch.frames.to(device))
+        labels = batch.labels.to(device)
+        loss = losses[source](output.logits, labels)
+        goal = loss + penalty(output, labels) if penalty else loss
+        if not math.isfinite(optimiser.step(goal, schedule.share(step))):
+            skipped += 1
+            continue
+        total += float(loss.detach())
+        steps += 1
+        if after_step:
+            after_step(step)
     return Trained(total / steps if steps else math.nan, skipped, time.perf_counter() - started)
 
 

@@ -85,10 +85,9 @@ class SegmentationLoss(nn.Module):
 
 def soft_jaccard(probabilities: Tensor, target: Tensor) -> Tensor:
     """Mean over the labels present of sum(p t) / sum(p + t - p t); probabilities (b, l, h, w), target (b, h, w)."""
-    valid = (target != IGNORE).unsqueeze(1)
-    truth = F.one_hot(target.where(target != IGNORE, 0), probabilities.shape[1]).movedim(-1, 1)
-    truth = (truth * valid).to(probabilities.dtype)
-    predicted = probabilities * valid
+    labels = torch.arange(probabilities.shape[1], device=target.device)[:, None, None]
+    truth = (target.unsqueeze(1) == labels).to(probabilities.dtype)  # IGNORE is none of them
+    predicted = probabilities * (target != IGNORE).unsqueeze(1)
     overlap = (predicted * truth).sum((0, 2, 3))
     union = (predicted + truth).sum((0, 2, 3)) - overlap
     present = truth.sum((0, 2, 3)) > 0

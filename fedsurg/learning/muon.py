@@ -1,8 +1,7 @@
 """Muon: steps along the momentum with all its directions made equally long, for weight matrices and kernels."""
 
 import math
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +11,6 @@ _COEFFICIENTS = (3.4445, -4.775, 2.0315)  # of the quintic, steepest at zero (Jo
 _ITERATIONS = 5
 _LEAST_NORM = 1e-7  # what a gradient of zeros is divided by
 _RMS = 0.2  # of AdamW's steps, which Muon's are scaled to (Liu et al. 2025, arXiv 2502.16982)
-
-Spread = Callable[[Callable[[Tensor], None], Iterable[Tensor]], Iterable[None]]
 
 
 class Muon(Optimizer):
@@ -43,16 +40,15 @@ class Muon(Optimizer):
         super().__init__(parameters, {"lr": learning_rate, "weight_decay": weight_decay, "momentum": momentum})
         self._dtype = dtype
 
-    def step(self, closure: None = None, *, spread: Spread = map) -> None:  # type: ignore[override]
-        """One step for every parameter that has a gradient; `spread` calls a function with each of them."""
-        for group in self.param_groups:
-            step = partial(self._step, rate=group["lr"], decay=group["weight_decay"], momentum=group["momentum"])
-            list(spread(step, [parameter for parameter in group["params"] if parameter.grad is not None]))
-
     @torch.no_grad()
-    def _step(self, parameter: Tensor, *, rate: float, decay: float, momentum: float) -> None:
-        gradient = parameter.grad
-        assert gradient is not None  # by the caller
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step for every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._step(parameter, parameter.grad, group["lr"], group["weight_decay"], group["momentum"])
+
+    def _step(self, parameter: Tensor, gradient: Tensor, rate: float, decay: float, momentum: float) -> None:
         state = self.state[parameter]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(gradient)

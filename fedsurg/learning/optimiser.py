@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from fedsurg.learning.muon import Muon, Spread
+from fedsurg.learning.muon import Muon
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _MUON_MOMENTS = ("momentum_buffer",)
@@ -59,11 +59,10 @@ class Optimiser:
             foreach=True,
         )
 
-    def step(self, loss: Tensor, share: float = 1.0, spread: Spread = map) -> float:
+    def step(self, loss: Tensor, share: float = 1.0) -> float:
         """One step down `loss` at `share` of the learning rate; returns the gradient's norm before clipping.
 
-        A loss or gradient that is not finite changes nothing and returns infinity. Muon calls its work on each matrix
-        through `spread`, which may do so on several cores.
+        A loss or gradient that is not finite changes nothing and returns infinity.
         """
         for value in self._parameters.values():
             value.grad = None
@@ -76,7 +75,7 @@ class Optimiser:
         self._adamw.step()
         if self._muon:
             self._muon.param_groups[0]["lr"] = self._rate * share * self._muon_factor
-            self._muon.step(spread=spread)
+            self._muon.step()
         return norm
 
     def tensors(self) -> dict[str, Tensor]:

@@ -126,8 +126,8 @@ def test_fedrep_trains_the_head_and_then_the_body(
     engine = make_engine("fedrep", local__steps=4, local__head_share=0.75)
     step, seen, shares = type(engine._learner.optimiser).step, [copy(engine)], []
 
-    def watched(self: Any, loss: Tensor, share: float = 1.0, *spread: Any) -> float:
-        norm = step(self, loss, share, *spread)
+    def watched(self: Any, loss: Tensor, share: float = 1.0) -> float:
+        norm = step(self, loss, share)
         seen.append(copy(engine))
         shares.append(share)
         return norm
