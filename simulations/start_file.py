@@ -13,6 +13,7 @@ from fedsurg.learning.device import choose_device
 from fedsurg.learning.pretrain import start_digest
 from fedsurg.models.network import count_parameters, network_of
 from fedsurg.models.start_file import read_start, write_start
+from fedsurg.report.wording import plural
 from fedsurg.simulator.of_study import synthetic_request
 from fedsurg.simulator.request import SIMULATOR_VERSION
 from fedsurg.study.config import Study
@@ -215,7 +216,7 @@ def model_card(
         "seeds": f"{study.seed} (training), {synthetic.seed} (video)",
         "study": f"`{study.name}`, digest `{study_digest(study)}` in the version that made it",
         "versions": f"simulator {SIMULATOR_VERSION}, fedsurg {fedsurg.__version__}, torch {torch.__version__}",
-        "computed on": f"{device.type}, {torch.get_num_threads()} threads",
+        "computed on": f"{device.type}, {plural(torch.get_num_threads(), 'thread')}",
         "licence": origin["licence"],
     }
     rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
