@@ -82,6 +82,7 @@ class SiteEngine:
         self.contract = plan.contract(self.network)
         freeze(self.network.tensors(), [e.name for e in self.contract.entries if e.scope == "frozen"])
         self._learner = Learner(self.network, study.local, self.contract.site)
+        self._start = setup.start
         self._own: Learner | None = None  # of the personal model, where it is another one than the network
         if plan.method.own_model:
             self._own = Learner(copy.deepcopy(self.network), study.local, self.network.tensors())
@@ -204,7 +205,7 @@ class SiteEngine:
             first,
             lambda: watch("train", next(done), models * steps),
         )
-        trained = learn(self._plan.method.objective, work, self._learner, self.contract, self._own)
+        trained = learn(self._plan.method.objective, work, self._learner, self.contract, self._own, self._start)
         if trained.skipped == steps:
             raise FederationError(f"round {number}: no step had a finite loss; lower local.learning_rate")
         return trained

@@ -6,7 +6,8 @@
     personal    L(w), which is sent, and beside it, in a copy v of the whole network
                 that stays: L(v) + lambda/2 |v - w_received|^2                            Ditto, Li 2021
     averaged    L(w), which is sent; what stays is the moving average of the trained
-                networks, v <- d v + (1 - d) w after each round                           as in SWA, Izmailov 2018
+                networks, held near the start w_0 by a share s of it:                     as in SWA, Izmailov 2018,
+                v <- d v + (1 - d) ((1 - s) w + s w_0) after each round                   and WiSE-FT, Wortsman 2022
 
 All take the study's number of steps on the same batches; `personal` takes them once for each of its two models.
 """
@@ -112,7 +113,14 @@ class Work:
         return batch
 
 
-def learn(objective: Objective, work: Work, learner: Learner, contract: Contract, own: Learner | None) -> Trained:
+def learn(
+    objective: Objective,
+    work: Work,
+    learner: Learner,
+    contract: Contract,
+    own: Learner | None = None,
+    start: Mapping[str, Tensor] | None = None,
+) -> Trained:
     """One round of local work.
 
     Args:
@@ -121,6 +129,7 @@ def learn(objective: Objective, work: Work, learner: Learner, contract: Contract
         learner: of the network whose shared tensors have just been received, and will be sent.
         contract: which tensors are shared.
         own: of the site's own model, for `personal` and `averaged`.
+        start: tensors of the study's start by canonical name, for `averaged`.
 
     Returns:
         What the training of the site's own model did, in the seconds of all training.
@@ -133,7 +142,7 @@ def learn(objective: Objective, work: Work, learner: Learner, contract: Contract
     if objective == "personal" and own:
         return _personal(work, learner, own)
     if objective == "averaged" and own:
-        return _averaged(work, learner, own)
+        return _averaged(work, learner, own, start or {})
     return work.train(learner)
 
 
@@ -180,13 +189,17 @@ def _personal(work: Work, learner: Learner, own: Learner) -> Trained:
     return Trained(kept.loss, max(sent.skipped, kept.skipped), sent.seconds + kept.seconds)
 
 
-def _averaged(work: Work, learner: Learner, own: Learner) -> Trained:
+def _averaged(work: Work, learner: Learner, own: Learner, start: Mapping[str, Tensor]) -> Trained:
     """A model that has just trained at a site suits it better than the average of all sites that comes back; the mean
-    over some rounds suits it better still, as what is chance in each goes out. Nothing of the start stays in it.
+    over some rounds suits it better still, as what is chance in each goes out; and with some of the start in it, it
+    does better at the next case, which is like none that it was trained on.
     """
     trained = work.train(learner)
     keep = 0.0 if work.first else work.config.own_decay
     with torch.no_grad():
         for name, value in own.network.tensors().items():
-            value.lerp_(learner.network.tensors()[name], 1 - keep)
+            new: Tensor = learner.network.tensors()[name]
+            if name in start:
+                new = new.lerp(start[name].to(new), work.config.start_share)
+            value.lerp_(new, 1 - keep)
     return trained

@@ -156,6 +156,7 @@ class LocalConfig(Section):
     head_share: Annotated[float, Field(gt=0, lt=1)] = 0.5  # fedrep: this share of a round's steps trains the head alone
     personal_lambda: Weight = 1.0  # ditto: lambda / 2, likewise, for the site's own model
     own_decay: Decay = 0.5  # fedst-own, fedavg-own: what a site's own model keeps of itself in a round
+    start_share: Share = 0.25  # fedst-own, fedavg-own: of the start, in a site's own model
     mixed_precision: Literal["auto", "off", "bf16"] = "auto"
     augmentation: AugmentationConfig = AugmentationConfig()
     magnification: MagnificationConfig = MagnificationConfig()

@@ -238,7 +238,7 @@ def test_the_own_model_is_the_moving_average_of_those_that_were_trained(
     make_engine: MakeEngine, request_of: RequestOf
 ) -> None:
     """First the trained network itself, whatever the round; then a quarter of the old one, three of the new one."""
-    engine = make_engine("fedst-own", **TWO, local__own_decay=0.25, federation__rounds=3)
+    engine = make_engine("fedst-own", **TWO, local__own_decay=0.25, local__start_share=0, federation__rounds=3)
     first = train(engine, request_of, 2, packed(engine))
     one = copy(engine)
     assert changed(own(engine, 2), one) == set()
@@ -248,6 +248,23 @@ def test_the_own_model_is_the_moving_average_of_those_that_were_trained(
     for name, value in found.items():
         torch.testing.assert_close(value, 0.25 * one[name] + 0.75 * two[name], atol=1e-6, rtol=1e-5)
     assert changed(found, two) == set(two)
+
+
+def test_the_own_model_keeps_a_share_of_the_start(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    """In each round, so however many there are; what the start does not have is the trained network's alone."""
+    engine = make_engine("fedst-own", **TWO, local__own_decay=0.25, local__start_share=0.4, federation__rounds=3)
+    start = copy(engine)
+    first = train(engine, request_of, 1, packed(engine))
+    one = copy(engine)
+    train(engine, request_of, 2, first.pack())
+    two, found = copy(engine), own(engine, 2)
+    adapters = {name for name, part in engine.network.parts().items() if part in ("gate", "adapters")}
+    assert adapters
+    for name, value in found.items():
+        average = 0.25 * one[name] + 0.75 * two[name]
+        expected = average if name in adapters else 0.6 * average + 0.4 * start[name]
+        torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-5)
+    assert changed(start, two) >= set(engine.contract.shared)
 
 
 def test_at_its_own_size_fedst_own_sends_what_fedst_sends(make_engine: MakeEngine, request_of: RequestOf) -> None:
