@@ -50,7 +50,7 @@ def step_time(study: Study, device: torch.device, muon: float, dtype: torch.dtyp
     optimiser = Optimiser(
         network.tensors(), config.learning_rate, local.weight_decay, local.gradient_clip, muon=muon, muon_dtype=dtype
     )
-    frames = torch.randn(config.batch_size, 1, 3, *study.task.image_size, device=device)
+    frames = torch.randn(config.batch_size, network.history + 1, 3, *study.task.image_size, device=device)
 
     def step() -> None:
         with precision(device, local.mixed_precision):

@@ -43,8 +43,12 @@ class Midway:
 
     def neutral(self, shared: Update) -> dict[str, Tensor]:
         """The whole global network, moved towards the start; what the start does not have stays."""
-        whole = self._step.neutral(shared)
-        return {
-            name: value.float().lerp(self._start[name].float(), self._share) if name in self._start else value
-            for name, value in whole.items()
-        }
+        return moved_towards(self._step.neutral(shared), self._start, self._share)
+
+
+def moved_towards(tensors: Mapping[str, Tensor], start: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """`tensors` by canonical name, each moved by `share` (0 to 1) of the way to that of `start`; others stay."""
+    return {
+        name: value.float().lerp(start[name].to(value.device).float(), share) if name in start else value
+        for name, value in tensors.items()
+    }

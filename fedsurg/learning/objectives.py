@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from fedsurg.data.loader import Batch, PooledLoader
 from fedsurg.learning.local import Penalty, Schedule, Trained, train
 from fedsurg.learning.loss import SegmentationLoss
+from fedsurg.learning.midway import moved_towards
 from fedsurg.learning.optimiser import Optimiser, seed_everything
 from fedsurg.methods.registry import Objective
 from fedsurg.models.network import SegmentationNetwork
@@ -118,8 +119,8 @@ def learn(
     work: Work,
     learner: Learner,
     contract: Contract,
-    own: Learner | None = None,
-    start: Mapping[str, Tensor] | None = None,
+    own: Learner | None,
+    start: Mapping[str, Tensor],
 ) -> Trained:
     """One round of local work.
 
@@ -142,7 +143,7 @@ def learn(
     if objective == "personal" and own:
         return _personal(work, learner, own)
     if objective == "averaged" and own:
-        return _averaged(work, learner, own, start or {})
+        return _averaged(work, learner, own, start)
     return work.train(learner)
 
 
@@ -197,9 +198,7 @@ def _averaged(work: Work, learner: Learner, own: Learner, start: Mapping[str, Te
     trained = work.train(learner)
     keep = 0.0 if work.first else work.config.own_decay
     with torch.no_grad():
+        new = moved_towards(learner.values(), start, work.config.start_share)
         for name, value in own.network.tensors().items():
-            new: Tensor = learner.network.tensors()[name]
-            if name in start:
-                new = new.lerp(start[name].to(new), work.config.start_share)
-            value.lerp_(new, 1 - keep)
+            value.lerp_(new[name], 1 - keep)
     return trained
