@@ -40,7 +40,7 @@ Made by
 {command}
 ```
 
-which gives {again} with the same versions.
+which gives {again}.
 
 ## Intended use
 
@@ -221,6 +221,9 @@ def model_card(
     }
     rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
     again = "the same bytes on the same machine" if device.type == "cpu" else "nearly the same weights on the same GPU"
+    again += " with the same versions"
+    if pretrain.start:  # `shipped` is another file in another version
+        again += f", where `server.pretrain.start` is the file with SHA-256 `{pretrain.start_sha256}`"
     return _CARD.format(rows=rows, command=command, again=again, transfer=_transfer_table(scores), **origin)
 
 
@@ -259,7 +262,8 @@ class _Before(NamedTuple):
 def _before(study: Study) -> _Before:
     config, network = study.server.pretrain, study.network
     if config.start:
-        weights = f"the start with SHA-256 `{config.start_sha256}`"
+        steps = " + ".join(f"{count:,}" for count in _steps_before(config.start))
+        weights = f"the start with SHA-256 `{config.start_sha256}`" + (f", of {steps} steps" if steps else "")
         shipped = SHIPPED.exists() and config.start_sha256 == sha256_of_file(SHIPPED)
         sentence = (_FROM_SHIPPED if shipped else _FROM_FILE).format(sha256=config.start_sha256)
         return _Before(weights, "" if shipped else "weights", sentence)
@@ -268,6 +272,15 @@ def _before(study: Study) -> _Before:
     sha256 = network.encoder_weights_sha256
     what = f"SHA-256 `{sha256}`" if sha256 else f"`{network.encoder_weights}` of a hub"
     return _Before("encoder weights of others", "encoder weights", _FOREIGN.format(what=what))
+
+
+def _steps_before(start: str) -> list[int]:
+    """For how many steps a start file was trained, one number for each training since random weights."""
+    facts, steps = read_tensors(start_path(start))[1].get("training"), []
+    while facts:
+        steps.append(facts["pretrain"].get("further_steps") or facts["pretrain"]["steps"])
+        facts = facts.get("from")
+    return steps[::-1]
 
 
 def _transfer_table(scores: pd.DataFrame | None) -> str:

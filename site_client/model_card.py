@@ -48,12 +48,6 @@ hospital alone and has left it in no message. {chosen}
 """
 
 
-_MADE = {
-    "averaged": "It is the moving average of the networks that this hospital trained, as each was before it was sent.",
-    "personal": "It is a model of the hospital's own, trained beside the shared one and held near it.",
-}
-
-
 def require_free(out: Path) -> None:
     """Refuse a folder that a model cannot be written to without writing something over.
 
@@ -123,7 +117,7 @@ def model_card(
         "SHA-256": f"`{sha256}`",
         "version": f"fedsurg {fedsurg.__version__}",
     }
-    chosen = _MADE[METHODS[method].objective] if METHODS[method].own_model else "It is the model of the last round."
+    chosen = _made(study, method)
     if "adapted" in facts:
         chosen = f"The hospital took no part in these rounds; its private part was fitted later ({facts['adapted']})."
     if "iou" in facts:
@@ -145,6 +139,20 @@ def model_card(
         rounds=study.federation.rounds,
         steps=study.local.steps,
         chosen=chosen,
+    )
+
+
+def _made(study: Study, method: str) -> str:
+    """What the card says of the rounds that the model comes from, where none was chosen."""
+    objective = METHODS[method].objective
+    if objective == "personal":
+        return "It is a model of the hospital's own, trained beside the shared one and held near it."
+    if objective != "averaged":
+        return "It is the model of the last round."
+    share = study.local.start_share
+    start = f"; {100 * share:g} % of it is the start, which no hospital has trained" if share else ""
+    return (
+        f"It is the moving average of the networks that this hospital trained, as each was before it was sent{start}."
     )
 
 

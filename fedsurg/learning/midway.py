@@ -1,9 +1,9 @@
-"""The model for a hospital that takes no part: some of the way from the start to what the others made of it.
+"""Networks on the way from the start to what training made of it: the one for hospitals that take no part.
 
 Training at a few hospitals makes a network better there, and it forgets some of what the start knew of all others. On
 the straight line between the two sets of weights lie networks that keep both (WiSE-FT; Wortsman et al. 2022, "Robust
 fine-tuning of zero-shot models", who advise the middle where there is nothing to choose by). It costs nothing, and
-changes nothing of the rounds.
+changes nothing of the rounds. A site's own model is held near the start likewise (`fedsurg.learning.objectives`).
 """
 
 from collections.abc import Mapping
@@ -47,7 +47,10 @@ class Midway:
 
 
 def moved_towards(tensors: Mapping[str, Tensor], start: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """`tensors` by canonical name, each moved by `share` (0 to 1) of the way to that of `start`; others stay."""
+    """`tensors` by canonical name, each moved by `share` (0 to 1) of the way to that of `start`.
+
+    What a start file does not have stays as it is: gate and adapters, which are about one hospital alone.
+    """
     return {
         name: value.float().lerp(start[name].to(value.device).float(), share) if name in start else value
         for name, value in tensors.items()

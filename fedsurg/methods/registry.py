@@ -118,7 +118,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "fedst-own",
-            "fedst, each site at its own magnification; serves averages of the start, its networks and the shared one",
+            "fedst, each site at its own magnification; serves averages of weights, with some of the start in them",
             site=_PRIVATE,
             gate=True,
             adapters=True,

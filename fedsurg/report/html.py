@@ -15,10 +15,10 @@ from markupsafe import Markup
 from pandas import DataFrame
 from PIL import Image, UnidentifiedImageError
 
+from fedsurg.data.outlines import label_colour
 from fedsurg.errors import RunError
 from fedsurg.files import write_atomic
 from fedsurg.report import figures, wording
-from fedsurg.report.overlays import label_colour
 from fedsurg.report.records import Overlay
 from fedsurg.report.redaction import redacted
 from fedsurg.report.run_folder import MethodRun, Run

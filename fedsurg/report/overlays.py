@@ -1,26 +1,17 @@
 """A prediction drawn on its frame: colour where the model sees a label, a white line round where it is."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from fedsurg.data.labels import IGNORE
+from fedsurg.data.outlines import Mask, label_colour, outline, rgb
 
 Picture = NDArray[np.uint8]
-Mask = NDArray[Any]
 
-# One colour per label from 1 on, then again from the first: far from tissue red, apart for most eyes.
-COLOURS = ("#2ec4ff", "#ffd23f", "#7cff6b", "#c77dff", "#ff9f1c", "#00e0b8", "#ff7bd5", "#b8c0ff")
 _FILL = 0.55  # share of the label's colour in a filled pixel
 _FINE = 2  # drawn this many times larger still and averaged down, so that outlines are smooth
 _SHADE = 0.55  # brightness left right outside the white outline, so that it shows on bright steel too
-
-
-def label_colour(index: int) -> str:
-    """The colour (#rrggbb) of label `index`, which is 1 or more; the same in every picture."""
-    return COLOURS[(index - 1) % len(COLOURS)]
 
 
 def draw_overlay(frame: Picture, label: Mask, predicted: Mask, labels: int, scale: int = 2) -> Picture:
@@ -48,10 +39,10 @@ def draw_overlay(frame: Picture, label: Mask, predicted: Mask, labels: int, scal
     fill = _enlarge(predicted, labels, fine)
     for index in range(1, labels):
         where = fill == index
-        picture[where] = (1 - _FILL) * picture[where] + _FILL * _rgb(label_colour(index))
-    outline = _grow(_outline(_enlarge(np.where(label == IGNORE, 0, label), labels, fine)))
-    picture[_grow(outline) & ~outline] *= _SHADE
-    picture[outline] = 255
+        picture[where] = (1 - _FILL) * picture[where] + _FILL * rgb(label_colour(index))
+    line = _grow(outline(_enlarge(np.where(label == IGNORE, 0, label), labels, fine)))
+    picture[_grow(line) & ~line] *= _SHADE
+    picture[line] = 255
     drawn = Image.fromarray(np.clip(picture + 0.5, 0, 255).astype(np.uint8))
     return np.asarray(drawn.resize(size, Image.Resampling.BOX))
 
@@ -66,17 +57,6 @@ def _enlarge(mask: Mask, labels: int, size: tuple[int, int]) -> Mask:
     return enlarged
 
 
-def _outline(mask: Mask) -> NDArray[np.bool_]:
-    """Pixels of a label that touch another label or the background."""
-    differs = np.zeros(mask.shape, bool)
-    down, right = mask[1:] != mask[:-1], mask[:, 1:] != mask[:, :-1]
-    differs[1:] |= down
-    differs[:-1] |= down
-    differs[:, 1:] |= right
-    differs[:, :-1] |= right
-    return differs & (mask > 0)
-
-
 def _grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The mask and its four neighbours."""
     wider = mask.copy()
@@ -85,7 +65,3 @@ def _grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     wider[:, 1:] |= mask[:, :-1]
     wider[:, :-1] |= mask[:, 1:]
     return wider
-
-
-def _rgb(colour: str) -> NDArray[np.float32]:
-    return np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)], np.float32)

@@ -84,14 +84,17 @@ def _unseen(run: Run, best: "Series[Any]") -> list[str]:
     others = site_table(run).query("not headline and role == 'unseen'")
     return [
         _unseen_site(row, sites[(sites["site"] == row["site"]) & (sites["method"] == BASELINE)])
-        + _adapted(others[(others["site"] == row["site"]) & (others["method"] == row["method"])])
+        + _adapted(str(row["method"]), others[(others["site"] == row["site"]) & (others["method"] == row["method"])])
         for _, row in sites[sites["method"] == best["method"]].iterrows()
     ]
 
 
 def _unseen_site(mine: "Series[Any]", baseline: DataFrame) -> str:
     span = interval(mine["iou_low"], mine["iou_high"])
-    reaches = "its shared model, as it is, reaches" if mine["model"] == GLOBAL else "the sites' own models reach"
+    name = method_name(mine["method"])
+    reaches = (
+        f"{name}'s shared model, as it is, reaches" if mine["model"] == GLOBAL else f"the own models of {name} reach"
+    )
     text = f"At {mine['site']}, which took no part, {reaches} {percent(mine['iou'])} %"
     text += f" ({span})" if span else ""
     if len(baseline) and mine["method"] != BASELINE:
@@ -99,12 +102,14 @@ def _unseen_site(mine: "Series[Any]", baseline: DataFrame) -> str:
     return f"{text}."
 
 
-def _adapted(models: DataFrame) -> str:
+def _adapted(method: str, models: DataFrame) -> str:
     """What adaptation on a few cases of an unseen site brought, from its rows beside the headline."""
     iou = dict(zip(models["model"], models["iou"].astype(float), strict=True))
     if ADAPTED not in iou:
         return ""
-    text = f" With its private part adapted to a few cases there, it reaches {percent(iou[ADAPTED])} %"
+    text = (
+        f" With {method_name(method)}'s private part adapted to a few cases there, it reaches {percent(iou[ADAPTED])} %"
+    )
     if FINETUNED in iou:
         text += f"; all of it fine-tuned on them without a guard, {percent(iou[FINETUNED])} %"
     return f"{text}."
@@ -116,12 +121,12 @@ def _ceiling(ranked: DataFrame) -> list[str]:
 
 
 def _price(best: "Series[Any]") -> str:
-    sent, got = best["bytes_in"], best["bytes_out"]
+    name, sent, got = method_name(best["method"]), best["bytes_in"], best["bytes_out"]
     if isnan(sent) or sent + got == 0:
-        return "Nothing is sent in its rounds."
+        return f"{name} sends nothing."
     if size(sent) == size(got):
-        return f"In a round, each site sends {size(sent)} and receives as much."
-    return f"In a round, each site sends {size(sent)} and receives {size(got)}."
+        return f"In a round of {name}, each site sends {size(sent)} and receives as much."
+    return f"In a round of {name}, each site sends {size(sent)} and receives {size(got)}."
 
 
 def _unfinished(run: Run, methods: DataFrame) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from fedsurg.data.outlines import label_colour, outline, rgb
 from fedsurg.errors import DataError, SimulatorError
 from fedsurg.files import require_writable, write_atomic
 from fedsurg.simulator.assets import RENDERED, Assets
@@ -14,8 +15,7 @@ from fedsurg.simulator.dataset import INSTRUMENT_VALUE, Progress, render
 from fedsurg.simulator.places import scratch_beside
 from fedsurg.simulator.request import RenderRequest
 
-# shaft, wrist, clasper; whole instrument
-OUTLINES = {1: (0, 255, 0), 2: (255, 220, 0), 3: (0, 200, 255), INSTRUMENT_VALUE: (0, 255, 0)}
+_COLOURS = {value: rgb(label_colour(index)) for value, index in ((1, 1), (2, 2), (3, 3), (INSTRUMENT_VALUE, 1))}
 
 
 def contact_sheet(
@@ -91,11 +91,9 @@ def _frames_of(folder: Path, count: int, seed: int, size: tuple[int, int]) -> li
 def _outlined(image: Path, mask: Path) -> NDArray[np.uint8]:
     with Image.open(image) as colours, Image.open(mask) as parts:
         picture, labels = np.array(colours), np.array(parts)
-    edge = np.zeros(labels.shape, bool)
-    edge[1:] |= labels[1:] != labels[:-1]
-    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    for part, colour in OUTLINES.items():
-        picture[edge & (labels == part)] = colour
+    edge = outline(labels)
+    for value, colour in _COLOURS.items():
+        picture[edge & (labels == value)] = colour
     return picture
 
 

@@ -156,7 +156,7 @@ class LocalConfig(Section):
     head_share: Annotated[float, Field(gt=0, lt=1)] = 0.5  # fedrep: this share of a round's steps trains the head alone
     personal_lambda: Weight = 1.0  # ditto: lambda / 2, likewise, for the site's own model
     own_decay: Decay = 0.5  # fedst-own, fedavg-own: what a site's own model keeps of itself in a round
-    start_share: Share = 0.25  # fedst-own, fedavg-own: of the start, in a site's own model
+    start_share: Decay = 0.25  # fedst-own, fedavg-own: share of the start in a site's own model
     mixed_precision: Literal["auto", "off", "bf16"] = "auto"
     augmentation: AugmentationConfig = AugmentationConfig()
     magnification: MagnificationConfig = MagnificationConfig()
@@ -208,7 +208,7 @@ class ServerConfig(Section):
 
     batch_size: Positive = 8
     rate_factor: Rate = 0.1  # server learning rate relative to `local.learning_rate`
-    start_share: Share = 0.5  # fedst-own, fedavg-own: of the start, in the model for hospitals that take no part
+    start_share: Share = 0.5  # fedst-own, fedavg-own: share of the start in the model for hospitals that take no part
     pretrain: PretrainConfig = PretrainConfig()
     serq: SerqConfig = SerqConfig()
 
@@ -317,7 +317,7 @@ class Study(Section):
     methods: tuple[str, ...] = ("fedst", "fedavg", "local")
     task: TaskConfig = TaskConfig()
     network: NetworkConfig = NetworkConfig()
-    sharing: dict[Part, Scope] = {}  # overrides the scope of a part; of local and central with frozen only
+    sharing: dict[Part, Scope] = {}  # overrides the scope of a part; under local and central only frozen has an effect
     federation: FederationConfig = FederationConfig()
     local: LocalConfig = LocalConfig()
     server: ServerConfig = ServerConfig()

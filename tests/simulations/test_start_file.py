@@ -154,7 +154,7 @@ def test_a_start_is_trained_further(command: Command, tmp_path: Path) -> None:
     assert facts["pretrain"]["start_sha256"] == digest
     card = second.with_suffix(".md").read_text()
     for text in (
-        f"| trained from | the start with SHA-256 `{digest}` |",
+        f"| trained from | the start with SHA-256 `{digest}`, of {before['pretrain']['steps']} steps |",
         f"It began at another start (SHA-256 `{digest}`)",
         "1 steps of batch",
         "Apache-2.0, and that of the weights |",
@@ -206,6 +206,8 @@ def test_the_shipped_start_trained_further_has_seen_no_real_frame(tiny_study: Ma
         == (card.splitlines()[10:])
     )
     assert "| training | 5 steps" in card
+    assert f"| trained from | the start with SHA-256 `{digest}`, of 8,000 + 4,000 + 3,200 steps |" in card
+    assert f"where `server.pretrain.start` is the file with SHA-256 `{digest}`." in card
     assert "It has never seen a real frame." in card
     assert "| licence | Apache-2.0 |" in card
 

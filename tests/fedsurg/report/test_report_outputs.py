@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from fedsurg.data.outlines import label_colour, rgb
 from fedsurg.errors import RunError
 from fedsurg.report.cli import report
-from fedsurg.report.overlays import COLOURS, draw_overlay, label_colour
+from fedsurg.report.overlays import draw_overlay
 from fedsurg.report.tensorboard import write_events
 
 RunMaker = Callable[..., Path]
@@ -27,8 +28,7 @@ def test_an_overlay_fills_the_prediction_and_outlines_the_truth() -> None:
     np.testing.assert_array_equal(picture[20, 18], [100, 100, 100])  # inside a missed instrument: the frame
     np.testing.assert_array_equal(picture[0, 0], [100, 100, 100])
     assert (picture[8, 10:26] > 200).all()  # its upper edge: white
-    red, green, blue = (int(COLOURS[0][start : start + 2], 16) for start in (1, 3, 5))
-    filled = [round(0.45 * 100 + 0.55 * channel) for channel in (red, green, blue)]
+    filled = [round(0.45 * 100 + 0.55 * channel) for channel in rgb(label_colour(1))]
     np.testing.assert_allclose(picture[20, 42], filled, atol=1)
 
 
@@ -43,11 +43,6 @@ def test_an_overlay_takes_ignored_pixels_as_background_and_leaves_its_inputs_alo
 def test_an_overlay_of_mismatched_masks_is_refused() -> None:
     with pytest.raises(ValueError, match="do not match"):
         draw_overlay(np.zeros((4, 6, 3), np.uint8), np.zeros((6, 4)), np.zeros((4, 6)), labels=2)
-
-
-def test_a_label_keeps_its_colour() -> None:
-    assert label_colour(1) == COLOURS[0]
-    assert label_colour(1 + len(COLOURS)) == COLOURS[0]
 
 
 def test_events_hold_each_round_once_however_often_they_are_written(run_maker: RunMaker) -> None:

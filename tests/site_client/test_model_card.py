@@ -1,0 +1,30 @@
+"""What the card of an exported model says of how it was made."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fedsurg.study import Study
+from site_client.model_card import model_card
+
+
+@pytest.mark.parametrize(
+    ("method", "share", "said"),
+    [
+        ("fedst", 0.25, "It is the model of the last round."),
+        ("ditto", 0.25, "It is a model of the hospital's own, trained beside the shared one and held near it."),
+        (
+            "fedst-own",
+            0.0,
+            "It is the moving average of the networks that this hospital trained, as each was before it was sent.",
+        ),
+        ("fedavg-own", 0.25, "as each was before it was sent; 25 % of it is the start, which no hospital has trained."),
+    ],
+)
+def test_a_card_says_what_is_in_the_model(
+    tiny_study: Callable[..., Study], method: str, share: float, said: str
+) -> None:
+    study = tiny_study(local__start_share=share)
+    facts: dict[str, Any] = {}
+    assert said in model_card("north", study, "0" * 64, method, {}, facts, "1" * 64)
