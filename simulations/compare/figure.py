@@ -10,6 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 
 from fedsurg.report.figures import FAINT, INK, STYLE, WIDTH, for_page
@@ -92,13 +93,14 @@ def _panel(axes: Axes, rows: DataFrame, role: str, summary: Summary, family: str
             axes.axvline(values[0], color=palette.accent, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.7, zorder=1)
         means = 100 * sites.loc[sites["variant"] == row["variant"], "iou"].to_numpy(dtype=float)
         if len(means) > 1:
-            axes.plot(means, [level] * len(means), "|", color=colour, markersize=7, markeredgewidth=0.9, alpha=0.45)
+            axes.plot(means, [level] * len(means), "|", color=colour, markersize=7, markeredgewidth=0.9, alpha=0.7)
         _dot(axes, values, level, colour, hollow=str(row["method"]) in NOT_FEDERATED, palette=palette)
     axes.set_yticks(range(len(rows)), [method_name(str(name)) for name in rows["variant"]])
     for label, name in zip(axes.get_yticklabels(), rows["variant"], strict=True):
         label.set_fontweight("bold" if name == reference else "normal")
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.margins(x=0.08)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     _numbers(axes, rows, role, reference, palette)
