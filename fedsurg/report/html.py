@@ -6,7 +6,7 @@ template from a redacted run. A content security policy in both forbids the brow
 
 import base64
 import io
-from math import nan
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +107,16 @@ def _records(table: DataFrame) -> list[Context]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def _best(sites: DataFrame, methods: DataFrame, measure: str) -> dict[str, float]:
-    """The highest value at each site, and of the mean over sites under an empty name, of all that compete."""
+def _best(sites: DataFrame, methods: DataFrame, measure: str) -> dict[str, str]:
+    """The highest value at each site, and of the mean over sites under an empty name, of all that compete, as printed:
+    what looks equal is marked alike. Sites without a value are left out.
+    """
     if not len(methods):
-        return {"": nan}
+        return {}
     sites, methods = (table[table["method"] != UPPER_BOUND] for table in (sites, methods))
-    best = {str(site): float(value) for site, value in sites.groupby("site")[measure].max().items()}
-    return best | {"": float(methods[measure].max())}
+    best = {str(site): value for site, value in sites.groupby("site")[measure].max().items()}
+    best[""] = methods[measure].max()
+    return {site: wording.percent(float(value)) for site, value in best.items() if not isnan(value)}
 
 
 def _contracts(run: Run) -> list[Context]:

@@ -1,4 +1,4 @@
-"""The run in one paragraph: the best method, its worst site, against FedAvg, at an unseen site, its price."""
+"""The run in one paragraph: the best method, its worst site, against FedAvg, the best at an unseen site, its price."""
 
 from math import isnan
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from pandas import DataFrame, Series
 
 from fedsurg.metrics.statistics import mean, over_sites
-from fedsurg.metrics.summary import ADAPTED, FINETUNED, GLOBAL
+from fedsurg.metrics.summary import ADAPTED, FINETUNED
 from fedsurg.report.run_folder import Run
 from fedsurg.report.tables import BASELINE, UPPER_BOUND, differences, method_table, site_table
 from fedsurg.report.wording import interval, listed, method_name, percent, plural, points, size, standing
@@ -44,7 +44,7 @@ def _scored(run: Run, methods: DataFrame) -> list[str]:
     first = _contender(list(rivals["method"]))
     if first and BASELINE in set(rivals["method"]):
         sentences += _against_baseline(run, first)
-    sentences += _unseen(run, best)
+    sentences += _unseen(run)
     sentences += _ceiling(ranked)
     return [*sentences, _price(best), *_unfinished(run, methods)]
 
@@ -79,26 +79,28 @@ def _against_baseline(run: Run, first: str) -> list[str]:
     return [f"{text} (95 % interval {points(found.low)} to {points(found.high)}{narrow}){verdict}."]
 
 
-def _unseen(run: Run, best: "Series[Any]") -> list[str]:
-    sites = site_table(run).query("headline and role == 'unseen'")
-    others = site_table(run).query("not headline and role == 'unseen'")
-    return [
-        _unseen_site(row, sites[(sites["site"] == row["site"]) & (sites["method"] == BASELINE)])
-        + _adapted(str(row["method"]), others[(others["site"] == row["site"]) & (others["method"] == row["method"])])
-        for _, row in sites[sites["method"] == best["method"]].iterrows()
-    ]
+def _unseen(run: Run) -> list[str]:
+    """One sentence for each unseen site: who does best there, beside FedAvg; then what adaptation brought."""
+    rows = site_table(run).query("role == 'unseen'")
+    sentences = []
+    for site, models in rows[rows["method"] != UPPER_BOUND].groupby("site"):
+        judged = models[models["headline"]].dropna(subset=["iou"])
+        if len(judged):
+            best = judged.loc[judged["iou"].idxmax()]
+            others = models[~models["headline"] & (models["method"] == best["method"])]
+            text = _best_at(str(site), best, judged)
+            sentences.append(text + _adapted(str(best["method"]), others))
+    return sentences
 
 
-def _unseen_site(mine: "Series[Any]", baseline: DataFrame) -> str:
-    span = interval(mine["iou_low"], mine["iou_high"])
-    name = method_name(mine["method"])
-    reaches = (
-        f"{name}'s shared model, as it is, reaches" if mine["model"] == GLOBAL else f"the own models of {name} reach"
-    )
-    text = f"At {mine['site']}, which took no part, {reaches} {percent(mine['iou'])} %"
+def _best_at(site: str, best: "Series[Any]", judged: DataFrame) -> str:
+    span = interval(best["iou_low"], best["iou_high"])
+    first = "is best with" if len(judged) > 1 else "has"
+    text = f"At {site}, which took no part, {method_name(best['method'])} {first} {percent(best['iou'])} %"
     text += f" ({span})" if span else ""
-    if len(baseline) and mine["method"] != BASELINE:
-        text += f"; {method_name(BASELINE)} reaches {percent(baseline['iou'].iloc[0])} % there"
+    baseline = judged.loc[judged["method"] == BASELINE, "iou"]
+    if len(baseline) and best["method"] != BASELINE:
+        text += f"; {method_name(BASELINE)} has {percent(float(baseline.iloc[0]))} %"
     return f"{text}."
 
 

@@ -72,7 +72,7 @@ class GateConfig(Section):
 
     enabled: bool = True
     text: Literal["onehot", "sentence", "clip"] = "sentence"
-    text_model: str = ""  # local directory or hub name of the text encoder; empty: the shipped vectors; other prompts, see `fedsurg study text-vectors`
+    text_model: str = ""  # folder or hub name of an encoder; empty: shipped vectors (`fedsurg study text-vectors`)
     prompt: str = "surgical instruments in {procedure} at {site}"
 
 

@@ -80,7 +80,7 @@ def test_without_a_global_model_an_unseen_site_is_judged_by_the_mean_of_all(run_
     assert judged["model"] == "mean over the sites' own models"
     assert judged["iou"] == pytest.approx(0.4)
     assert judged["frames"] == sites["frames"].max()
-    assert "At island, which took no part, the own models of FedST reach 40.0 %" in paragraph(Run.read(path))
+    assert "At island, which took no part, FedST has 40.0 %" in paragraph(Run.read(path))
 
 
 def test_adapted_models_stand_beside_the_one_an_unseen_site_is_judged_by(run_maker: RunMaker) -> None:
@@ -167,7 +167,7 @@ def test_the_paragraph_says_what_matters(finished_run: Path) -> None:
         "Its worst site is harbour with",
         "Case by case, FedST is",
         "points of IoU above FedAvg on the federated sites (95 % interval +",
-        "At island, which took no part, FedST's shared model, as it is, reaches",
+        "At island, which took no part, FedST is best with",
         "In a round of FedST, each site sends 20.33 MB and receives as much",
         "2 replies were refused",
     ):
