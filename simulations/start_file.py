@@ -1,5 +1,6 @@
 """From a study to a start file with its model card."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,7 +132,7 @@ def make_file(
     if data:
         scores = transfer(begun, read_start(begun), data, choose_device(device), progress.preparing)
     digest = begun.server.pretrain.start_sha256
-    write_atomic(card, model_card(study, out, digest, command, choose_device(device), scores))
+    write_atomic(card, model_card(study, facts, out, digest, command, choose_device(device), scores))
     return digest
 
 
@@ -184,12 +185,19 @@ def _begun_from(study: Study, file: Path) -> Study:
 
 
 def model_card(
-    study: Study, file: Path, digest: str, command: str, device: torch.device, scores: pd.DataFrame | None
+    study: Study,
+    facts: Mapping[str, Any],
+    file: Path,
+    digest: str,
+    command: str,
+    device: torch.device,
+    scores: pd.DataFrame | None,
 ) -> str:
     """The card in Markdown.
 
     Args:
         study: that the start was trained under.
+        facts: `training_facts` of the study.
         file: the start file.
         digest: its SHA-256.
         command: that made it.
@@ -201,8 +209,8 @@ def model_card(
     optimiser = "Muon and AdamW" if pretrain.muon else "AdamW"
     height, width = study.task.image_size
     video = synthetic_request(study)
-    origin = _origin(study)
-    facts = {
+    origin = _origin(study, facts)
+    table = {
         "file": f"`{file.name}`, {file.stat().st_size / 1e6:.2f} MB, float16 safetensors",
         "SHA-256": f"`{digest}`",
         "classes": ", ".join(study.task.classes),
@@ -219,7 +227,7 @@ def model_card(
         "computed on": f"{device.type}, {plural(torch.get_num_threads(), 'thread')}",
         "licence": origin["licence"],
     }
-    rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
+    rows = "\n".join(f"| {key} | {value} |" for key, value in table.items())
     again = "the same bytes on the same machine" if device.type == "cpu" else "nearly the same weights on the same GPU"
     again += " with the same versions"
     if pretrain.start:  # `shipped` is another file in another version
@@ -227,12 +235,12 @@ def model_card(
     return _CARD.format(rows=rows, command=command, again=again, transfer=_transfer_table(scores), **origin)
 
 
-def _origin(study: Study) -> dict[str, str]:
+def _origin(study: Study, facts: Mapping[str, Any]) -> dict[str, str]:
     """What the card says about where the training pictures, and weights that were there before, come from."""
     names = {"backgrounds": "photographs of tissue", "instruments": "instruments cut out of photographs"}
     given = [names[key] for key in KEYS if getattr(study.synthetic, key)]
     mixed = " with pictures in it" if given else ""
-    before = _before(study)
+    before = _before(study, facts)
     if given:
         pictures = _COMPOSED.format(pictures=" and ".join(given))
     else:
@@ -259,11 +267,11 @@ class _Before(NamedTuple):
     sentence: str
 
 
-def _before(study: Study) -> _Before:
+def _before(study: Study, facts: Mapping[str, Any]) -> _Before:
     config, network = study.server.pretrain, study.network
     if config.start:
-        steps = " + ".join(f"{count:,}" for count in _steps_before(config.start))
-        weights = f"the start with SHA-256 `{config.start_sha256}`" + (f", of {steps} steps" if steps else "")
+        steps = " + ".join(f"{count:,}" for count in _steps(facts.get("from")))
+        weights = f"the start with SHA-256 `{config.start_sha256}`" + (f", steps before: {steps}" if steps else "")
         shipped = SHIPPED.exists() and config.start_sha256 == sha256_of_file(SHIPPED)
         sentence = (_FROM_SHIPPED if shipped else _FROM_FILE).format(sha256=config.start_sha256)
         return _Before(weights, "" if shipped else "weights", sentence)
@@ -274,13 +282,16 @@ def _before(study: Study) -> _Before:
     return _Before("encoder weights of others", "encoder weights", _FOREIGN.format(what=what))
 
 
-def _steps_before(start: str) -> list[int]:
-    """For how many steps a start file was trained, one number for each training since random weights."""
-    facts, steps = read_tensors(start_path(start))[1].get("training"), []
+def _steps(facts: Mapping[str, Any] | None) -> list[int]:
+    """The steps of each training that a start has had since random weights; nothing where a file does not say."""
+    steps: list[int] = []
     while facts:
-        steps.append(facts["pretrain"].get("further_steps") or facts["pretrain"]["steps"])
-        facts = facts.get("from")
-    return steps[::-1]
+        pretrain, before = facts.get("pretrain", {}), facts.get("from")
+        if pretrain.get("start_sha256") and not before:
+            return []
+        steps.insert(0, pretrain.get("further_steps") or pretrain.get("steps", 0))
+        facts = before
+    return steps
 
 
 def _transfer_table(scores: pd.DataFrame | None) -> str:

@@ -122,6 +122,7 @@ def model_card(
         chosen = f"The hospital took no part in these rounds; its private part was fitted later ({facts['adapted']})."
     if "iou" in facts:
         chosen = (
+            f"{_made(study, method) + ' ' if METHODS[method].own_model else ''}"
             f"It is the model of round {facts.get('round')}, the best on this hospital's validation cases (mean IoU "
             f"{100 * facts['iou']:.1f} %, on the cases it was chosen by)."
         )
@@ -143,16 +144,17 @@ def model_card(
 
 
 def _made(study: Study, method: str) -> str:
-    """What the card says of the rounds that the model comes from, where none was chosen."""
+    """What the card says of how the method makes a site's model."""
     objective = METHODS[method].objective
     if objective == "personal":
         return "It is a model of the hospital's own, trained beside the shared one and held near it."
     if objective != "averaged":
         return "It is the model of the last round."
     share = study.local.start_share
-    start = f"; {100 * share:g} % of it is the start, which no hospital has trained" if share else ""
+    start = f", with {100 * share:g} % of the start, which no hospital has trained, in all that the start has"
     return (
-        f"It is the moving average of the networks that this hospital trained, as each was before it was sent{start}."
+        "It is the moving average of the networks that this hospital trained, as each was before it was sent"
+        f"{start if share else ''}."
     )
 
 

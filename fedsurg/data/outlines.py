@@ -1,4 +1,4 @@
-"""How labels are drawn, in every picture alike: one colour for each, and the pixels of its outline."""
+"""Colours of labels, the same in every picture, and the pixels of their outlines."""
 
 from typing import Any
 

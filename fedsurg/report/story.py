@@ -8,7 +8,7 @@ from pandas import DataFrame, Series
 from fedsurg.metrics.statistics import mean, over_sites
 from fedsurg.metrics.summary import ADAPTED, FINETUNED
 from fedsurg.report.run_folder import Run
-from fedsurg.report.tables import BASELINE, UPPER_BOUND, differences, method_table, site_table
+from fedsurg.report.tables import BASELINE, EVERY_OTHER, UPPER_BOUND, differences, method_table, site_table
 from fedsurg.report.wording import interval, listed, method_name, percent, plural, points, size, standing
 
 
@@ -81,39 +81,45 @@ def _against_baseline(run: Run, first: str) -> list[str]:
 
 def _unseen(run: Run) -> list[str]:
     """One sentence for each unseen site: who does best there, beside FedAvg; then what adaptation brought."""
-    rows = site_table(run).query("role == 'unseen'")
-    sentences = []
-    for site, models in rows[rows["method"] != UPPER_BOUND].groupby("site"):
-        judged = models[models["headline"]].dropna(subset=["iou"])
-        if len(judged):
-            best = judged.loc[judged["iou"].idxmax()]
-            others = models[~models["headline"] & (models["method"] == best["method"])]
-            text = _best_at(str(site), best, judged)
-            sentences.append(text + _adapted(str(best["method"]), others))
-    return sentences
+    rows = site_table(run).query("role == 'unseen'").dropna(subset=["iou"])
+    rivals = rows[rows["method"] != UPPER_BOUND]
+    return [
+        _best_at(str(site), models[models["headline"]]) + _adapted(models[~models["headline"]])
+        for site, models in rivals.groupby("site")
+        if models["headline"].any()
+    ]
 
 
-def _best_at(site: str, best: "Series[Any]", judged: DataFrame) -> str:
-    span = interval(best["iou_low"], best["iou_high"])
-    first = "is best with" if len(judged) > 1 else "has"
-    text = f"At {site}, which took no part, {method_name(best['method'])} {first} {percent(best['iou'])} %"
+def _best_at(site: str, judged: DataFrame) -> str:
+    """Of all that are printed as the best, as a reader of the table sees them."""
+    shown = judged["iou"].map(lambda value: percent(float(value)))
+    best = judged[shown == percent(float(judged["iou"].max()))]
+    names = listed([method_name(method) for method in best["method"]])
+    has = "has" if len(judged) == 1 else "is best with" if len(best) == 1 else "are best with"
+    text = f"At {site}, which took no part, {names} {has} {percent(float(best['iou'].iloc[0]))} %"
+    if best["model"].iloc[0] == EVERY_OTHER:
+        text += f" as the {EVERY_OTHER}"
+    span = interval(best["iou_low"].iloc[0], best["iou_high"].iloc[0]) if len(best) == 1 else ""
     text += f" ({span})" if span else ""
     baseline = judged.loc[judged["method"] == BASELINE, "iou"]
-    if len(baseline) and best["method"] != BASELINE:
+    if len(baseline) and BASELINE not in set(best["method"]):
         text += f"; {method_name(BASELINE)} has {percent(float(baseline.iloc[0]))} %"
     return f"{text}."
 
 
-def _adapted(method: str, models: DataFrame) -> str:
-    """What adaptation on a few cases of an unseen site brought, from its rows beside the headline."""
-    iou = dict(zip(models["model"], models["iou"].astype(float), strict=True))
-    if ADAPTED not in iou:
+def _adapted(models: DataFrame) -> str:
+    """What adaptation on a few cases of an unseen site brought to the method that it served best."""
+    found = models[models["model"] == ADAPTED]
+    if not len(found):
         return ""
+    best = found.loc[found["iou"].idxmax()]
     text = (
-        f" With {method_name(method)}'s private part adapted to a few cases there, it reaches {percent(iou[ADAPTED])} %"
+        f" With {method_name(best['method'])}'s private part adapted to a few cases there, it reaches "
+        f"{percent(best['iou'])} %"
     )
-    if FINETUNED in iou:
-        text += f"; all of it fine-tuned on them without a guard, {percent(iou[FINETUNED])} %"
+    plain = models.loc[(models["method"] == best["method"]) & (models["model"] == FINETUNED), "iou"]
+    if len(plain):
+        text += f"; all of it fine-tuned on them without a guard, {percent(float(plain.iloc[0]))} %"
     return f"{text}."
 
 

@@ -19,7 +19,7 @@ Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Scales = Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]  # or empty
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -155,8 +155,8 @@ class LocalConfig(Section):
     proximal_mu: Weight = 0.01  # fedprox: mu / 2 times the squared distance from the received model joins the loss
     head_share: Annotated[float, Field(gt=0, lt=1)] = 0.5  # fedrep: this share of a round's steps trains the head alone
     personal_lambda: Weight = 1.0  # ditto: lambda / 2, likewise, for the site's own model
-    own_decay: Decay = 0.5  # fedst-own, fedavg-own: what a site's own model keeps of itself in a round
-    start_share: Decay = 0.25  # fedst-own, fedavg-own: share of the start in a site's own model
+    own_decay: BelowOne = 0.5  # fedst-own, fedavg-own: what a site's own model keeps of itself in a round
+    start_share: BelowOne = 0.25  # fedst-own, fedavg-own: share of the start in a site's own model
     mixed_precision: Literal["auto", "off", "bf16"] = "auto"
     augmentation: AugmentationConfig = AugmentationConfig()
     magnification: MagnificationConfig = MagnificationConfig()
@@ -178,7 +178,7 @@ class PretrainConfig(Section):
     warmup_steps: Count = 50
     muon: Weight = 0.0  # matrices and kernels by Muon, at this many times the learning rate; 0: AdamW for all
     deep_supervision: Weight = 0.0  # weight of the loss at each of the encoder's strides 8, 16 and 32
-    ema_decay: Decay = 0.0  # the start is the moving average of the weights; 0: the last
+    ema_decay: BelowOne = 0.0  # the start is the moving average of the weights; 0: the last
     augmentation: AugmentationConfig = AugmentationConfig()
 
     @property

@@ -154,7 +154,7 @@ def test_a_start_is_trained_further(command: Command, tmp_path: Path) -> None:
     assert facts["pretrain"]["start_sha256"] == digest
     card = second.with_suffix(".md").read_text()
     for text in (
-        f"| trained from | the start with SHA-256 `{digest}`, of {before['pretrain']['steps']} steps |",
+        f"| trained from | the start with SHA-256 `{digest}`, steps before: {before['pretrain']['steps']} |",
         f"It began at another start (SHA-256 `{digest}`)",
         "1 steps of batch",
         "Apache-2.0, and that of the weights |",
@@ -197,16 +197,18 @@ def test_a_file_that_is_no_start_is_told_before_anything_is_trained(command: Com
 def test_the_shipped_start_trained_further_has_seen_no_real_frame(tiny_study: MakeStudy, tmp_path: Path) -> None:
     study = tiny_study(server__pretrain__start="shipped", server__pretrain__further_steps=5)
     (tmp_path / "file").write_bytes(b"")
-    card = model_card(study, tmp_path / "file", "digest", "command", torch.device("cpu"), None)
+    card = model_card(study, training_facts(study), tmp_path / "file", "digest", "command", torch.device("cpu"), None)
     digest = study.server.pretrain.start_sha256
     assert f"It began at the start that came with fedsurg then (SHA-256 `{digest}`)" in card
     by_path = tiny_study(server__pretrain__start=str(SHIPPED), server__pretrain__further_steps=5)
     assert (
-        model_card(by_path, tmp_path / "file", "digest", "command", torch.device("cpu"), None).splitlines()[10:]
+        model_card(
+            by_path, training_facts(by_path), tmp_path / "file", "digest", "command", torch.device("cpu"), None
+        ).splitlines()[10:]
         == (card.splitlines()[10:])
     )
     assert "| training | 5 steps" in card
-    assert f"| trained from | the start with SHA-256 `{digest}`, of 8,000 + 4,000 + 3,200 steps |" in card
+    assert f"| trained from | the start with SHA-256 `{digest}`, steps before: 8,000 + 4,000 + 3,200 |" in card
     assert f"where `server.pretrain.start` is the file with SHA-256 `{digest}`." in card
     assert "It has never seen a real frame." in card
     assert "| licence | Apache-2.0 |" in card
@@ -254,7 +256,7 @@ def test_pictures_in_the_training_data_are_named_without_their_place(tiny_study:
     assert str(tmp_path) not in str(facts)
     assert len(facts["synthetic"]["backgrounds_sha256"]) == 64
     (tmp_path / "a.safetensors").write_bytes(b"")
-    card = model_card(study, tmp_path / "a.safetensors", "0" * 64, "", torch.device("cpu"), None)
+    card = model_card(study, facts, tmp_path / "a.safetensors", "0" * 64, "", torch.device("cpu"), None)
     assert "photographs of tissue" in card
     assert "No frame of a patient" not in card
     assert str(tmp_path) not in card

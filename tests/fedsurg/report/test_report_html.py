@@ -240,3 +240,17 @@ def test_what_is_printed_alike_is_marked_alike(run_maker: RunMaker) -> None:
     marks = re.findall(r'<td class="n([^"]*)">73\.1', table)
     assert len(marks) > 4
     assert all("best" in mark or "edge" in mark for mark in marks)  # the edge is the worst site, where none is bold
+
+
+def test_a_site_at_which_nobody_has_a_value_has_no_best(run_maker: RunMaker) -> None:
+    path = run_maker(methods=("fedst", "fedavg"), folds=0, rounds=1)
+    for method in ("fedst", "fedavg"):
+        file = path / "runs" / method / "scores.csv"
+        scores = pd.read_csv(file)
+        scores.loc[scores["site"].isin(["north", "island"]), ["iou", "dice"]] = float("nan")
+        scores.to_csv(file, index=False)
+    page = write_report(path).read_text(encoding="utf-8")
+    marks = re.findall(r'<td class="n([^"]*)">(\S)', page)
+    assert any(not first.isdigit() for _, first in marks)
+    assert all(first.isdigit() for mark, first in marks if "best" in mark)
+    assert any("best" in mark for mark, _ in marks)

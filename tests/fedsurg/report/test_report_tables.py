@@ -1,6 +1,7 @@
 """Tables, the paragraph on top and the terminal."""
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,7 +81,9 @@ def test_without_a_global_model_an_unseen_site_is_judged_by_the_mean_of_all(run_
     assert judged["model"] == "mean over the sites' own models"
     assert judged["iou"] == pytest.approx(0.4)
     assert judged["frames"] == sites["frames"].max()
-    assert "At island, which took no part, FedST has 40.0 %" in paragraph(Run.read(path))
+    assert "At island, which took no part, FedST has 40.0 % as the mean over the sites' own models" in paragraph(
+        Run.read(path)
+    )
 
 
 def test_adapted_models_stand_beside_the_one_an_unseen_site_is_judged_by(run_maker: RunMaker) -> None:
@@ -101,6 +104,32 @@ def test_adapted_models_stand_beside_the_one_an_unseen_site_is_judged_by(run_mak
         "With FedST's private part adapted to a few cases there, it reaches 90.0 %; all of it fine-tuned on them "
         "without a guard, 10.0 %."
     ) in paragraph(run)
+
+
+@pytest.mark.parametrize(
+    ("ious", "said"),
+    [
+        ({"fedst": 0.3, "fedavg": 0.5, "fedst-lite": 0.2}, "FedAvg is best with 50.0 %."),
+        ({"fedst": 0.3, "fedavg": 0.2, "fedst-lite": 0.5}, "FedST-lite is best with 50.0 %; FedAvg has 20.0 %."),
+        ({"fedst": 0.5, "fedavg": 0.5003, "fedst-lite": 0.2}, "FedST and FedAvg are best with 50.0 %."),
+        ({"fedst": 0.3, "fedavg": float("nan"), "local": float("nan")}, "FedST has 30.0 %."),
+        ({"fedst": 0.3, "central": 0.9, "fedavg": 0.2}, "FedST is best with 30.0 %; FedAvg has 20.0 %."),
+    ],
+)
+def test_the_paragraph_says_who_does_best_where_nobody_trained(
+    run_maker: RunMaker, ious: dict[str, float], said: str
+) -> None:
+    path = run_maker(methods=("fedst", "fedavg", "fedst-lite"), folds=0, rounds=1)
+    for made, (method, iou) in zip(("fedst", "fedavg", "fedst-lite"), ious.items(), strict=True):
+        folder = path / "runs" / made
+        scores = pd.read_csv(folder / "scores.csv").assign(method=method)
+        scores.loc[scores["role"] == "unseen", ["iou", "model"]] = [iou, "global"]
+        scores.to_csv(folder / "scores.csv", index=False)
+        folder.rename(path / "runs" / f"{method}.made")
+    for folder in (path / "runs").iterdir():
+        folder.rename(folder.with_suffix(""))
+    text = re.sub(r" \([0-9.]+.[0-9.]+\)", "", paragraph(Run.read(path)))  # without intervals
+    assert f"At island, which took no part, {said}" in text
 
 
 def test_the_difference_is_paired_by_case(finished_run: Path) -> None:
