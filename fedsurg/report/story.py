@@ -112,7 +112,7 @@ def _adapted(models: DataFrame) -> str:
     found = models[models["model"] == ADAPTED]
     if not len(found):
         return ""
-    best = found.loc[found["iou"].idxmax()]
+    best = found.sort_values("iou").iloc[-1]
     text = (
         f" With {method_name(best['method'])}'s private part adapted to a few cases there, it reaches "
         f"{percent(best['iou'])} %"
