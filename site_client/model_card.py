@@ -121,10 +121,10 @@ def model_card(
     if "adapted" in facts:
         chosen = f"The hospital took no part in these rounds; its private part was fitted later ({facts['adapted']})."
     if "iou" in facts:
+        own = f"{_made(study, method)} " if METHODS[method].own_model else ""
         chosen = (
-            f"{_made(study, method) + ' ' if METHODS[method].own_model else ''}"
-            f"It is the model of round {facts.get('round')}, the best on this hospital's validation cases (mean IoU "
-            f"{100 * facts['iou']:.1f} %, on the cases it was chosen by)."
+            f"{own}It is the model of round {facts.get('round')}, the best on this hospital's validation cases "
+            f"(mean IoU {100 * facts['iou']:.1f} %, on the cases it was chosen by)."
         )
     height, width = study.task.image_size
     return _CARD.format(

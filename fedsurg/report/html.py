@@ -108,8 +108,9 @@ def _records(table: DataFrame) -> list[Context]:
 
 
 def _best(sites: DataFrame, methods: DataFrame, measure: str) -> dict[str, str]:
-    """The highest value at each site, and of the mean over sites under an empty name, of all that compete, as printed:
-    what looks equal is marked alike. Sites without a value are left out.
+    """The highest value of all that compete, by site, and under an empty name of the mean over sites.
+
+    Values are as printed, in %, so that what looks equal is marked alike; sites where nobody has one are left out.
     """
     if not len(methods):
         return {}

@@ -15,6 +15,7 @@ from fedsurg.simulator.dataset import INSTRUMENT_VALUE, Progress, render
 from fedsurg.simulator.places import scratch_beside
 from fedsurg.simulator.request import RenderRequest
 
+# of a mask's values; a whole instrument is drawn as a shaft
 _COLOURS = {value: rgb(label_colour(index)) for value, index in ((1, 1), (2, 2), (3, 3), (INSTRUMENT_VALUE, 1))}
 
 

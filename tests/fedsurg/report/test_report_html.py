@@ -234,9 +234,8 @@ def test_what_is_printed_alike_is_marked_alike(run_maker: RunMaker) -> None:
     scores.to_csv(path / "runs" / "fedst" / "scores.csv", index=False)
     other = scores.assign(method="fedavg", iou=0.7308)
     other.to_csv(path / "runs" / "fedavg" / "scores.csv", index=False)
-    table = re.findall(r'<table class="scores">.*?</table>', write_report(path).read_text(encoding="utf-8"), re.DOTALL)[
-        0
-    ]
+    page = write_report(path).read_text(encoding="utf-8")
+    table = re.findall(r'<table class="scores">.*?</table>', page, re.DOTALL)[0]
     marks = re.findall(r'<td class="n([^"]*)">73\.1', table)
     assert len(marks) > 4
     assert all("best" in mark or "edge" in mark for mark in marks)  # the edge is the worst site, where none is bold
