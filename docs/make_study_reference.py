@@ -102,7 +102,7 @@ MEANINGS = {
     "local.cross_entropy": "weight of the cross entropy in the loss",
     "local.jaccard": "weight of -log(soft Jaccard) in the loss, over the classes present",
     "local.keep_optimiser": "AdamW's moments stay at the site from round to round; false: new in every round",
-    "local.mixed_precision": "bfloat16; `auto`: on CUDA, and on processors that multiply it in hardware",
+    "local.mixed_precision": "bfloat16; `auto`: on CUDA, and on processors that train faster with it",
     "local.augmentation": "table `[local.augmentation]`",
     "local.magnification": "table `[local.magnification]`",
     "server.batch_size": "clips per step of the server's learning after each round",

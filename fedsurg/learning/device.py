@@ -34,11 +34,15 @@ def precision(device: torch.device, mode: Precision) -> AbstractContextManager[o
 
 
 def fast_dtype(device: torch.device, mode: Precision) -> torch.dtype:
-    """What matrices are multiplied in. `auto`: bfloat16 on CUDA, and on processors that multiply it in hardware."""
+    """What matrices are multiplied in. `auto`: bfloat16 on CUDA, and on processors that train faster with it."""
     if mode == "off" or (mode == "auto" and device.type == "cpu" and not _fast_bfloat16()):
         return torch.float32
     return torch.bfloat16
 
 
 def _fast_bfloat16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    """AMX, or AVX-512's bfloat16 of another maker than Intel, whose is slower than float32 (docs/results.md)."""
+    if torch.cpu._is_amx_tile_supported():
+        return True
+    facts = getattr(torch.cpu, "get_capabilities", dict)()  # torch from 2.11 on says who made the processor
+    return bool(facts.get("avx512_bf16")) and "Intel" not in facts["cpu_name"]

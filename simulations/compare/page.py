@@ -58,17 +58,24 @@ def story(summary: Summary) -> list[str]:
     rivals = rows[(rows["method"] != UPPER_BOUND) & rows["complete"]].dropna(subset=["federated"])
     sentences = []
     if len(rivals):
-        best = rivals.sort_values("federated", ascending=False).iloc[0]
-        ends = interval(best["federated_low"], best["federated_high"])
-        sentences.append(
-            f"{method_name(best['variant'])} is best on the federated sites, with a mean IoU of "
-            f"{percent(best['federated'])} %{f' ({ends})' if ends else ''} on held-out cases."
-        )
+        sentences.append(_best(rivals))
     mine = rows[rows["variant"] == BASELINE]
     if reference != BASELINE and len(mine):
         found = [text for role in ("federated", "unseen") if (text := _against(mine.iloc[0], role))]
         sentences += [f"Case by case, {method_name(reference)} is {' and '.join(found)}."] if found else []
     return [*sentences, *_tested(rows, reference)]
+
+
+def _best(rivals: DataFrame) -> str:
+    """Of all that are printed as the best, as a reader of the table sees them."""
+    top = percent(float(rivals["federated"].max()))
+    best = rivals[rivals["federated"].map(lambda value: percent(float(value))) == top]
+    ends = interval(best["federated_low"].iloc[0], best["federated_high"].iloc[0]) if len(best) == 1 else ""
+    names = listed([method_name(str(name)) for name in best["variant"]])
+    return (
+        f"{names} {'is' if len(best) == 1 else 'are'} best on the federated sites, with a mean IoU of {top} %"
+        f"{f' ({ends})' if ends else ''} on held-out cases."
+    )
 
 
 def _tested(rows: DataFrame, reference: str) -> list[str]:
@@ -110,10 +117,10 @@ def _table(plan: Plan, summary: Summary, family: str) -> Context:
         "reference": summary.references[family],
         "rows": [
             {str(key): value for key, value in row.items()}
-            | {"meaning": meanings[str(row["variant"])], "dice": dice.loc[row["variant"]].to_dict()}
-            for row in rows.to_dict("records")
+            | {"meaning": meanings[str(row["variant"])], "dice": dice.loc[row["variant"]].to_dict(), "competes": fair}
+            for row, fair in zip(rows.to_dict("records"), competes, strict=True)
         ],
-        "best": {role: float(rows.loc[competes, role].max()) for role in ("federated", "unseen")},
+        "best": {role: percent(float(rows.loc[competes, role].max())) for role in ("federated", "unseen")},
         "columns": _columns(sites),
         "cells": {(row["variant"], row["role"], row["site"]): row for row in sites.to_dict("records")},
         "uneven": not rows["complete"].all(),

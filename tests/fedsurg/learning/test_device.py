@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fedsurg.errors import FedsurgError
-from fedsurg.learning.device import choose_device, precision
+from fedsurg.learning.device import choose_device, fast_dtype, precision
 
 
 def test_auto_takes_what_there_is() -> None:
@@ -27,3 +27,27 @@ def test_precision() -> None:
     with precision(cpu, "off"):
         assert (a @ a).dtype == torch.float32
     assert isinstance(precision(cpu, "off"), contextlib.nullcontext)
+
+
+@pytest.mark.parametrize(
+    ("amx", "facts", "expected"),
+    [
+        (True, {"avx512_bf16": True, "cpu_name": "Intel Xeon"}, torch.bfloat16),
+        (False, {"avx512_bf16": True, "cpu_name": "Intel Xeon"}, torch.float32),  # slower there than float32
+        (False, {"avx512_bf16": True, "cpu_name": "AMD EPYC"}, torch.bfloat16),
+        (False, {"avx512_bf16": False, "cpu_name": "AMD EPYC"}, torch.float32),
+        (False, {"cpu_name": "Apple M2"}, torch.float32),
+        (False, None, torch.float32),  # a torch that does not say
+    ],
+)
+def test_auto_takes_bfloat16_where_it_is_fast(
+    monkeypatch: pytest.MonkeyPatch, amx: bool, facts: dict[str, object] | None, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    if facts is None:
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: facts, raising=False)
+    assert fast_dtype(torch.device("cpu"), "auto") == expected
+    assert fast_dtype(torch.device("cpu"), "off") == torch.float32
+    assert fast_dtype(torch.device("cpu"), "bf16") == torch.bfloat16

@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch import nn
 
-from fedsurg.learning.device import fast_dtype
 from fedsurg.learning.muon import Muon, orthogonal
 
 
@@ -38,11 +37,3 @@ def test_a_gradient_of_zeros_moves_nothing() -> None:
     value.grad = torch.zeros_like(value)
     Muon([value], 0.1, 0.0).step()
     assert torch.equal(value, before)
-
-
-def test_bfloat16_is_used_only_where_it_is_fast_or_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    monkeypatch.setattr("fedsurg.learning.device._fast_bfloat16", lambda: False)
-    assert [fast_dtype(cpu, mode) for mode in ("auto", "off", "bf16")] == [torch.float32, torch.float32, torch.bfloat16]
-    monkeypatch.setattr("fedsurg.learning.device._fast_bfloat16", lambda: True)
-    assert fast_dtype(cpu, "auto") == torch.bfloat16

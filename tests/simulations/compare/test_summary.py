@@ -131,6 +131,21 @@ def test_a_row_with_fewer_cells_says_so_and_does_not_compete(plan: Plan, collect
     assert "1 of 2 cells" in terminal.getvalue()
 
 
+def test_what_is_printed_alike_is_marked_alike(plan: Plan, collected: Collected, tmp_path: Path) -> None:
+    """FedAvg is lifted to within a rounding of FedST: both are bold, both are named, and neither interval is given."""
+    scores = collected.scores.copy()
+    mine = scores["variant"] == "fedavg"
+    scores.loc[mine & (scores["role"] == "federated"), "iou"] += 0.0999
+    found = summarise(plan, replace(collected, scores=scores))
+    assert story(found)[0] == (
+        "FedST and FedAvg are best on the federated sites, with a mean IoU of 46.0 % on held-out cases."
+    )
+    write_page(plan, RECORD, found, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count('best">46.0') == 2
+    assert page.count('best">41.0') == 1  # at the unseen site FedST alone
+
+
 def test_a_row_that_lost_a_site_says_so_and_does_not_compete(plan: Plan, collected: Collected) -> None:
     """Without its hardest site FedAvg's mean is above FedST's."""
     scores = collected.scores
