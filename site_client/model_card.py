@@ -169,6 +169,6 @@ def _views(study: Study, factor: float) -> str:
         named = listed([f"{height} x {width}" for height, width in sizes])
         lines.append(f"Use the mean of its probabilities on the frame{mirrored} at {named} pixels: scores are of that.")
     if len(sizes) > 1 and study.evaluation.confidence:
-        weight = f"exp({study.evaluation.confidence:g} x `fedsurg.learning.evaluate.expected_iou`)"
+        weight = f"exp({study.evaluation.confidence:g} x `fedsurg.learning.decision.expected_iou`)"
         lines.append(f"In the mean a size counts by {weight}.")
     return "".join(f"\n{line}" for line in lines)

@@ -17,8 +17,9 @@ from fedsurg.data.labels import LabelSpace
 from fedsurg.data.loader import ClipLoader
 from fedsurg.data.magnification import view_sizes
 from fedsurg.data.site import SiteData
+from fedsurg.learning.decision import BY_PIXEL, Decision, expected_iou, predicted_labels
 from fedsurg.learning.device import precision
-from fedsurg.learning.loss import LossWeights, SegmentationLoss, label_log_probabilities
+from fedsurg.learning.loss import LossWeights, SegmentationLoss
 from fedsurg.metrics.frames import frame_scores, quick_scores
 from fedsurg.models.network import SegmentationNetwork
 from fedsurg.study.config import Study
@@ -43,13 +44,6 @@ class Prediction:
     index: int
     predicted: Tensor
     label: Tensor
-
-
-def predicted_labels(logits: Tensor, labels: LabelSpace) -> Tensor:
-    """Most probable label of each pixel: (b, k, h, w) logits -> (b, h, w) label indices of the site."""
-    missing = torch.zeros(labels.classes, dtype=torch.bool, device=logits.device)
-    missing[list(labels.missing)] = True
-    return label_log_probabilities(logits, labels.membership().to(logits.device), missing).argmax(1)
 
 
 @torch.no_grad()
@@ -94,7 +88,7 @@ def finished_scores(
     """All metrics of a finished model on some frames of a site, on the views that `[evaluation]` asks for.
 
     Args:
-        study: its `evaluation.scales`, `.mirrored`, `.confidence` and `.tolerance_px` count.
+        study: its `evaluation.scales`, `.mirrored`, `.confidence`, `.decision`, `.sureness` and `.tolerance_px` count.
         network: on `device`.
         site: whose files are read.
         frames: the labelled frames, rows of `site.frames`.
@@ -159,6 +153,7 @@ def _predictions_of(
         device=device,
         mirrored=study.evaluation.mirrored,
         confidence=study.evaluation.confidence,
+        decision=Decision.of(study.evaluation),
         mode=study.local.mixed_precision,
     )
 
@@ -172,6 +167,7 @@ def predictions(
     device: torch.device,
     mirrored: bool = False,
     confidence: float = 0.0,
+    decision: Decision = BY_PIXEL,
     mode: str = "auto",
 ) -> Iterator[Prediction]:
     """Predict every frame at the size of its own label image, so that no label is ever resized.
@@ -183,13 +179,14 @@ def predictions(
         device: to compute on.
         mirrored: average over each frame's mirror image too.
         confidence: a size counts in a frame in proportion to exp(confidence x `expected_iou` there); 0: all alike.
+        decision: how the mean becomes labels.
         mode: precision.
     """
     for sizes in zip(*(_frame_by_frame(network, one, device, mode, mirrored) for one in datasets), strict=True):
         index = sizes[0][0]
         truth = datasets[0].label_at_full_size(index)
         found = [_at_full_size(views, truth) for _, views in sizes]
-        yield Prediction(index, _predicted(found, confidence, labels), truth)
+        yield Prediction(index, decision.labels(_averaged(found, confidence, labels.missing), labels), truth)
 
 
 def score_rows(
@@ -237,41 +234,16 @@ def _frame_by_frame(
             yield index, [view[row] for view in views]
 
 
-def expected_iou(probabilities: Tensor, missing: Sequence[int] = ()) -> Tensor:
-    """IoU of instruments that a network expects of its own prediction, if its probabilities are right.
-
-    With p the probability of an instrument, a pixel is called one where p > 1/2. It then adds p to the expected
-    intersection and 1 to the union; any other pixel adds p to the union. It is low at a size that does not suit the
-    network: instruments that are too small or too large for it come out patchy and pale.
-
-    Args:
-        probabilities: (k, h, w), the background first.
-        missing: classes that are never predicted at the site; what they have goes to the others.
-
-    Returns:
-        A scalar, 0 to 1; 0 where nothing is found.
-    """
-    possible = 1 - probabilities[list(missing)].sum(0)
-    instrument = 1 - probabilities[0] / possible.clamp_min(1e-6)
-    called = instrument > 0.5
-    union = called.sum() + instrument[~called].sum()
-    return instrument[called].sum() / union.clamp_min(1.0)
-
-
 def _at_full_size(views: Sequence[Tensor], truth: Tensor) -> Tensor:
     """Logits (k, h, w) of the mean of some views' probabilities, at the size of the label (h, w)."""
     large = F.interpolate(torch.stack(list(views)), truth.shape, mode="bilinear", align_corners=False)
     return large[0] if len(views) == 1 else _logits(large.softmax(1).mean(0))
 
 
-def _predicted(sizes: Sequence[Tensor], confidence: float, labels: LabelSpace) -> Tensor:
-    """(h, w) label indices from the logits (k, h, w) at one or more sizes."""
-    logits = sizes[0] if len(sizes) == 1 else _averaged(sizes, confidence, labels.missing)
-    return predicted_labels(logits[None], labels)[0].cpu()
-
-
 def _averaged(sizes: Sequence[Tensor], confidence: float, missing: Sequence[int] = ()) -> Tensor:
-    """Logits (k, h, w) of the weighted mean of the sizes' probabilities."""
+    """Logits (k, h, w) of the weighted mean of the probabilities at one or more sizes."""
+    if len(sizes) == 1:
+        return sizes[0]
     probabilities = torch.stack([logits.softmax(0) for logits in sizes])
     if not confidence:
         return _logits(probabilities.mean(0))

@@ -16,7 +16,7 @@ from fedsurg.data.labels import IGNORE, LabelSpace
 from fedsurg.data.site import load_site, with_whole_instruments
 from fedsurg.errors import DataError, NetworkError, RunError, StudyError
 from fedsurg.learning import pretrain
-from fedsurg.learning.evaluate import predicted_labels
+from fedsurg.learning.decision import predicted_labels
 from fedsurg.models.network import network_of
 from fedsurg.models.start_file import read_start, start_facts
 from fedsurg.study import Study

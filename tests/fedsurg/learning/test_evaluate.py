@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.site import SiteData, load_site
 from fedsurg.learning import evaluate
-from fedsurg.learning.evaluate import _averaged, _batch_size, expected_iou, predictions
+from fedsurg.learning.decision import expected_iou
+from fedsurg.learning.evaluate import _averaged, _batch_size, predictions
 from fedsurg.study import Study
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedsurg.data.labels import IGNORE, LabelSpace
-from fedsurg.learning.evaluate import predicted_labels
+from fedsurg.learning.decision import predicted_labels
 from fedsurg.learning.loss import LossWeights, SegmentationLoss, label_log_probabilities, soft_jaccard
 
 PARTS = LabelSpace(("background", "shaft", "tip"), ((0,), (1,), (2,)), (), 3)
