@@ -11,6 +11,7 @@ import fedsurg
 from fedsurg.data.magnification import MAGNIFICATION, view_sizes
 from fedsurg.errors import CheckpointError
 from fedsurg.files import require_writable, write_atomic
+from fedsurg.learning.decision import BY_PIXEL, Decision
 from fedsurg.methods.registry import METHODS
 from fedsurg.report.wording import listed
 from fedsurg.study.config import Study
@@ -159,7 +160,9 @@ def _made(study: Study, method: str) -> str:
 
 
 def _views(study: Study, factor: float) -> str:
-    """What the card says of the views of a frame whose mean is scored; nothing where a frame is seen once, as it is."""
+    """What the card says of the views of a frame whose mean is scored, and of how that becomes labels; nothing where a
+    frame is seen once, as it is, and each pixel is what it likeliest is.
+    """
     sizes = view_sizes(study.task.image_size, study.evaluation.scales, factor)
     lines = []
     if factor != 1:
@@ -171,4 +174,7 @@ def _views(study: Study, factor: float) -> str:
     if len(sizes) > 1 and study.evaluation.confidence:
         weight = f"exp({study.evaluation.confidence:g} x `fedsurg.learning.decision.expected_iou`)"
         lines.append(f"In the mean a size counts by {weight}.")
+    decision = Decision.of(study.evaluation)
+    if decision != BY_PIXEL:
+        lines.append(f"Its labels are not each pixel's likeliest, but those of `fedsurg.learning.decision.{decision}`.")
     return "".join(f"\n{line}" for line in lines)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fedsurg.learning import evaluate
+from fedsurg.learning.decision import Decision
 from fedsurg.study.load import load_study, study_digest
 from fedsurg.tensor_file import read_tensors, write_tensors
 
@@ -53,19 +54,20 @@ def test_cases_are_scored_on_the_views_that_the_study_asks_for(
     tmp_path: Path,
 ) -> None:
     study, seen, plain = Path(str(words[2])), [], evaluate.predictions
-    study.write_text(study.read_text() + "\n[evaluation]\nscales = [1.0, 1.5]\nmirrored = true\n")
+    study.write_text(study.read_text() + "\n[evaluation]\nscales = [1.0, 1.5]\nmirrored = true\ndecision = 'overlap'\n")
 
     def spied(network: Any, datasets: Any, *args: Any, **named: Any) -> Any:
-        seen.append(([one.size for one in datasets], named["mirrored"]))
+        seen.append(([one.size for one in datasets], named["mirrored"], named["decision"]))
         return plain(network, datasets, *args, **named)
 
     monkeypatch.setattr(evaluate, "predictions", spied)
     scripted(0.1, 0.3, 0.5, 0.5, 0.2, 0.4, 0.2, 0.2, 0.6, 0.6)
     assert fedsurg(*words)[0] == 0
     (height, width) = load_study(study).task.image_size
-    assert seen == [([(height, width), (height * 3 // 2, width * 3 // 2)], True)] * 2  # before and after
+    assert seen == [([(height, width), (height * 3 // 2, width * 3 // 2)], True, Decision(overlap=True))] * 2
     card = (tmp_path / "model" / "README.md").read_text()
     assert f"on the frame, and its mirror image, at {height} x {width} and {height * 3 // 2} x {width * 3 // 2}" in card
+    assert "those of `fedsurg.learning.decision.Decision(overlap=True, sureness=0.0)`" in card
 
 
 def test_a_magnified_model_says_so(

@@ -34,7 +34,7 @@ def test_no_other_area_has_a_higher_expected_iou(seed: int) -> None:
 
 
 def test_what_is_half_believed_is_called_where_little_is_believed() -> None:
-    """0.6 and 0.4: 0.6 / 1.4 = 0.43 is expected of the first alone, 1.0 / 2 of both; beside twenty of 0.99 0.4 is none."""
+    """0.6 and 0.4: 0.6 / 1.4 = 0.43 is expected of one, 1.0 / 2 of both; beside twenty of 0.99 0.4 is none."""
     assert most_overlap(torch.tensor([[0.6, 0.4, 0.0]])).tolist() == [[True, True, False]]
     assert most_overlap(torch.tensor([[0.99] * 20 + [0.4]])).tolist() == [[True] * 20 + [False]]
 
