@@ -274,8 +274,8 @@ class EvaluationConfig(Section):
     scales: Scales = (1.0,)  # of the (magnified) image size: a finished model's probabilities are averaged over these
     confidence: Weight = 0.0  # sizes count by exp(confidence x the IoU that the network expects there); 0: all alike
     mirrored: bool = False  # and over each frame's mirror image; both cost scoring time alone; not in rounds
-    decision: Literal["pixel", "overlap"] = "pixel"  # the likeliest label of each; or the highest expected IoU
-    sureness: Share = 0.0  # what is called an instrument stays if it is so sure, relative to the surest; 0: all stay
+    decision: Literal["pixel", "overlap"] = "pixel"
+    sureness: Share = 0.0
     tolerance_px: Rate = 3.0  # of the surface distance (NSD), in pixels of the label image
     bootstrap: Positive = 2000
 
