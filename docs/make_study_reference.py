@@ -137,12 +137,12 @@ MEANINGS = {
     "sites.simulate.seed": "also fixes the hospital's camera and instrument maker",
     "sites.simulate.whole_instruments": "label instruments as a whole, not their parts",
     "evaluation.decision": (
-        "how a finished model's probabilities become labels: each pixel's likeliest one, or the area with the highest "
-        "expected IoU"
+        "how a finished model's probabilities become labels: each pixel's likeliest one, or instruments where expected "
+        "intersection over expected union is highest"
     ),
     "evaluation.sureness": (
         "what hangs together and is called an instrument stays if its mean probability is at least this share of that "
-        "of the frame's surest; 0: all stays"
+        "of the frame's surest, specks left out; 0: all stays"
     ),
     "evaluation.bootstrap": "resamples of cases for the 95 % intervals",
 }

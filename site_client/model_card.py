@@ -125,7 +125,8 @@ def model_card(
         own = f"{_made(study, method)} " if METHODS[method].own_model else ""
         chosen = (
             f"{own}It is the model of round {facts.get('round')}, the best on this hospital's validation cases "
-            f"(mean IoU {100 * facts['iou']:.1f} %, on the cases it was chosen by)."
+            f"(mean IoU {100 * facts['iou']:.1f} %, by each pixel's likeliest label at one size, on the cases it was "
+            "chosen by)."
         )
     height, width = study.task.image_size
     return _CARD.format(

@@ -46,12 +46,12 @@ def _methods(methods: DataFrame, sites: DataFrame, names: list[str]) -> Table:
         table.add_column(f"{name}\nunseen" if name in unseen else name, justify="right", no_wrap=True)
     table.add_column("worst site\nIoU", justify="right", no_wrap=True)
     table.add_column("one site\nper round", justify="right", no_wrap=True)
-    best = methods.loc[methods["method"] != UPPER_BOUND, "iou"].max()
+    best = percent(float(methods.loc[methods["method"] != UPPER_BOUND, "iou"].max()))
     for _, row in methods.iterrows():
         mine = sites[sites["method"] == row["method"]]
         cells = [_pair(float(row["dice"]), float(row["iou"])), *(_cell(mine, name) for name in names)]
         worst = f"{row['worst_site']} {percent(float(row['worst_iou']))}" if row["worst_site"] else DASH
-        style = "bold" if row["iou"] == best and row["method"] != UPPER_BOUND else ""
+        style = "bold" if percent(float(row["iou"])) == best != DASH and row["method"] != UPPER_BOUND else ""
         traffic = size(float(row["bytes_per_round"]))
         table.add_row(method_name(str(row["method"])), *cells, worst, traffic, style=style)
     return table

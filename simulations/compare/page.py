@@ -120,7 +120,11 @@ def _table(plan: Plan, summary: Summary, family: str) -> Context:
             | {"meaning": meanings[str(row["variant"])], "dice": dice.loc[row["variant"]].to_dict(), "competes": fair}
             for row, fair in zip(rows.to_dict("records"), competes, strict=True)
         ],
-        "best": {role: percent(float(rows.loc[competes, role].max())) for role in ("federated", "unseen")},
+        "best": {
+            role: percent(value)
+            for role in ("federated", "unseen")
+            if not isnan(value := float(rows.loc[competes, role].max()))
+        },
         "columns": _columns(sites),
         "cells": {(row["variant"], row["role"], row["site"]): row for row in sites.to_dict("records")},
         "uneven": not rows["complete"].all(),

@@ -22,7 +22,7 @@ def whole() -> LabelSpace:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_no_other_area_has_a_higher_expected_iou(seed: int) -> None:
+def test_no_other_area_has_a_higher_ratio(seed: int) -> None:
     """All 2^8 areas of eight pixels are tried."""
     likely = torch.rand(2, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -51,6 +51,18 @@ def test_an_area_stays_if_it_is_nearly_as_sure_as_the_surest() -> None:
     assert sure(called, likely, 0.8).tolist() == [[True, True, False, True, True, False, False, False]]
     assert torch.equal(sure(called, likely, 0.1), called)
     assert not sure(likely > 1, likely, 0.8).any()
+
+
+def test_a_speck_is_none_to_measure_others_by() -> None:
+    """One pixel of 0.97 beside twenty of 0.75: 0.75 is above 0.8 of its own, and below 0.8 of 0.97."""
+    likely = torch.tensor([[0.97, 0.0] + [0.75] * 20])
+    assert sure(likely > 0.5, likely, 0.8).sum() == 21
+    assert sure(likely > 0.5, likely, 1.0).sum() == 21
+
+
+def test_a_site_that_never_labels_an_instrument_has_background_alone() -> None:
+    labels = LabelSpace(("background",), ((0,),), (1,), 2)
+    assert Decision(overlap=True, sureness=0.8).labels(spread(0.9, 0.1), labels).tolist() == [[0, 0]]
 
 
 def test_the_same_as_each_pixels_likeliest_label_unless_asked_for_more(whole: LabelSpace) -> None:

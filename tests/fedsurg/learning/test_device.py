@@ -30,20 +30,20 @@ def test_precision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("amx", "facts", "expected"),
+    ("amx", "avx512", "facts", "expected"),
     [
-        (True, {"avx512_bf16": True, "cpu_name": "Intel Xeon"}, torch.bfloat16),
-        (False, {"avx512_bf16": True, "cpu_name": "Intel Xeon"}, torch.float32),  # slower there than float32
-        (False, {"avx512_bf16": True, "cpu_name": "AMD EPYC"}, torch.bfloat16),
-        (False, {"avx512_bf16": False, "cpu_name": "AMD EPYC"}, torch.float32),
-        (False, {"cpu_name": "Apple M2"}, torch.float32),
-        (False, None, torch.float32),  # a torch that does not say
+        (True, True, {"cpu_name": "Intel Xeon"}, torch.bfloat16),
+        (False, True, {"cpu_name": "Intel Xeon"}, torch.float32),  # slower there than float32
+        (False, True, {"cpu_name": "AMD EPYC"}, torch.bfloat16),
+        (False, False, {"cpu_name": "AMD EPYC"}, torch.float32),
+        (False, True, None, torch.bfloat16),  # a torch that does not say who made the processor
     ],
 )
 def test_auto_takes_bfloat16_where_it_is_fast(
-    monkeypatch: pytest.MonkeyPatch, amx: bool, facts: dict[str, object] | None, expected: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, amx: bool, avx512: bool, facts: dict[str, str] | None, expected: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     if facts is None:
         monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     else:

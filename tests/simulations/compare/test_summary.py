@@ -146,6 +146,15 @@ def test_what_is_printed_alike_is_marked_alike(plan: Plan, collected: Collected,
     assert page.count('best">41.0') == 1  # at the unseen site FedST alone
 
 
+def test_where_nobody_has_a_value_nothing_is_best(plan: Plan, collected: Collected, tmp_path: Path) -> None:
+    scores = collected.scores.copy()
+    scores.loc[scores["role"] == "unseen", "iou"] = float("nan")
+    write_page(plan, RECORD, summarise(plan, replace(collected, scores=scores)), tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count(' best">') == 1
+    assert 'best">46.0' in page
+
+
 def test_a_row_that_lost_a_site_says_so_and_does_not_compete(plan: Plan, collected: Collected) -> None:
     """Without its hardest site FedAvg's mean is above FedST's."""
     scores = collected.scores
