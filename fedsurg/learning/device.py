@@ -44,5 +44,5 @@ def _fast_bfloat16() -> bool:
     """AMX, or AVX-512's bfloat16 of another maker than Intel, whose is slower than float32 (docs/results.md)."""
     if torch.cpu._is_amx_tile_supported():
         return True
-    facts = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not say who made the processor
+    facts: dict[str, str] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not say who made it
     return bool(torch.cpu._is_avx512_bf16_supported()) and "Intel" not in facts.get("cpu_name", "")
