@@ -9,7 +9,7 @@ from fedsurg.metrics.statistics import mean, over_sites
 from fedsurg.metrics.summary import ADAPTED, FINETUNED
 from fedsurg.report.run_folder import Run
 from fedsurg.report.tables import BASELINE, EVERY_OTHER, UPPER_BOUND, differences, method_table, site_table
-from fedsurg.report.wording import interval, listed, method_name, percent, plural, points, size, standing
+from fedsurg.report.wording import interval, listed, method_name, percent, plural, points, printed_best, size, standing
 
 
 def paragraph(run: Run) -> str:
@@ -92,8 +92,7 @@ def _unseen(run: Run) -> list[str]:
 
 def _best_at(site: str, judged: DataFrame) -> str:
     """Of all that are printed as the best, as a reader of the table sees them."""
-    shown = judged["iou"].map(lambda value: percent(float(value)))
-    best = judged[shown == percent(float(judged["iou"].max()))]
+    best = judged[printed_best(judged["iou"])]
     names = listed([method_name(method) for method in best["method"]])
     has = "has" if len(judged) == 1 else "is best with" if len(best) == 1 else "are best with"
     text = f"At {site}, which took no part, {names} {has} {percent(float(best['iou'].iloc[0]))} %"

@@ -12,7 +12,7 @@ from rich.text import Text
 from fedsurg.report.run_folder import Run
 from fedsurg.report.story import paragraph
 from fedsurg.report.tables import UPPER_BOUND, method_table, site_table
-from fedsurg.report.wording import DASH, method_name, percent, size
+from fedsurg.report.wording import DASH, method_name, percent, printed_best, size
 
 WIDEST = 1000  # columns of a table in a file
 MANY_SITES = 5  # more than these get a table of their own, sites downwards
@@ -46,12 +46,12 @@ def _methods(methods: DataFrame, sites: DataFrame, names: list[str]) -> Table:
         table.add_column(f"{name}\nunseen" if name in unseen else name, justify="right", no_wrap=True)
     table.add_column("worst site\nIoU", justify="right", no_wrap=True)
     table.add_column("one site\nper round", justify="right", no_wrap=True)
-    best = percent(float(methods.loc[methods["method"] != UPPER_BOUND, "iou"].max()))
-    for _, row in methods.iterrows():
+    best = printed_best(methods["iou"].where(methods["method"] != UPPER_BOUND))
+    for leads, (_, row) in zip(best, methods.iterrows(), strict=True):
         mine = sites[sites["method"] == row["method"]]
         cells = [_pair(float(row["dice"]), float(row["iou"])), *(_cell(mine, name) for name in names)]
         worst = f"{row['worst_site']} {percent(float(row['worst_iou']))}" if row["worst_site"] else DASH
-        style = "bold" if percent(float(row["iou"])) == best != DASH and row["method"] != UPPER_BOUND else ""
+        style = "bold" if leads else ""
         traffic = size(float(row["bytes_per_round"]))
         table.add_row(method_name(str(row["method"])), *cells, worst, traffic, style=style)
     return table

@@ -2,6 +2,10 @@
 
 import re
 from math import isnan
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pandas import Series
 
 METHOD_NAMES = {
     "fedst": "FedST",
@@ -32,6 +36,11 @@ def method_name(method: str) -> str:
 def percent(value: float) -> str:
     """A score of 0..1 as percent with one decimal, without the sign: 0.7594 is `75.9`."""
     return DASH if isnan(value) else f"{100 * value:.1f}"
+
+
+def printed_best(values: "Series[float]") -> "Series[bool]":
+    """Which of the shares are printed as the highest, so that what looks equal is marked alike; NaN never is."""
+    return values.notna() & (values.map(percent) == percent(float(values.max())))
 
 
 def interval(low: float, high: float) -> str:

@@ -12,7 +12,7 @@ from fedsurg.metrics.statistics import LEVEL
 from fedsurg.report.html import flat_settings, page_environment
 from fedsurg.report.redaction import MACHINE_KEYS, without_paths
 from fedsurg.report.tables import BASELINE, UPPER_BOUND
-from fedsurg.report.wording import interval, listed, method_name, percent, plural, points, standing
+from fedsurg.report.wording import interval, listed, method_name, percent, plural, points, printed_best, standing
 from simulations.compare.plan import Plan
 from simulations.compare.summary import Summary
 from simulations.compare.terminal import probability
@@ -68,12 +68,12 @@ def story(summary: Summary) -> list[str]:
 
 def _best(rivals: DataFrame) -> str:
     """Of all that are printed as the best, as a reader of the table sees them."""
-    top = percent(float(rivals["federated"].max()))
-    best = rivals[rivals["federated"].map(lambda value: percent(float(value))) == top]
+    best = rivals[printed_best(rivals["federated"])]
     ends = interval(best["federated_low"].iloc[0], best["federated_high"].iloc[0]) if len(best) == 1 else ""
     names = listed([method_name(str(name)) for name in best["variant"]])
     return (
-        f"{names} {'is' if len(best) == 1 else 'are'} best on the federated sites, with a mean IoU of {top} %"
+        f"{names} {'is' if len(best) == 1 else 'are'} best on the federated sites, with a mean IoU of "
+        f"{percent(float(best['federated'].iloc[0]))} %"
         f"{f' ({ends})' if ends else ''} on held-out cases."
     )
 
@@ -111,20 +111,20 @@ def _table(plan: Plan, summary: Summary, family: str) -> Context:
     meanings = {variant.name: variant.meaning for variant in plan.variants() if variant.family == family}
     rows = summary.of(family)
     competes = (rows["method"] != UPPER_BOUND) & rows["complete"]
+    best = {role: printed_best(rows[role].where(competes)) for role in ("federated", "unseen")}
     dice = summary.of(family, "dice").set_index("variant")
     return {
         "family": family,
         "reference": summary.references[family],
         "rows": [
             {str(key): value for key, value in row.items()}
-            | {"meaning": meanings[str(row["variant"])], "dice": dice.loc[row["variant"]].to_dict(), "competes": fair}
-            for row, fair in zip(rows.to_dict("records"), competes, strict=True)
+            | {
+                "meaning": meanings[str(row["variant"])],
+                "dice": dice.loc[row["variant"]].to_dict(),
+                "best_in": [role for role in best if best[role][place]],
+            }
+            for place, row in zip(rows.index, rows.to_dict("records"), strict=True)
         ],
-        "best": {
-            role: percent(value)
-            for role in ("federated", "unseen")
-            if not isnan(value := float(rows.loc[competes, role].max()))
-        },
         "columns": _columns(sites),
         "cells": {(row["variant"], row["role"], row["site"]): row for row in sites.to_dict("records")},
         "uneven": not rows["complete"].all(),
