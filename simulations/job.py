@@ -42,6 +42,7 @@ from site_client.engine import SiteEngine, SiteSetup
 log = logging.getLogger("fedsurg.simulations")
 
 POOLED = "central"  # name of the one site that stands for all of them in pooled training
+GLOBAL_MODEL = Path("server") / "global.safetensors"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Job:
         keep_models: keep models, private state and pictures when the job is scored; without them it cannot be looked
             at or evaluated again, and takes a thousandth of the disk.
         title: what the job is called where method and fold do not say it all; empty: by those.
+        models: folder of a finished job whose models are scored instead of trained; none: all rounds run.
     """
 
     study: Study
@@ -78,6 +80,7 @@ class Job:
     processes: int = 2
     keep_models: bool = True
     title: str = ""
+    models: Path | None = None
 
     @property
     def name(self) -> str:
@@ -173,7 +176,7 @@ class EngineOf:
 
 
 def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Callable[[], bool]) -> None:
-    """Run or resume a job to its scores.
+    """Run or resume a job to its scores; where it has finished models, score these.
 
     Raises:
         FedsurgError: see `Federation.run`.
@@ -181,8 +184,11 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
     started = time.perf_counter()
     torch.set_num_threads(job.threads)
     bench = Bench(job)
-    model = _federate(bench, on_round, stopped)
-    write_tensors(job.folder / "server" / "global.safetensors", model, {"study": bench.digest})
+    if job.models:
+        model = _take_models(job.models, job.folder)
+    else:
+        model = _federate(bench, on_round, stopped)
+        write_tensors(job.folder / GLOBAL_MODEL, model, {"study": bench.digest})
     adapt_unseen(bench, model)
     scoring = time.perf_counter()
     _score(bench)
@@ -191,6 +197,15 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
     write_atomic(job.folder / "done.json", canonical_json(facts | {"keep_models": job.keep_models}))
     drop_models(job.folder)
     _BENCHES.clear()
+
+
+def _take_models(finished_job: Path, folder: Path) -> dict[str, Tensor]:
+    """Copy a finished job's models, and what its rounds cost; returns the global model."""
+    personal = (file.relative_to(finished_job) for file in finished_job.glob("sites/*/personal.safetensors"))
+    for name in (Path("history.jsonl"), Path("contract.json"), GLOBAL_MODEL, *personal):
+        if (finished_job / name).exists():  # there is no history where nobody trained
+            write_atomic(folder / name, (finished_job / name).read_bytes())
+    return read_tensors(folder / GLOBAL_MODEL)[0]
 
 
 def drop_models(folder: Path) -> None:
@@ -267,7 +282,7 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
         return [ScoredModel(PERSONAL, tensors, vector, bench.plan.has_adapters, facts.get(MAGNIFICATION, 1.0))]
     if personal and "shared" not in bench.plan.scopes.values():
         return [ScoredModel(f"{PERSONAL_OF}{name}", tensors) for name, tensors in personal.items()]
-    shared = ScoredModel(GLOBAL, read_tensors(bench.job.folder / "server" / "global.safetensors")[0])
+    shared = ScoredModel(GLOBAL, read_tensors(bench.job.folder / GLOBAL_MODEL)[0])
     found = [shared, *adapted_models(bench, site)]
     if personal and bench.study.evaluation.mean_query and bench.plan.scopes["query"] == "site":
         queries = [name for name, entry in bench.contract().site.items() if entry.part == "query"]

@@ -31,6 +31,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--cache", type=_PATH, help="Rendered video and starts; default: $FEDSURG_CACHE or ~/.cache/fedsurg.")
 @click.option("--keep-models", is_flag=True, help="Keep the models of finished cells, not only their scores.")
+@click.option("--models-of", type=_PATH, help="Train nothing: score the models that a comparison kept in this folder.")
 def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None, resume: bool, **options: Any) -> None:
     """Hold methods against each other on STUDY.toml: same start, budget and batches, several seeds.
 

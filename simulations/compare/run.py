@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from fedsurg.errors import InterruptedRunError, RunError
 from fedsurg.files import write_atomic
 from fedsurg.methods.registry import METHODS
-from fedsurg.study.load import changed
+from fedsurg.study.load import changed, parse_values
+from simulations.compare.finished_models import scored_as, with_models
 from simulations.compare.plan import Cell, Plan, Variant
 from simulations.pool import run_jobs
 from simulations.preparation import Prepared, check_networks, prepare
@@ -40,6 +41,7 @@ class Options:
         device: name of the device, or auto.
         cache: folder of rendered video and starts.
         keep_models: keep the models of finished cells.
+        models_of: folder of a comparison that kept its models; they are scored, and nothing is trained.
     """
 
     out: Path
@@ -51,6 +53,7 @@ class Options:
     device: str = "auto"
     cache: Path = Path("~/.cache/fedsurg")
     keep_models: bool = False
+    models_of: Path | None = None
 
 
 def compare(plan: Plan, options: Options, progress: Progress) -> tuple[Plan, Record]:
@@ -77,6 +80,8 @@ def compare(plan: Plan, options: Options, progress: Progress) -> tuple[Plan, Rec
         inputs = inputs_of_run(options.out / RECORD, prepared)
         _check_finished(whole, options, prepared)
         jobs = [job for job in jobs_of(plan, options, prepared) if not job.done]
+        if options.models_of:
+            jobs = _with_models(jobs, plan, options, options.models_of, prepared)
         made = _made_with(options, prepared) if jobs or not old else {}
         record = _record(whole, old, options.command) | inputs | made
         write = _writer(options.out / RECORD, record, before)
@@ -133,6 +138,19 @@ def _job(cell: Cell, template: "Job") -> "Job":
         folder=template.folder / cell.name,
         start=start,
     )
+
+
+def _with_models(jobs: list["Job"], plan: Plan, options: Options, folder: Path, prepared: Prepared) -> list["Job"]:
+    """The same jobs, which score the models that the comparison in `folder` trained.
+
+    Raises:
+        RunError: it has no models of one of them, or began with another start or other data.
+    """
+    record = read_record(folder)
+    inputs_of_run(folder / RECORD, prepared)
+    study = parse_values(record["study"], str(folder / RECORD), {})
+    trained = replace(plan, study=scored_as(plan.study, study))
+    return with_models(jobs, jobs_of(trained, options, prepared), folder.resolve() / CELLS)
 
 
 def _reduced_start(variant: Variant, common: Path, folder: Path) -> Path:
