@@ -3,7 +3,8 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
     from fedsurg.audit.heads import SignedHead
+
+_Function = Callable[..., None]
 
 SHOWN = {  # facts that a sentence holds, and the words before them; --json prints all
     "site": "",
@@ -35,6 +38,20 @@ SHOWN = {  # facts that a sentence holds, and the words before them; --json prin
 _LONG = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")  # hashes, fingerprints, serial numbers
 
 
+@dataclass(frozen=True)
+class _End:
+    """`site` or `server`, its directory by default, and the file there that holds its certificates."""
+
+    name: str
+    directory: str
+    certificate: str
+
+    def directory_option(self, command: _Function) -> _Function:
+        """Give a command the option `--dir`."""
+        kind, text = click.Path(path_type=Path), f"The directory of this {self.name}."
+        return click.option("--dir", "folder", type=kind, default=self.directory, show_default=True, help=text)(command)
+
+
 def audit_group(end: str, directory: str, certificate: str) -> click.Group:
     """The group `audit` for one end.
 
@@ -43,21 +60,15 @@ def audit_group(end: str, directory: str, certificate: str) -> click.Group:
         directory: of that end, by default.
         certificate: file in that directory with every certificate the end has had.
     """
-    where = click.option(
-        "--dir",
-        "folder",
-        type=click.Path(path_type=Path),
-        default=directory,
-        show_default=True,
-        help=f"The directory of this {end}.",
-    )
+    group = click.Group("audit", help="The audit log: verify it, show it, take out the other end's signed heads.")
+    for command in (_verify, _show, _heads, _accept):
+        group.add_command(command(_End(end, directory, certificate)))
+    return group
 
-    @click.group()
-    def audit() -> None:
-        """The audit log: verify it, show it, take out the other end's signed heads."""
 
-    @audit.command(epilog=f"Example: fedsurg {end} audit verify --heads heads.jsonl")
-    @where
+def _verify(end: _End) -> click.Command:
+    @click.command(epilog=f"Example: fedsurg {end.name} audit verify --heads heads.jsonl")
+    @end.directory_option
     @click.option(
         "--heads",
         "heads_file",
@@ -69,7 +80,7 @@ def audit_group(end: str, directory: str, certificate: str) -> click.Group:
         "certificates",
         type=click.Path(path_type=Path),
         multiple=True,
-        help=f"Certificate that signed them; give earlier ones too. [default: {certificate} in the directory]",
+        help=f"Certificate that signed them; give earlier ones too. [default: {end.certificate} in the directory]",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     def verify(folder: Path, heads_file: Path | None, certificates: tuple[Path, ...], as_json: bool) -> None:
@@ -81,7 +92,7 @@ def audit_group(end: str, directory: str, certificate: str) -> click.Group:
 
         heads = read_heads(heads_file) if heads_file else []
         known = (
-            [one for path in certificates or (folder / certificate,) for one in load_certificates(path)]
+            [one for path in certificates or (folder / end.certificate,) for one in load_certificates(path)]
             if heads
             else []
         )
@@ -96,8 +107,12 @@ def audit_group(end: str, directory: str, certificate: str) -> click.Group:
         click.echo(f"ok: {found.head.sequence} lines in {files}, {found.heads} signed heads fit")
         click.echo(f"head: line {found.head.sequence}, {found.head.sha256}")
 
-    @audit.command(epilog=f"Example: fedsurg {end} audit show --since 2026-03-01 --json")
-    @where
+    return verify
+
+
+def _show(end: _End) -> click.Command:
+    @click.command(epilog=f"Example: fedsurg {end.name} audit show --since 2026-03-01 --json")
+    @end.directory_option
     @click.option(
         "--since", help="A date or time (UTC), such as 2026-03-01 or 2026-03-01T12:00; default: the beginning."
     )
@@ -117,8 +132,12 @@ def audit_group(end: str, directory: str, certificate: str) -> click.Group:
             if line["time"] >= begin:
                 click.echo(json.dumps(line) if as_json else _sentence(line))
 
-    @audit.command(epilog=f"Example: fedsurg {end} audit heads hospital-a --out heads.jsonl")
-    @where
+    return show
+
+
+def _heads(end: _End) -> click.Command:
+    @click.command(epilog=f"Example: fedsurg {end.name} audit heads hospital-a --out heads.jsonl")
+    @end.directory_option
     @click.argument("name")
     @click.option("--out", type=click.Path(path_type=Path), help="File to write; default: print.")
     def heads(folder: Path, name: str, out: Path | None) -> None:
@@ -137,10 +156,16 @@ def audit_group(end: str, directory: str, certificate: str) -> click.Group:
             write_atomic(out, "\n".join(lines) + "\n", error=AuditError)
         click.echo(f"{out}: {len(lines)} heads" if out else "\n".join(lines))
 
-    other = "coordinator" if end == "site" else "hospital-a"
+    return heads
 
-    @audit.command(epilog=f"Example: fedsurg {end} audit accept {other} --reason 'disk lost, restored from a backup'")
-    @where
+
+def _accept(end: _End) -> click.Command:
+    other = "coordinator" if end.name == "site" else "hospital-a"
+
+    @click.command(
+        epilog=f"Example: fedsurg {end.name} audit accept {other} --reason 'disk lost, restored from a backup'"
+    )
+    @end.directory_option
     @click.argument("name")
     @click.option("--reason", required=True, help="Kept in the log.")
     def accept(folder: Path, name: str, reason: str) -> None:
@@ -154,10 +179,10 @@ def audit_group(end: str, directory: str, certificate: str) -> click.Group:
         from fedsurg.audit.heads import accept_new_log
         from fedsurg.audit.log import AuditLog, account
 
-        count = accept_new_log(AuditLog(folder / FOLDER, end), name, reason, account())
+        count = accept_new_log(AuditLog(folder / FOLDER, end.name), name, reason, account())
         click.echo(f"{name}: its log may begin anew; the {count} heads kept so far stay in this log")
 
-    return audit
+    return accept
 
 
 def read_heads(path: Path) -> list["SignedHead"]:
