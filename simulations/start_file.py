@@ -14,6 +14,7 @@ from fedsurg.learning.device import choose_device
 from fedsurg.learning.pretrain import start_digest
 from fedsurg.models.network import count_parameters, network_of
 from fedsurg.models.start_file import read_start, write_start
+from fedsurg.report.views import views_in_words
 from fedsurg.report.wording import plural
 from fedsurg.simulator.of_study import synthetic_request
 from fedsurg.simulator.request import SIMULATOR_VERSION
@@ -57,7 +58,7 @@ guidance or for any decision about a patient.
 
 Instruments as a whole against everything else, on the validation cases of sites that this training has never seen:
 per frame where an instrument is present or predicted, then per case, then per site. Choices about the simulator and
-the training may have been made on these cases, so read them as an upper estimate.
+the training may have been made on these cases, so read them as an upper estimate.{views}
 
 {transfer}
 
@@ -232,7 +233,8 @@ def model_card(
     again += " with the same versions"
     if pretrain.start:  # `shipped` is another file in another version
         again += f", where `server.pretrain.start` is the file with SHA-256 `{pretrain.start_sha256}`"
-    return _CARD.format(rows=rows, command=command, again=again, transfer=_transfer_table(scores), **origin)
+    measured = {"views": views_in_words(study), "transfer": _transfer_table(scores)}
+    return _CARD.format(rows=rows, command=command, again=again, **measured, **origin)
 
 
 def _origin(study: Study, facts: Mapping[str, Any]) -> dict[str, str]:

@@ -8,12 +8,11 @@ from typing import Any
 from torch import Tensor
 
 import fedsurg
-from fedsurg.data.magnification import MAGNIFICATION, view_sizes
+from fedsurg.data.magnification import MAGNIFICATION
 from fedsurg.errors import CheckpointError
 from fedsurg.files import require_writable, write_atomic
-from fedsurg.learning.decision import BY_PIXEL, Decision
 from fedsurg.methods.registry import METHODS
-from fedsurg.report.wording import listed
+from fedsurg.report.views import views_in_words
 from fedsurg.study.config import Study
 from fedsurg.tensor_file import tensor_bytes
 
@@ -135,7 +134,7 @@ def model_card(
         rows="\n".join(f"| {key} | {value} |" for key, value in rows.items()),
         height=height,
         width=width,
-        views=_views(study, facts.get(MAGNIFICATION, 1.0)),
+        views=views_in_words(study, facts.get(MAGNIFICATION, 1.0)),
         classes=", ".join(study.task.classes),
         encoder=study.network.encoder,
         method=method,
@@ -158,24 +157,3 @@ def _made(study: Study, method: str) -> str:
         "It is the moving average of the networks that this hospital trained, as each was before it was sent"
         f"{start if share else ''}."
     )
-
-
-def _views(study: Study, factor: float) -> str:
-    """What the card says of the views of a frame whose mean is scored, and of how that becomes labels; nothing where a
-    frame is seen once, as it is, and each pixel is what it likeliest is.
-    """
-    sizes = view_sizes(study.task.image_size, study.evaluation.scales, factor)
-    lines = []
-    if factor != 1:
-        lines.append(f"Instruments look small at this hospital: frames are also shown {factor:g} times as large.")
-    if len(sizes) > 1 or study.evaluation.mirrored:
-        mirrored = ", and its mirror image," if study.evaluation.mirrored else ""
-        named = listed([f"{height} x {width}" for height, width in sizes])
-        lines.append(f"Use the mean of its probabilities on the frame{mirrored} at {named} pixels: scores are of that.")
-    if len(sizes) > 1 and study.evaluation.confidence:
-        weight = f"exp({study.evaluation.confidence:g} x `fedsurg.learning.decision.expected_iou`)"
-        lines.append(f"In the mean a size counts by {weight}.")
-    decision = Decision.of(study.evaluation)
-    if decision != BY_PIXEL:
-        lines.append(f"Its labels are not each pixel's likeliest, but those of `fedsurg.learning.decision.{decision}`.")
-    return "".join(f"\n{line}" for line in lines)

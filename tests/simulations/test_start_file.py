@@ -53,7 +53,7 @@ def test_a_start_for_other_studies(
     command: Command, start: Path, data: Path, tmp_path: Path, tiny_study: MakeStudy
 ) -> None:
     out = tmp_path / "made" / "start.safetensors"
-    code, said = command("--out", out, "--data", data)
+    code, said = command("--out", out, "--data", data, "--set", "evaluation.mirrored=true")
     assert code == 0, said
     study = tiny_study(server__pretrain__start=str(out))
     digest = study.server.pretrain.start_sha256
@@ -66,7 +66,8 @@ def test_a_start_for_other_studies(
     card = out.with_suffix(".md").read_text()
     for text in (
         digest,
-        "pretrain tiny.toml --out start.safetensors",
+        "pretrain tiny.toml --set evaluation.mirrored=true --out start.safetensors",
+        "Use the mean of its probabilities on the frame, and its mirror image, at ",
         "Apache-2.0",
         "| north |",
         "| mean |",
