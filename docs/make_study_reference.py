@@ -136,6 +136,7 @@ MEANINGS = {
     "sites.simulate.test_cases": "cases held out for the test",
     "sites.simulate.seed": "also fixes the hospital's camera and instrument maker",
     "sites.simulate.whole_instruments": "label instruments as a whole, not their parts",
+    "evaluation.unseen_cases": "what an unseen site is scored on: its test cases (else val), or all that it has",
     "evaluation.decision": (
         "how a finished model's probabilities become labels: each pixel's likeliest one, or instruments where expected "
         "intersection over expected union is highest"

@@ -295,7 +295,7 @@ def _score(bench: Bench) -> None:
     job, rows = bench.job, []
     pictures: list[dict[str, Any]] = []
     for site in bench.study.sites:
-        data = bench.data(site)
+        data = cases_to_score(bench, site)
         origin = {
             "method": job.method,
             "fold": "" if job.fold is None else job.fold,
@@ -311,6 +311,14 @@ def _score(bench: Bench) -> None:
             pictures += scored.pictures
     _write_rows(job.folder / "scores.csv", rows)
     write_atomic(job.folder / "overlays" / "overlays.json", json.dumps(pictures, indent=1))
+
+
+def cases_to_score(bench: Bench, site: SiteConfig) -> SiteData:
+    """A site with the cases that it is scored on: of an unseen one all, if the study asks for it."""
+    data = bench.data(site)
+    if site.role == "unseen" and bench.study.evaluation.unseen_cases == "all":
+        return replace(data, frames=data.frames.assign(split="test"))
+    return data
 
 
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -44,6 +44,7 @@ class EvaluationFacts(Record):
 
     folds: int = 0
     leave_one_site_out: bool = False
+    unseen_cases: str = "held_out"
     tolerance_px: float = 3.0
     bootstrap: int = 2000
 

@@ -267,6 +267,7 @@ class EvaluationConfig(Section):
 
     folds: Count = 0  # 0: the manifest's splits; n: each case left out once, dealt over n folds
     leave_one_site_out: bool = False  # each federated site in turn trains nothing and is scored as an unseen one
+    unseen_cases: Literal["held_out", "all"] = "held_out"
     every: Positive = 1  # validate in every n-th round, and in the last
     max_frames: Count = 0  # frames per validation in a round, evenly spread; 0: all. The last is always on all
     choose: Literal["last", "best"] = "last"  # round of the personalised model; `best` needs a test split at each site
@@ -339,6 +340,11 @@ class Study(Section):
         at_once = len(self.federated) - self.evaluation.leave_one_site_out
         if not at_once:
             raise ValueError("evaluation.leave_one_site_out needs two federated sites or more; add a site")
+        if self.adaptation.enabled and self.evaluation.unseen_cases == "all":
+            raise ValueError(
+                "evaluation.unseen_cases is 'all', but an adaptation trains on some of these cases; set it to "
+                "'held_out', or adaptation.enabled = false"
+            )
         if self.federation.quorum > at_once:
             verb = "train at once" if self.evaluation.leave_one_site_out else "are federated"
             raise ValueError(f"federation.quorum is {self.federation.quorum}, but only {at_once} sites {verb}")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from simulations.job import Job
 
 SCORING = (
+    "unseen_cases",
     "scales",
     "confidence",
     "mirrored",

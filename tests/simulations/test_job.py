@@ -19,7 +19,7 @@ from fedsurg.report.tables import site_table
 from fedsurg.study import Study
 from fedsurg.study.holdout import Holdout
 from fedsurg.tensor_file import read_tensors, write_tensors
-from simulations.job import Bench, Job, models_for, run_job
+from simulations.job import Bench, Job, cases_to_score, models_for, run_job
 from simulations.scoring import ScoredModel, score_site
 
 MakeJob = Callable[..., Job]
@@ -117,6 +117,17 @@ def test_each_case_is_left_out_once(make_job: MakeJob) -> None:
         assert len(sites["north"].cases()) == 3
     assert sorted(held_out["north"]) == [f"PATIENT-north-{number}" for number in (0, 1, 2)]
     assert held_out["harbour"] == ["PATIENT-harbour-7"] * 3  # an unseen site trains nobody
+
+
+@pytest.mark.parametrize("cases", ["held_out", "all"])
+def test_a_site_that_trains_nothing_may_be_scored_on_all_its_cases(make_job: MakeJob, cases: str) -> None:
+    bench = Bench(make_job(evaluation__unseen_cases=cases))
+    for site in bench.study.sites:
+        data, scored = bench.data(site), cases_to_score(bench, site)
+        everything = site.role == "unseen" and cases == "all"
+        expected = data.cases() if everything else data.cases("test") or data.cases("val")
+        assert (scored.cases("test") or scored.cases("val")) == expected
+        assert bool(scored.cases("train")) != everything
 
 
 def test_names_and_digests_of_folds_differ(make_job: MakeJob) -> None:

@@ -50,6 +50,14 @@ def test_cases_or_sites_are_left_out_but_not_both(tiny_study: MakeStudy) -> None
         tiny_study(evaluation__folds=2, evaluation__leave_one_site_out=True)
 
 
+def test_cases_that_an_adaptation_trains_on_are_not_scored(tiny_study: MakeStudy) -> None:
+    assert tiny_study(evaluation__unseen_cases="all").evaluation.unseen_cases == "all"
+    with pytest.raises(
+        StudyError, match=r"unseen_cases is 'all', but an adaptation trains on some of these cases; set"
+    ):
+        tiny_study(evaluation__unseen_cases="all", adaptation__enabled=True)
+
+
 def test_someone_must_be_left_to_train(tiny_study: MakeStudy) -> None:
     sites = [{"name": "north", "procedure": "any"}]
     with pytest.raises(StudyError, match="leave_one_site_out needs two federated sites or more; add a site"):

@@ -10,12 +10,10 @@ import pandas as pd
 Fedsurg = Callable[..., tuple[int, str, str]]
 
 OTHERWISE = [
-    "--set",
-    "evaluation.scales=[1.0,2.0]",
-    "--set",
-    "evaluation.decision='overlap'",
-    "--set",
-    "evaluation.mean_query=true",
+    "--set=evaluation.scales=[1.0,2.0]",
+    "--set=evaluation.decision='overlap'",
+    "--set=evaluation.mean_query=true",
+    "--set=evaluation.unseen_cases='all'",
 ]
 
 
@@ -30,6 +28,10 @@ def test_scores_are_those_of_training_anew(
     tables = [pd.read_parquet(folder / "scores.parquet") for folder in (anew, scored, kept)]
     pd.testing.assert_frame_equal(tables[0], tables[1])
     assert not tables[1]["iou_lineage"].equals(tables[2]["iou_lineage"])
+    cases = [table.groupby("role")["case"].nunique().to_dict() for table in tables[1:]]
+    assert cases[0]["unseen"] > cases[1]["unseen"]
+    assert cases[0]["federated"] == cases[1]["federated"]
+    assert "on all its cases" in (scored / "compare.html").read_text()
     name = "fedst-own-seed3"
     histories = [(folder / "cells" / name / "history.jsonl").read_bytes() for folder in (kept, scored)]
     assert histories[0] == histories[1]  # what its rounds cost is what they did cost
