@@ -1,7 +1,6 @@
 """`fedsurg evaluate`: the finished models of a run on cases that the run did not have."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from fedsurg.data.site import SiteData, load_site
+from fedsurg.data.site import load_site
 from fedsurg.errors import RunError
 from fedsurg.methods.registry import METHODS
 from fedsurg.metrics.summary import site_means
@@ -19,7 +18,7 @@ from fedsurg.study.holdout import Holdout, left_out_name
 from fedsurg.study.load import parse_values
 from simulations.job import Bench, Job, finished, models_for
 from simulations.run_folder import RECORD
-from simulations.scoring import score_site
+from simulations.scoring import score_site, with_only
 
 
 def evaluate_run(run_folder: Path, data: Path, split: str, device: str) -> pd.DataFrame:
@@ -103,9 +102,3 @@ def _benches(run_folder: Path, study: Study, device: str) -> list[Bench]:
         )
         benches.append(Bench(job))
     return benches
-
-
-def with_only(site: SiteData, split: str) -> SiteData | None:
-    """A site whose test cases are those of `split`; none if it has no such cases."""
-    frames = site.frames if split == "all" else site.split(split)
-    return replace(site, frames=frames.assign(split="test")) if len(frames) else None

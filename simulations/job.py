@@ -35,7 +35,7 @@ from server.server_app import make_server_app
 from server.setup import ServerSetup
 from simulations.adaptation import adapt_unseen, adapted_models
 from simulations.inline import run_inline
-from simulations.scoring import ScoredModel, score_site, with_mean_of
+from simulations.scoring import ScoredModel, score_site, with_mean_of, with_only
 from site_client.client_app import make_client_app
 from site_client.engine import SiteEngine, SiteSetup
 
@@ -43,6 +43,7 @@ log = logging.getLogger("fedsurg.simulations")
 
 POOLED = "central"  # name of the one site that stands for all of them in pooled training
 GLOBAL_MODEL = Path("server") / "global.safetensors"
+PERSONAL_MODEL = "personal.safetensors"  # in the folder of a site
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,12 @@ class Bench(ServerSetup):
 
 def job_digest(job: Job) -> str:
     """Digest that state files of this job carry: the study's, with method and fold."""
-    return study_digest(job.study)[:48] + f"-{job.name}"
+    return digest_of_state(job.study, job.name)
+
+
+def digest_of_state(study: Study, name: str) -> str:
+    """`job_digest` of a job with this study and name."""
+    return study_digest(study)[:48] + f"-{name}"
 
 
 _BENCHES: dict[str, Bench] = {}  # in a ray worker: built at the first message, warm from then on
@@ -201,7 +207,7 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
 
 def _take_models(finished_job: Path, folder: Path) -> dict[str, Tensor]:
     """Copy a finished job's models, and what its rounds cost; returns the global model."""
-    personal = (file.relative_to(finished_job) for file in finished_job.glob("sites/*/personal.safetensors"))
+    personal = (file.relative_to(finished_job) for file in finished_job.glob(f"sites/*/{PERSONAL_MODEL}"))
     for name in (Path("history.jsonl"), Path("contract.json"), GLOBAL_MODEL, *personal):
         if (finished_job / name).exists():  # there is no history where nobody trained
             write_atomic(folder / name, (finished_job / name).read_bytes())
@@ -269,7 +275,7 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
     Raises:
         CheckpointError: a model cannot be read.
     """
-    files = {name: bench.job.folder / "sites" / name / "personal.safetensors" for name in bench.owners}
+    files = {name: bench.job.folder / "sites" / name / PERSONAL_MODEL for name in bench.owners}
     kept = {name: read_tensors(file) for name, file in files.items() if file.exists()}
     personal = {name: tensors for name, (tensors, _) in kept.items()}
     if site.role == "federated" and bench.owners:
@@ -317,7 +323,7 @@ def cases_to_score(bench: Bench, site: SiteConfig) -> SiteData:
     """A site with the cases that it is scored on: of an unseen one all, if the study asks for it."""
     data = bench.data(site)
     if site.role == "unseen" and bench.study.evaluation.unseen_cases == "all":
-        return replace(data, frames=data.frames.assign(split="test"))
+        return with_only(data, "all") or data
     return data
 
 

@@ -119,7 +119,7 @@ def _check_names(loaded: dict[str, SiteData]) -> None:
 
 def _check_splits(site: SiteConfig, study: Study, data: SiteData) -> None:
     train, val, test = (data.cases(split) for split in ("train", "val", "test"))
-    if site.role == "unseen" and not (val or test):
+    if site.role == "unseen" and not (val or test or study.evaluation.unseen_cases == "all"):
         raise DataError(
             f"site {site.name!r} has no cases in split 'test' or 'val' to be scored on; "
             "move a case there in its manifest"

@@ -64,7 +64,7 @@ def claimed(folder: Path, digest: str, *, resume: bool, record: str = RECORD) ->
             raise
 
 
-def inputs_of_run(record: Path, prepared: Prepared) -> dict[str, str]:
+def inputs_of_run(record: Path, prepared: Prepared, option: str = "--out") -> dict[str, str]:
     """Digests of what a run keeps to when it goes on: its `start`, its sites' `data`, the server's `video`.
 
     Where a site's pictures lie does not count, what its manifest says does, and of rendered ones what drew them.
@@ -72,6 +72,7 @@ def inputs_of_run(record: Path, prepared: Prepared) -> dict[str, str]:
     Args:
         record: the run's, if it is there: what it was made with so far.
         prepared: of this command; without video where none of its methods' servers learns.
+        option: that named the run's folder.
 
     Raises:
         RunError: the run began with another one.
@@ -88,7 +89,7 @@ def inputs_of_run(record: Path, prepared: Prepared) -> dict[str, str]:
         if began.get(key, digest) != digest:
             raise RunError(
                 f"{record.parent}: began with {_INPUTS[key]} {began[key][:12]}, this command has {digest[:12]}; "
-                "take those, and the version of fedsurg and of its simulator that made them, or choose another --out"
+                "take those, and the version of fedsurg and of its simulator that made them, or choose another {option}"
             )
     return {key: began[key] for key in _INPUTS if key in began} | found
 

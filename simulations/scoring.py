@@ -81,6 +81,12 @@ def score_site(
     return Scored(rows, pictures)
 
 
+def with_only(site: SiteData, split: str) -> SiteData | None:
+    """A site whose test cases are those of `split`; none if it has no such cases."""
+    frames = site.frames if split == "all" else site.split(split)
+    return replace(site, frames=frames.assign(split="test")) if len(frames) else None
+
+
 def _held_out(site: SiteData, *, folds: bool) -> pd.DataFrame:
     test, val = site.split("test"), site.split("val")
     if folds:

@@ -233,7 +233,7 @@ def model_card(
     again += " with the same versions"
     if pretrain.start:  # `shipped` is another file in another version
         again += f", where `server.pretrain.start` is the file with SHA-256 `{pretrain.start_sha256}`"
-    measured = {"views": views_in_words(study), "transfer": _transfer_table(scores)}
+    measured = {"views": "" if scores is None else views_in_words(study), "transfer": _transfer_table(scores)}
     return _CARD.format(rows=rows, command=command, again=again, **measured, **origin)
 
 

@@ -16,8 +16,7 @@ from fedsurg.errors import DataError
 from fedsurg.methods.registry import plan
 from fedsurg.metrics.summary import GLOBAL, site_means
 from fedsurg.study.config import Study
-from simulations.evaluation import with_only
-from simulations.scoring import ScoredModel, score_site
+from simulations.scoring import ScoredModel, score_site, with_only
 
 Chosen = Callable[[Path, Study], SiteData]  # a site folder, whose test cases are those to score
 

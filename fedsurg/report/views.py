@@ -14,8 +14,7 @@ def views_in_words(study: Study, factor: float = 1.0) -> str:
         factor: of the magnification of the site whose model it is.
 
     Returns:
-        A line for each, begun by a line break; empty where a frame is seen once, as it is, and each pixel is what it
-        likeliest is.
+        A line for each, begun by a line break; empty where a frame is seen once and each pixel is what it likeliest is.
     """
     sizes = view_sizes(study.task.image_size, study.evaluation.scales, factor)
     lines = []
@@ -24,11 +23,13 @@ def views_in_words(study: Study, factor: float = 1.0) -> str:
     if len(sizes) > 1 or study.evaluation.mirrored:
         mirrored = ", and its mirror image," if study.evaluation.mirrored else ""
         named = listed([f"{height} x {width}" for height, width in sizes])
-        lines.append(f"Use the mean of its probabilities on the frame{mirrored} at {named} pixels: scores are of that.")
+        lines.append(
+            f"Use the mean of the network's probabilities on the frame{mirrored} at {named} pixels: scores are of that."
+        )
     if len(sizes) > 1 and study.evaluation.confidence:
         weight = f"exp({study.evaluation.confidence:g} x `fedsurg.learning.decision.expected_iou`)"
         lines.append(f"In the mean a size counts by {weight}.")
     decision = Decision.of(study.evaluation)
     if decision != BY_PIXEL:
-        lines.append(f"Its labels are not each pixel's likeliest, but those of `fedsurg.learning.decision.{decision}`.")
+        lines.append(f"Labels are not each pixel's likeliest, but those of `fedsurg.learning.decision.{decision}`.")
     return "".join(f"\n{line}" for line in lines)

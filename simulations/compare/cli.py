@@ -31,7 +31,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--cache", type=_PATH, help="Rendered video and starts; default: $FEDSURG_CACHE or ~/.cache/fedsurg.")
 @click.option("--keep-models", is_flag=True, help="Keep the models of finished cells, not only their scores.")
-@click.option("--models-of", type=_PATH, help="Train nothing: score the models that a comparison kept in this folder.")
+@click.option("--models-of", type=_PATH, help="No rounds: score the models that a comparison kept in this folder.")
 def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None, resume: bool, **options: Any) -> None:
     """Hold methods against each other on STUDY.toml: same start, budget and batches, several seeds.
 
@@ -69,6 +69,7 @@ def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None,
     words = _command(
         study_file, chosen, seeds, reference=reference, ablate=ablate, each_site=each_site, settings=settings
     )
+    words += " --models-of DIR" if options["models_of"] else ""
     folder = out or free_folder(Path("runs"), f"compare-{study.name}")
     console = Console()
     with Progress(console) as progress:

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fedsurg.errors import RunError
+from fedsurg.report.run_folder import read_rounds
 from fedsurg.study.config import Study
-from fedsurg.study.load import changed
-
-if TYPE_CHECKING:
-    from simulations.job import Job
+from fedsurg.study.load import changed, parse_values
+from simulations.compare.plan import Cell, Plan
+from simulations.compare.record import CELLS, RECORD, Record, read_record
 
 SCORING = (
     "unseen_cases",
@@ -25,41 +24,50 @@ SCORING = (
 )  # keys of `[evaluation]` that are about finished models alone
 
 
-def scored_as(study: Study, other: Study) -> Study:
+def kept_models(plan: Plan, cells: Sequence[Cell], folder: Path) -> dict[str, Path]:
+    """The folders that hold what some cells of `plan` would train, by the cells' names.
+
+    Args:
+        plan: may score otherwise than the comparison in `folder`.
+        cells: of the plan.
+        folder: of a comparison that kept its models.
+
+    Raises:
+        RunError: it is no comparison, has another study, or lacks a cell or its models.
+    """
+    trained_by = parse_values(read_record(folder)["study"], str(folder / RECORD), {})
+    trained = {cell.name: cell for cell in replace(plan, study=_scored_as(plan.study, trained_by)).cells()}
+    found = {cell.name: folder.resolve() / CELLS / cell.name for cell in cells}
+    for name, place in found.items():
+        _check(place, trained.get(name))
+    return found
+
+
+def trained_with(folder: Path) -> Record:
+    """Where the models of a comparison come from, for those who score them: its digest, machine, versions and jobs."""
+    record = read_record(folder)
+    return {key: record[key] for key in ("digest", "machine", "versions", "jobs") if key in record}
+
+
+def _scored_as(study: Study, other: Study) -> Study:
     """`study` with the other one's ways of scoring a finished model."""
     values = other.evaluation.model_dump(mode="json")
     return changed(study, {f"evaluation.{key}": values[key] for key in SCORING})
 
 
-def with_models(jobs: Sequence["Job"], trained: Sequence["Job"], cells: Path) -> list["Job"]:
-    """`jobs` that take the models of finished cells.
+def _check(place: Path, cell: Cell | None) -> None:
+    """Whether `place` holds the models of `cell`."""
+    from simulations.job import GLOBAL_MODEL, PERSONAL_MODEL, digest_of_state, finished
 
-    Args:
-        jobs: to be scored.
-        trained: the jobs, under the same names, that made these models.
-        cells: folder of the finished cells.
-
-    Raises:
-        RunError: a cell is not finished, kept no models, or was trained by another study.
-    """
-    from simulations.job import job_digest
-
-    digests = {job.name: job_digest(job) for job in trained}
-    for job in jobs:
-        _check(cells / job.name, digests.get(job.name, ""))
-    return [replace(job, models=cells / job.name) for job in jobs]
-
-
-def _check(cell: Path, digest: str) -> None:
-    from simulations.job import GLOBAL_MODEL, finished
-
-    if not (cell / "done.json").exists():
-        raise RunError(f"{cell}: has not finished, so it has no models to score; finish that comparison first")
-    if finished(cell)["digest"] != digest:
-        keys = ", ".join(SCORING)
+    if cell is None or not (place / "done.json").exists():
+        raise RunError(f"{place}: has not run there to its end, so it has no models; go on there with --resume")
+    if finished(place)["digest"] != digest_of_state(cell.study(), cell.name):
         raise RunError(
-            f"{cell}: was trained by another study; give its study and its --set again, and other values only of "
-            f"these keys of [evaluation]: {keys}"
+            f"{place}: was trained by another study, or by another version of fedsurg; give its study and its --set "
+            f"again, and other values only of these keys of [evaluation]: {', '.join(SCORING)}"
         )
-    if not (cell / GLOBAL_MODEL).exists():
-        raise RunError(f"{cell}: has no models; run that comparison with --keep-models")
+    rounds = read_rounds(place / "history.jsonl")
+    delivered = [Path("sites") / site / PERSONAL_MODEL for site in (rounds[-1].sites if rounds else ())]
+    for model in (GLOBAL_MODEL, *delivered):
+        if not (place / model).exists():
+            raise RunError(f"{place / model}: is missing; run that comparison with --keep-models")

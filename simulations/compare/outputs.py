@@ -9,7 +9,7 @@ from fedsurg.files import write_atomic
 from simulations.compare.collect import collect
 from simulations.compare.page import write_page
 from simulations.compare.plan import Plan
-from simulations.compare.run import CELLS, Record
+from simulations.compare.record import CELLS, Record
 from simulations.compare.summary import Summary, summarise
 
 PAGE = "compare.html"

@@ -37,7 +37,8 @@ def write_page(plan: Plan, record: Context, summary: Summary, path: Path) -> Non
     sites = summary.sites
     context = {
         "study": study,
-        "record": record | {"machine": {k: v for k, v in record["machine"].items() if k in MACHINE_KEYS}},
+        "record": _shareable(record),
+        "trained": _shareable(record["trained"]) if "trained" in record else None,
         "seeds": plan.seed_numbers,
         "story": " ".join(story(summary)),
         "tables": [_table(plan, summary, family) for family in summary.references],
@@ -48,6 +49,11 @@ def write_page(plan: Plan, record: Context, summary: Summary, path: Path) -> Non
         "settings": flat_settings(without_paths(settings)),
     }
     write_atomic(path, pages.get_template("compare.html.j2").render(context))
+
+
+def _shareable(record: Context) -> Context:
+    """A record that says of its machine only what anyone may know."""
+    return record | {"machine": {key: value for key, value in record["machine"].items() if key in MACHINE_KEYS}}
 
 
 def story(summary: Summary) -> list[str]:

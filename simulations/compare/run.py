@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from fedsurg.errors import InterruptedRunError, RunError
 from fedsurg.files import write_atomic
 from fedsurg.methods.registry import METHODS
-from fedsurg.study.load import changed, parse_values
-from simulations.compare.finished_models import scored_as, with_models
+from fedsurg.study.load import changed
+from simulations.compare.finished_models import kept_models, trained_with
 from simulations.compare.plan import Cell, Plan, Variant
+from simulations.compare.record import CELLS, RECORD, Record, read_record
 from simulations.pool import run_jobs
 from simulations.preparation import Prepared, check_networks, prepare
 from simulations.progress import Progress
@@ -20,11 +21,6 @@ from simulations.run_folder import claimed, facts_of_run, inputs_of_run
 
 if TYPE_CHECKING:
     from simulations.job import Job
-
-RECORD = "compare.json"
-CELLS = "cells"
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,6 +67,7 @@ def compare(plan: Plan, options: Options, progress: Progress) -> tuple[Plan, Rec
     with claimed(options.out, plan.digest, resume=options.resume, record=RECORD) as before:
         old = read_record(options.out) if (options.out / RECORD).exists() else {}
         whole = _joined(plan, old)
+        models = _models(plan, options)
         try:
             prepared = _prepare(plan, options, progress)
         except KeyboardInterrupt:
@@ -78,10 +75,10 @@ def compare(plan: Plan, options: Options, progress: Progress) -> tuple[Plan, Rec
                 f"stopped while preparing; what is finished is kept, go on with --out {options.out} --resume"
             ) from None
         inputs = inputs_of_run(options.out / RECORD, prepared)
+        if options.models_of and models:
+            inputs_of_run(options.models_of / RECORD, prepared, "--models-of")
         _check_finished(whole, options, prepared)
-        jobs = [job for job in jobs_of(plan, options, prepared) if not job.done]
-        if options.models_of:
-            jobs = _with_models(jobs, plan, options, options.models_of, prepared)
+        jobs = [job for job in jobs_of(plan, options, prepared, models) if not job.done]
         made = _made_with(options, prepared) if jobs or not old else {}
         record = _record(whole, old, options.command) | inputs | made
         write = _writer(options.out / RECORD, record, before)
@@ -93,21 +90,16 @@ def compare(plan: Plan, options: Options, progress: Progress) -> tuple[Plan, Rec
     return whole, record
 
 
-def read_record(folder: Path) -> Record:
-    """What a comparison was made with.
-
-    Raises:
-        RunError: the folder holds no comparison.
-    """
-    try:
-        record: Record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return record
-    except (OSError, ValueError) as problem:
-        raise RunError(f"{folder}: holds no comparison ({problem}); give the --out of fedsurg compare") from problem
+def _models(plan: Plan, options: Options) -> dict[str, Path]:
+    """Where the models of the cells that are still to be scored lie, if they are not to be trained."""
+    if options.models_of is None:
+        return {}
+    still = [cell for cell in plan.cells() if not (options.out / CELLS / cell.name / "done.json").exists()]
+    return kept_models(plan, still, options.models_of) if still else {}
 
 
-def jobs_of(plan: Plan, options: Options, prepared: Prepared) -> list["Job"]:
-    """One job per cell."""
+def jobs_of(plan: Plan, options: Options, prepared: Prepared, models: Mapping[str, Path] = {}) -> list["Job"]:
+    """One job per cell; a cell whose finished models lie somewhere, by its name in `models`, trains none."""
     from simulations.job import Job
 
     template = Job(
@@ -122,7 +114,7 @@ def jobs_of(plan: Plan, options: Options, prepared: Prepared) -> list["Job"]:
         threads=options.threads,
         keep_models=options.keep_models,
     )
-    return [_job(cell, template) for cell in plan.cells()]
+    return [_job(cell, replace(template, models=models.get(cell.name))) for cell in plan.cells()]
 
 
 def _job(cell: Cell, template: "Job") -> "Job":
@@ -138,19 +130,6 @@ def _job(cell: Cell, template: "Job") -> "Job":
         folder=template.folder / cell.name,
         start=start,
     )
-
-
-def _with_models(jobs: list["Job"], plan: Plan, options: Options, folder: Path, prepared: Prepared) -> list["Job"]:
-    """The same jobs, which score the models that the comparison in `folder` trained.
-
-    Raises:
-        RunError: it has no models of one of them, or began with another start or other data.
-    """
-    record = read_record(folder)
-    inputs_of_run(folder / RECORD, prepared)
-    study = parse_values(record["study"], str(folder / RECORD), {})
-    trained = replace(plan, study=scored_as(plan.study, study))
-    return with_models(jobs, jobs_of(trained, options, prepared), folder.resolve() / CELLS)
 
 
 def _reduced_start(variant: Variant, common: Path, folder: Path) -> Path:
@@ -221,7 +200,8 @@ def _joined(plan: Plan, old: Record) -> Plan:
 def _made_with(options: Options, prepared: Prepared) -> Record:
     """What the numbers depend on beside the plan, of the last command that ran a cell."""
     made = {"jobs": options.jobs, "threads": options.threads, "simulated_sites": prepared.simulated}
-    return made | facts_of_run(options.device)
+    trained = {"trained": trained_with(options.models_of)} if options.models_of else {}
+    return made | trained | facts_of_run(options.device)
 
 
 def _record(whole: Plan, old: Record, command: str) -> Record:

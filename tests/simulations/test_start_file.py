@@ -67,7 +67,7 @@ def test_a_start_for_other_studies(
     for text in (
         digest,
         "pretrain tiny.toml --set evaluation.mirrored=true --out start.safetensors",
-        "Use the mean of its probabilities on the frame, and its mirror image, at ",
+        "Use the mean of the network's probabilities on the frame, and its mirror image, at ",
         "Apache-2.0",
         "| north |",
         "| mean |",

@@ -38,25 +38,55 @@ def test_scores_are_those_of_training_anew(
     assert not list(scored.rglob("*personal.safetensors"))
 
 
+def test_stopped_it_goes_on_and_the_page_says_who_trained(
+    kept: Path, kept_methods: list[str], words: list[str], tmp_path: Path, fedsurg: Fedsurg
+) -> None:
+    out, command = tmp_path / "out", [*words, *kept_methods, *OTHERWISE, "--out", tmp_path / "out"]
+    assert fedsurg(*command, "--models-of", kept, "--keep-models")[0] == 0
+    page = (out / "compare.html").read_text()
+    assert "--models-of DIR" in page
+    assert f"comparison <code>{json.loads((kept / 'compare.json').read_text())['digest']}</code>" in page
+    assert str(kept) not in page
+    scores = (out / "scores.csv").read_bytes()
+    shutil.rmtree(out / "cells" / "local-seed3")
+    code, shown, err = fedsurg(*command, "--models-of", kept, "--resume")
+    assert (code, err) == (0, "")
+    assert "local-seed3: scored" in shown
+    assert "fedst-own-seed3: scored" not in shown
+    assert (out / "scores.csv").read_bytes() == scores
+    code, _, err = fedsurg(*command, "--models-of", tmp_path / "gone", "--resume")
+    assert (code, err) == (0, "")  # all is scored: nothing is asked of the other folder
+    again = tmp_path / "again"
+    code, _, err = fedsurg(*words, *kept_methods, "--models-of", out, "--out", again, "--set=evaluation.bootstrap=100")
+    assert code == 1  # a cell that was scored without --keep-models has lost its own
+    assert "local-seed3/server/global.safetensors: is missing; run that comparison with --keep-models" in err
+
+
 def test_what_cannot_be_scored_so_is_one_line_and_leaves_nothing(
     kept: Path, kept_methods: list[str], words: list[str], tmp_path: Path, fedsurg: Fedsurg
 ) -> None:
-    out, bare, cut = tmp_path / "out", tmp_path / "bare", tmp_path / "cut"
-    for copy in (bare, cut):
-        shutil.copytree(kept, copy)
-    shutil.rmtree(bare / "cells" / "local-seed3" / "server")
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(kept, tmp_path / name))
+
+    bare, lost, cut, foreign, damaged = (copy(name) for name in ("bare", "lost", "cut", "foreign", "damaged"))
+    shutil.rmtree(bare / "cells" / "start-seed3" / "server")
+    shutil.rmtree(lost / "cells" / "local-seed3" / "sites" / "east")
     (cut / "cells" / "start-seed3" / "done.json").unlink()
-    other = json.loads((kept / "compare.json").read_text()) | {"start": "f" * 64}
-    foreign = tmp_path / "foreign"
-    foreign.mkdir()
-    (foreign / "compare.json").write_text(json.dumps(other))
+    record = json.loads((kept / "compare.json").read_text())
+    (foreign / "compare.json").write_text(json.dumps(record | {"start": "f" * 64}))
+    (damaged / "compare.json").write_text("{}")
+    ended = "has not run there to its end, so it has no models; go on there with --resume"
+    out = tmp_path / "out"
     for folder, more, message in (
-        (kept, ["--set", "local.steps=2"], "fedst-own-seed3: was trained by another study; give its study and its"),
-        (kept, ["--set", "evaluation.every=2"], "of these keys of [evaluation]: scales, confidence, mirrored, "),
-        (kept, ["--seeds", "2"], "fedst-own-seed4: has not finished, so it has no models to score"),
-        (bare, [], "local-seed3: has no models; run that comparison with --keep-models"),
-        (cut, [], "start-seed3: has not finished, so it has no models to score; finish that comparison first"),
+        (kept, ["--set", "local.steps=2"], "fedst-own-seed3: was trained by another study, or by another version of "),
+        (kept, ["--set", "evaluation.every=2"], "of these keys of [evaluation]: unseen_cases, scales, confidence, "),
+        (kept, ["--seeds", "2"], f"fedst-own-seed4: {ended}"),
+        (kept, ["--ablate"], f"fedst-seed3: {ended}"),
+        (bare, [], "start-seed3/server/global.safetensors: is missing; run that comparison with --keep-models"),
+        (lost, [], "local-seed3/sites/east/personal.safetensors: is missing; run that comparison with --keep-models"),
+        (cut, [], f"start-seed3: {ended}"),
         (foreign, [], "foreign: began with the start ffffffffffff, this command has "),
+        (damaged, [], "damaged: holds no comparison ('study'); give the --out of fedsurg compare"),
         (tmp_path / "nowhere", [], "nowhere: holds no comparison ("),
     ):
         code, _, err = fedsurg(*words, *kept_methods, *more, "--models-of", folder, "--out", out)

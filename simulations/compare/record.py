@@ -1,0 +1,25 @@
+"""What the folder of a comparison is made of, and the file that says what it was made with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fedsurg.errors import RunError
+
+RECORD = "compare.json"
+CELLS = "cells"
+
+Record = dict[str, Any]
+
+
+def read_record(folder: Path) -> Record:
+    """What a comparison was made with.
+
+    Raises:
+        RunError: the folder holds no comparison, or its record is damaged.
+    """
+    try:
+        record: Record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return record | {"study": dict(record["study"])}
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise RunError(f"{folder}: holds no comparison ({problem}); give the --out of fedsurg compare") from problem
