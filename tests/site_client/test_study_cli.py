@@ -173,7 +173,7 @@ def test_export(tmp_path: Path, approve: Callable[..., Approval], log: AuditLog)
     assert (tensors["head.weight"].sum(), facts["site"], facts["magnification"]) == (6.0, "north", 1.5)
     card = (out / "README.md").read_text()
     assert "frames are also shown 1.5 times as large" in card
-    assert "Use the mean of its probabilities on the frame at 64 x 64 and 96 x 96 pixels" in card
+    assert "Use the mean of the network's probabilities on the frame at 64 x 64 and 96 x 96 pixels" in card
     assert f"digest `{digest}`" in card
     assert "6 parameters in 1 tensors" in card
     assert "the model of round 2, the best on this hospital's validation cases (mean IoU 61.0 %" in card
