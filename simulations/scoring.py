@@ -82,7 +82,7 @@ def score_site(
 
 
 def with_only(site: SiteData, split: str) -> SiteData | None:
-    """A site whose test cases are those of `split`; none if it has no such cases."""
+    """A site whose test cases are those of `split`, or of all splits for `all`; none if it has no such cases."""
     frames = site.frames if split == "all" else site.split(split)
     return replace(site, frames=frames.assign(split="test")) if len(frames) else None
 

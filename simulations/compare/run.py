@@ -37,7 +37,7 @@ class Options:
         device: name of the device, or auto.
         cache: folder of rendered video and starts.
         keep_models: keep the models of finished cells.
-        models_of: folder of a comparison that kept its models; they are scored, and nothing is trained.
+        models_of: folder of a comparison that kept its models; they are scored in place of rounds.
     """
 
     out: Path

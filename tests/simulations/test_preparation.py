@@ -68,6 +68,14 @@ def test_an_empty_split(
     assert not (tmp_path / "cache").exists()
 
 
+def test_an_unseen_site_that_is_scored_on_all_its_cases_needs_no_split(
+    tiny_study: MakeStudy, own_data: Path, cache: Path, start: Path, synthetic: Path
+) -> None:
+    move(own_data / "harbour", "val", "train")
+    found = prepare(tiny_study(evaluation__unseen_cases="all"), own_data, cache, "cpu", quiet)
+    assert (found.start, found.synthetic) == (start, synthetic)
+
+
 def test_more_folds_than_cases(prepared: Callable[..., Prepared], data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="site 'north': 4 folds need more cases than its 3"):
         prepared(data, evaluation__folds=4)
