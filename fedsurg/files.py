@@ -1,4 +1,4 @@
-"""Files that are whole or absent, locks of files, and digests of plain values."""
+"""Files that are whole or absent, locks of files, plain values as text and their digests."""
 
 import contextlib
 import fcntl
@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,18 @@ def try_lock(handle: int) -> bool:
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def toml_lines(values: Mapping[str, Any]) -> str:
+    """Plain values as TOML, one `key = value` per line; those that are None are left out."""
+    return "".join(f"{key} = {_toml(value)}\n" for key, value in values.items() if value is not None)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, date):  # a time is one too
+        return value.isoformat()
+    # JSON's own escapes of characters beyond the first 65,536 are two halves each, which TOML refuses
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def digest_of(value: Any) -> str:

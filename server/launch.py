@@ -57,7 +57,7 @@ def launch(
     # 2.
     digest = study_digest(study)
     run = RunFolder.of(folder, digest, study.name)
-    begun = (run.path / "status.json").exists()
+    begun = _begun(run, say)
     _require_admitted(folder, study, study.quorum if begun else len(study.federated))
     # 3.
     if supervisor_of(folder / RUN) is None:
@@ -83,6 +83,18 @@ def launch(
     run.update(replace(before, state="waiting", why=""))
     say(f"{study.name} ({digest[:12]}), method {name}: {'goes on' if begun else 'begins'}; its folder is {run.path}")
     return run
+
+
+def _begun(run: RunFolder, say: Callable[[str], None]) -> bool:
+    """Whether the folder says what is run there, and how far it is; a damaged file is as good as none."""
+    if not (run.path / "status.json").exists():
+        return False
+    try:
+        run.wanted(), run.status()
+    except RunError as problem:
+        say(f"{str(problem).partition(';')[0]}; it is written anew, and the run goes on from its checkpoint")
+        return False
+    return True
 
 
 def _stays(folder: Path, run: RunFolder, say: Callable[[str], None]) -> bool:

@@ -206,7 +206,7 @@ class RunFolder:
             return kind(**{key: value for key, value in values.items() if key in known})
         except (OSError, ValueError, TypeError, AttributeError) as problem:
             raise RunError(
-                f"{path}: cannot be read ({problem}); restore it, or give the study to fedsurg server run again"
+                f"{path}: cannot be read ({problem}); give the study to fedsurg server run again"
             ) from problem
 
     def _write(self, name: str, values: dict[str, Any]) -> None:

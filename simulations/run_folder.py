@@ -89,7 +89,8 @@ def inputs_of_run(record: Path, prepared: Prepared, option: str = "--out") -> di
         if began.get(key, digest) != digest:
             raise RunError(
                 f"{record.parent}: began with {_INPUTS[key]} {began[key][:12]}, this command has {digest[:12]}; "
-                "take those, and the version of fedsurg and of its simulator that made them, or choose another {option}"
+                "take those, and the version of fedsurg and of its simulator that made them, or choose another "
+                f"{option}"
             )
     return {key: began[key] for key in _INPUTS if key in began} | found
 

@@ -9,15 +9,15 @@ The two files are the hospital's. Who may write in the folder may approve: give 
 import json
 import re
 import tomllib
+import unicodedata
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from fedsurg.errors import PolicyError, StudyError
-from fedsurg.files import canonical_json, write_atomic
+from fedsurg.files import canonical_json, toml_lines, write_atomic
 from fedsurg.study.config import Count, Positive, Section, Study
 from fedsurg.study.load import parse_values, study_digest
 
@@ -207,24 +207,18 @@ class Approvals:
         return self.folder / f"{digest}.study.json"
 
     def _write(self, approval: Approval) -> None:
-        lines = [f"{key} = {_toml(value)}\n" for key, value in approval.model_dump().items() if value is not None]
-        write_atomic(self.folder / f"{approval.study}.toml", "".join(lines), error=PolicyError)
+        write_atomic(self.folder / f"{approval.study}.toml", toml_lines(approval.model_dump()), error=PolicyError)
 
 
 def _clean(name: str) -> str:
     """A person's name on one line.
 
     Raises:
-        PolicyError: it is empty.
+        PolicyError: it is empty, or holds what is no character.
     """
     found = " ".join(name.split())[:80]
     if not found:
         raise PolicyError("the approver has no name; give one with --approver")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in found):
+        raise PolicyError(f"{found!r}: an approver's name has letters, no control characters; give another")
     return found
-
-
-def _toml(value: Any) -> str:
-    """A plain value as TOML writes it."""
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    return json.dumps(value)

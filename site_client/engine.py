@@ -91,6 +91,7 @@ class SiteEngine:
         self._store = PrivateStore(self._files, digest, setup.name)
         self._fresh = copy.deepcopy(self._state(0))
         self._round = -1  # the round whose private state is in memory; -1: none, look on disk
+        self._scored_cases = 0
 
     def work(self, request: Request, packed: Packed, watch: Watch = unwatched) -> tuple[Update | None, Report]:
         """Answer one request.
@@ -114,6 +115,7 @@ class SiteEngine:
         self._restore(request.round)
         scored = time.perf_counter()
         received = self._validate(request, watch)
+        self._scored_cases = received.cases
         validate_s = time.perf_counter() - scored
         self._keep_best(request.round, received)
         if request.work == "finish":
@@ -122,6 +124,7 @@ class SiteEngine:
         trained = self._train(request.round, watch)
         scored = time.perf_counter()
         after = self._validate(request, watch)
+        self._scored_cases = min(received.cases, after.cases)
         validate_s += time.perf_counter() - scored
         watch("saving", 0, 0)
         self._save(request.round)
@@ -131,8 +134,8 @@ class SiteEngine:
         )
 
     def cohort(self) -> Cohort:
-        """How many cases this site trains on and scores."""
-        return Cohort(*(sum(len(site.cases(split)) for site in self.sources) for split in ("train", "val")))
+        """How many cases a round of this study trains on here, and how many the last answer's scores are over."""
+        return Cohort(self._trained_cases, self._scored_cases)
 
     def personal_model(self) -> dict[str, Tensor]:
         """The personalised model that `finish` kept, all tensors by canonical name.
@@ -160,6 +163,8 @@ class SiteEngine:
             datasets = [ClipDataset(site, site.split("train"), larger, history) for site in sources]
         self._validation = [ClipDataset(site, site.split("val"), datasets[0].size, history) for site in sources]
         self._samples = sum(len(dataset) for dataset in datasets)
+        cases = len({(place, each.row(i).case) for place, each in enumerate(datasets) for i in range(len(each))})
+        self._trained_cases = min(cases, study.local.steps * len(sources) * study.local.batch_size)
         augmentation = Augmentation(study.local.augmentation, size)
         self._loader = PooledLoader(datasets, augmentation, study.local.batch_size)
 
@@ -244,7 +249,12 @@ class SiteEngine:
             )
             for dataset in self._validation
         ]
-        return Quick(*(mean_of_known([getattr(score, key) for score in scores]) for key in ("loss", "dice", "iou")))
+        return Quick(
+            mean_of_known([score.loss for score in scores]),
+            mean_of_known([score.dice for score in scores]),
+            mean_of_known([score.iou for score in scores]),
+            sum(score.cases for score in scores),
+        )
 
     def _keep_best(self, number: int, received: Quick) -> None:
         """With `evaluation.choose = "best"`, remember the personalised model of the best round on validation cases."""

@@ -50,7 +50,7 @@ class Worker(Protocol):
         """What leaves with an update."""
 
     def cohort(self) -> "Cohort":
-        """How many cases it works on."""
+        """How many cases a round trains on, and how many the last answer's scores are over."""
 
     def work(self, request: Request, packed: Packed) -> tuple[Update | None, Report]:
         """Answer a request."""
@@ -58,7 +58,12 @@ class Worker(Protocol):
 
 @dataclass(frozen=True)
 class Cohort:
-    """Cases that are trained on, and cases that scores are means over."""
+    """Cases that are really used, which a study's steps, batches and `evaluation.max_frames` decide with the data.
+
+    Args:
+        trained: that one round's steps are on.
+        scored: that the scores of the last answer are means over, those of the narrowest; 0: there are none.
+    """
 
     trained: int
     scored: int
@@ -162,8 +167,9 @@ class Policy:
         cohort = worker.cohort()
         if request.work == "train" and cohort.trained < self.config.minimum_cases:
             raise PolicyError(
-                f"this site trains on {cohort.trained} cases, the policy asks for {self.config.minimum_cases}; add "
-                f"cases, or change minimum_cases in {FILE}"
+                f"a round would train on {cohort.trained} cases here, the policy asks for "
+                f"{self.config.minimum_cases}; add cases, change minimum_cases in {FILE}, or ask the coordinator for "
+                "more steps or larger batches"
             )
         # 6.
         if len(packed.data) > self.config.max_update_bytes:

@@ -46,6 +46,8 @@ def review_facts(study: Study, digest: str, method: str, contract: Contract, pol
         "image_size": list(study.task.image_size),
         "rounds": study.federation.rounds,
         "steps": study.local.steps,
+        "batch_size": study.local.batch_size,
+        "validation_frames": study.evaluation.max_frames,
         "deadline_s": study.federation.deadline_s,
         "sites": [{"name": site.name, "procedure": site.procedure, "role": site.role} for site in study.sites],
         "leaves": {
@@ -80,12 +82,14 @@ def review_text(facts: Mapping[str, Any], *, tensors: bool = False) -> str:
         "What is trained",
         f"  A network that marks {', '.join(facts['classes'])} in pictures of {height} x {width} pixels. It is trained",
         f"  on this hospital's own frames, on this hospital's machine: {plural(rounds, 'round')} of "
-        f"{plural(facts['steps'], 'step')}.",
-        f"  Taking part: {', '.join(site['name'] for site in facts['sites'])}.",
+        f"{plural(facts['steps'], 'step')}, each on",
+        f"  {plural(facts['batch_size'], 'clip')}.",
+        f"  Taking part: {', '.join(site['name'] for site in facts['sites'] if site['role'] == 'federated')}.",
         "",
         "How long",
-        f"  {plural(rounds, 'round')}. A round ends when all sites have answered, after {_time(deadline)} at",
-        f"  the latest: {_time(rounds * deadline)} at most.",
+        f"  {plural(rounds, 'round')}, and the last model is delivered. Each ends when all sites have answered, after",
+        f"  {_time(deadline)} at the latest, and begins when enough sites are there, which may take as long again:",
+        f"  {_time(2 * (rounds + 1) * deadline)} at most, beside what the server computes.",
         "",
         f"What leaves, each round: {len(leaves['tensors'])} tensors of model weights, "
         f"{size(leaves['bytes_per_round'])} ({size(leaves['bytes_total'])} in all)",
@@ -93,6 +97,7 @@ def review_text(facts: Mapping[str, Any], *, tensors: bool = False) -> str:
         "  and these numbers, once per round:",
         "  the number of training samples, " + ", ".join(leaves["metrics"]) + ", seconds of work;",
         "  the hospital's name in the study.",
+        f"  Scores are means over {_frames(facts['validation_frames'])} of the validation cases.",
         "",
         f"What stays: frames, masks, file and case names, and {size(stays['bytes'])} of private weights",
         *_group_lines(stays["groups"]),
@@ -108,6 +113,11 @@ def review_text(facts: Mapping[str, Any], *, tensors: bool = False) -> str:
         "Compare the first with the coordinator's by telephone. Then: fedsurg site approve STUDY.toml",
     ]
     return "\n".join(lines)
+
+
+def _frames(most: int) -> str:
+    """Of a validation in a round; the last is over all."""
+    return f"{plural(most, 'frame')} at most" if most else "all frames"
 
 
 def _own_lines(own: int) -> list[str]:

@@ -1,6 +1,5 @@
 """A hospital's folder: who the site is, where its federation is, and its keys, which never leave it."""
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fedsurg.audit.log import FOLDER, AuditLog
 from fedsurg.errors import AlteredError, JoiningError
-from fedsurg.files import write_atomic
+from fedsurg.files import toml_lines, write_atomic
 from fedsurg.joining.certificates import public_key, read_certificate, verify_site_certificate
 from fedsurg.joining.clock import Moment
 from fedsurg.joining.envelope import Strict, read_settings
@@ -51,10 +50,8 @@ class Membership(Strict):
 
     def text(self) -> str:
         """The file."""
-        facts = self.model_dump(mode="json", exclude_none=True)
-        return "# Written by fedsurg site enrol and join. `data` and `proxy` may be changed by hand.\n" + "".join(
-            f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in facts.items()
-        )
+        head = "# Written by fedsurg site enrol and join. `data` and `proxy` may be changed by hand.\n"
+        return head + toml_lines(self.model_dump(mode="json"))
 
 
 @dataclass(frozen=True)

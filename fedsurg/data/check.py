@@ -67,6 +67,7 @@ class _Head:
     procedure: str = ""
     labels: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    frame_rate_hz: float = 0.0
     values: Mapping[int, int] = field(default_factory=lambda: _ANY_VALUE)  # mask value -> label index
 
 
@@ -109,7 +110,11 @@ def check_site(
         labels=head.labels,
         missing=head.missing,
         problems=tuple(problems),
-        warnings=(*_leaks(rows, reads, manifest), *_never_seen(head.labels, reads, folder)),
+        warnings=(
+            *_leaks(rows, reads, manifest),
+            *_never_seen(head.labels, reads, folder),
+            *_stills(head, rows, folder),
+        ),
         splits={split: _split_report(found, reads, head.labels) for split, found in _by_split(rows)},
     )
 
@@ -134,7 +139,7 @@ def _head(folder: Path, task: TaskConfig | None, problems: list[str]) -> _Head:
     where = str(folder / SITE_FILE)
     try:
         site = read_site_file(folder)
-        head = _Head(site.name, site.procedure)
+        head = _Head(site.name, site.procedure, frame_rate_hz=site.frame_rate_hz)
         task = task or own_task(site, where=where)
         labels = label_space(site, task, where=where)
     except DataError as problem:
@@ -224,3 +229,13 @@ def _never_seen(names: tuple[str, ...], reads: list[_Read], folder: Path) -> Ite
                 f"{folder / SITE_FILE}: {name!r} is in none of the {len(masks)} masks; if the site never "
                 f"labels it, replace its mask value by missing = [{name!r}]"
             )
+
+
+def _stills(head: _Head, rows: pd.DataFrame, folder: Path) -> Iterator[str]:
+    """Clips of several frames that nobody calls video: they would be seen without the frames before them."""
+    clips = 0 if head.frame_rate_hz or rows.empty else int((rows.groupby(["case", "clip"]).size() > 1).sum())
+    if clips:
+        yield (
+            f"{folder / SITE_FILE}: frame_rate_hz is 0, so the frames of {clips} clips are taken as single pictures; "
+            "if they are video, give their rate"
+        )

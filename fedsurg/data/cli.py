@@ -45,7 +45,7 @@ def _task_of(study: Path | None) -> TaskConfig | None:
         return None
     from fedsurg.study.load import load_study
 
-    return load_study(study).task
+    return load_study(study, with_files=False).task
 
 
 def _check_with_progress(site_dir: Path, task: TaskConfig | None) -> SiteReport:

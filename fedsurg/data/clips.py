@@ -63,7 +63,7 @@ class ClipDataset:
         self.site = site
         self.size = size
         images_of = _images_by_clip(site.frames)
-        video = any(len(images) > 1 for images in images_of.values())
+        video = site.frame_rate_hz > 0 and any(len(images) > 1 for images in images_of.values())
         self.length = history + 1 if video else 1  # t
         self._rows = [
             FrameId(case, clip, int(frame))

@@ -30,11 +30,16 @@ _FEW_BYTES = 64 << 20  # of decoded frames are kept: scoring comes by each of th
 
 @dataclass(frozen=True)
 class Quick:
-    """Mean loss, Dice and IoU over frames at the size they are seen at; NaN where nothing could be scored."""
+    """Mean loss, Dice and IoU over frames at the size they are seen at; NaN where nothing could be scored.
+
+    `cases` is how many cases the narrowest of these means is over: a frame without instruments, in which none was found
+    either, has a loss and no overlap.
+    """
 
     loss: float = math.nan
     dice: float = math.nan
     iou: float = math.nan
+    cases: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,17 +68,19 @@ def quick_validation(
     What `after_batch` raises ends the work there.
     """
     loss = SegmentationLoss(labels, weights).to(device)
-    losses, dices, ious = [], [], []
-    for _, (logits,), target in _forward(network, dataset, device, max_frames, mode):
+    losses, dices, ious, cases = [], [], [], []
+    for indices, (logits,), target in _forward(network, dataset, device, max_frames, mode):
         losses.append(float(loss(logits, target)) * len(target))
         dice, iou = quick_scores(predicted_labels(logits, labels), target, len(labels.names))
         dices.append(dice)
         ious.append(iou)
+        cases += [dataset.row(index).case for index in indices]
         after_batch()
     if not losses:
         return Quick()
-    frames = sum(len(dice) for dice in dices)
-    return Quick(sum(losses) / frames, _mean(torch.cat(dices)), _mean(torch.cat(ious)))
+    scored = ~torch.cat(ious).isnan()
+    overlaps = {case for case, known in zip(cases, scored.tolist(), strict=True) if known}
+    return Quick(sum(losses) / len(cases), _mean(torch.cat(dices)), _mean(torch.cat(ious)), len(overlaps or set(cases)))
 
 
 def finished_scores(

@@ -81,20 +81,21 @@ def make_start(
         SimulatorError: the video cannot be rendered.
     """
     digest = start_digest(study, synthetic_digest)
-    path = start_file(cache, digest)
+    path, unfinished = start_file(cache, digest), cache / f"unfinished-{digest[:16]}"
     if path.exists():
         tensors, facts = read_tensors(path)
         if facts.get("digest") == digest:
+            unfinished.unlink(missing_ok=True)
             return Start(tensors, digest)
     network = network_of(study)
     if study.server.pretrain.start:
         network.load_tensors(read_start(study))
     if study.server.pretrain.training_steps:
-        unfinished = cache / f"unfinished-{digest[:16]}"
         tensors = _train_in_chunks(study, network, video(), digest, unfinished, device, progress)
     else:
         tensors = _plain(network.tensors())
     write_tensors(path, tensors, {"digest": digest})
+    unfinished.unlink(missing_ok=True)  # not before: a full disk would cost the whole training
     return Start(tensors, digest)
 
 
@@ -175,7 +176,6 @@ def _train_in_chunks(
         state.save(unfinished, digest, done)
         if progress:
             progress(done, total)
-    unfinished.unlink(missing_ok=True)
     return _plain(state.average.tensors if state.average else network.tensors())
 
 

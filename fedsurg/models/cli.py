@@ -26,7 +26,7 @@ def text_vectors(studies: tuple[Path, ...], listed: tuple[Path, ...], model: str
     from fedsurg.study.load import load_study
 
     prompts = [line.strip() for path in listed for line in path.read_text(encoding="utf-8").splitlines()]
-    for study in map(load_study, studies):
+    for study in (load_study(path, with_files=False) for path in studies):
         prompts += [fill_prompt(study.network.gate.prompt, site.name, site.procedure) for site in study.sites]
     count = write_vectors(filter(None, prompts), out, model=model)
     click.echo(f"{out}: {count} text vectors")

@@ -35,18 +35,25 @@ def _scored(run: Run, methods: DataFrame) -> list[str]:
     rivals = ranked[ranked["method"] != UPPER_BOUND]
     if not len(rivals):
         return ["Only the unseen sites have been scored so far."] if not len(ranked) else _ceiling(ranked)
-    best = rivals.iloc[0]
-    sentences = [
-        f"{method_name(best['method'])} is best on the federated sites, with a mean IoU of "
-        f"{percent(best['iou'])} % and a mean Dice of {percent(best['dice'])} % on held-out cases.",
-        _worst_site(best),
-    ]
+    sentences = _best(rivals[printed_best(rivals["iou"])])
     first = _contender(list(rivals["method"]))
     if first and BASELINE in set(rivals["method"]):
         sentences += _against_baseline(run, first)
     sentences += _unseen(run)
     sentences += _ceiling(ranked)
-    return [*sentences, _price(best), *_unfinished(run, methods)]
+    return [*sentences, _price(rivals.iloc[0]), *_unfinished(run, methods)]
+
+
+def _best(best: DataFrame) -> list[str]:
+    """Of all that are printed as the best, as a reader of the table sees them."""
+    names, first = listed([method_name(str(method)) for method in best["method"]]), best.iloc[0]
+    if len(best) > 1:
+        return [f"{names} are best on the federated sites, with a mean IoU of {percent(first['iou'])} %."]
+    return [
+        f"{names} is best on the federated sites, with a mean IoU of {percent(first['iou'])} % and a mean Dice of "
+        f"{percent(first['dice'])} % on held-out cases.",
+        _worst_site(first),
+    ]
 
 
 def _contender(methods: list[str]) -> str:

@@ -14,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fedsurg.errors import FedsurgError
+from fedsurg.relay import FLEET_PATHS, HELLO
 from fedsurg.request_log import Entry
 from server.federation_file import AUTHORITY, GATEWAY_CERTIFICATES
 from server.members import Members
@@ -49,11 +50,11 @@ class Meters:
         self._folder.connections = sites
 
     def count(self, entry: Entry) -> None:
-        """One request; one that was refused is counted without its path, which anybody can make up."""
+        """One request, with its path if that is one that the gateway answers: any other is made up."""
         if entry.reason:
             self._refusals.labels(entry.reason).inc()
         if entry.site:
-            path = "" if entry.reason == "path" else entry.path
+            path = entry.path if entry.path in {HELLO, *FLEET_PATHS} else ""
             self._requests.labels(entry.site, path, str(entry.status)).inc()
             self._bytes.labels(entry.site, "in").inc(entry.bytes_in)
             self._bytes.labels(entry.site, "out").inc(entry.bytes_out)

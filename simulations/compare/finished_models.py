@@ -1,6 +1,6 @@
 """Models that another comparison trained, scored in place of training: for other ways of scoring, in minutes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,10 +43,23 @@ def kept_models(plan: Plan, cells: Sequence[Cell], folder: Path) -> dict[str, Pa
     return found
 
 
-def trained_with(folder: Path) -> Record:
-    """Where the models of a comparison come from, for those who score them: its digest, machine, versions and jobs."""
+def origins(cells: Sequence[str], folder: Path) -> list[Record]:
+    """Where the models of some cells of a comparison come from, for those who score them.
+
+    Returns:
+        Per comparison that trained some of them its digest, machine, versions and jobs, and these `cells`.
+    """
     record = read_record(folder)
-    return {key: record[key] for key in ("digest", "machine", "versions", "jobs") if key in record}
+    passed_on = narrowed(record.get("trained", ()), lambda cell: cell in cells)
+    known = {cell for origin in passed_on for cell in origin["cells"]}
+    here = {key: record[key] for key in ("digest", "machine", "versions", "jobs") if key in record}
+    return [*passed_on, *narrowed([here | {"cells": list(cells)}], lambda cell: cell not in known)]
+
+
+def narrowed(found: Iterable[Record], holds: Callable[[str], bool]) -> list[Record]:
+    """Origins of those cells alone for which `holds` is true; one without any is left out."""
+    fewer = [origin | {"cells": [cell for cell in origin["cells"] if holds(cell)]} for origin in found]
+    return [origin for origin in fewer if origin["cells"]]
 
 
 def _scored_as(study: Study, other: Study) -> Study:

@@ -38,7 +38,8 @@ def write_page(plan: Plan, record: Context, summary: Summary, path: Path) -> Non
     context = {
         "study": study,
         "record": _shareable(record),
-        "trained": _shareable(record["trained"]) if "trained" in record else None,
+        "trained": [_shareable(origin) for origin in record.get("trained", ())],
+        "cells": len(plan.cells()),
         "seeds": plan.seed_numbers,
         "story": " ".join(story(summary)),
         "tables": [_table(plan, summary, family) for family in summary.references],

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from fedsurg.errors import InterruptedRunError, RunError
 from fedsurg.files import write_atomic
 from fedsurg.methods.registry import METHODS
 from fedsurg.study.load import changed
-from simulations.compare.finished_models import kept_models, trained_with
+from simulations.compare.finished_models import kept_models, narrowed, origins
 from simulations.compare.plan import Cell, Plan, Variant
 from simulations.compare.record import CELLS, RECORD, Record, read_record
 from simulations.pool import run_jobs
@@ -80,7 +80,7 @@ def compare(plan: Plan, options: Options, progress: Progress) -> tuple[Plan, Rec
         _check_finished(whole, options, prepared)
         jobs = [job for job in jobs_of(plan, options, prepared, models) if not job.done]
         made = _made_with(options, prepared) if jobs or not old else {}
-        record = _record(whole, old, options.command) | inputs | made
+        record = _record(whole, old, options.command) | inputs | made | {"trained": _origins(old, jobs, options)}
         write = _writer(options.out / RECORD, record, before)
         write(0.0)
         try:
@@ -200,8 +200,14 @@ def _joined(plan: Plan, old: Record) -> Plan:
 def _made_with(options: Options, prepared: Prepared) -> Record:
     """What the numbers depend on beside the plan, of the last command that ran a cell."""
     made = {"jobs": options.jobs, "threads": options.threads, "simulated_sites": prepared.simulated}
-    trained = {"trained": trained_with(options.models_of)} if options.models_of else {}
-    return made | trained | facts_of_run(options.device)
+    return made | facts_of_run(options.device)
+
+
+def _origins(old: Record, jobs: Sequence["Job"], options: Options) -> list[Record]:
+    """Who trained the cells that were not trained here, those of earlier commands included: see `origins`."""
+    now = [job.name for job in jobs]
+    before = narrowed(old.get("trained", ()), lambda cell: cell not in now)
+    return [*before, *origins(now, options.models_of)] if options.models_of and now else before
 
 
 def _record(whole: Plan, old: Record, command: str) -> Record:

@@ -123,7 +123,7 @@ def test_the_site_data_example_passes_the_check(tmp_path: Path) -> None:
 
 def test_the_whole_instrument_example_fits_a_study_of_parts(tmp_path: Path) -> None:
     page = ROOT / "docs" / "site-data.md"
-    head = 'name = "whole"\nprocedure = "any"\n'
+    head = 'name = "whole"\nprocedure = "any"\nframe_rate_hz = 25\n'
     write_site(tmp_path, head + blocks(page, "toml")[1], blocks(page, "csv")[0])
     report = check_site(tmp_path, load_study(ROOT / "studies" / "fedst.toml").task)
     assert (report.problems, report.warnings) == ((), ())

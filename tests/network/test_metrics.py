@@ -23,12 +23,13 @@ def test_requests_refusals_and_bytes(tmp_path: Path) -> None:
     meters = Meters(tmp_path, lambda: datetime.now(UTC))
     for _ in range(2):
         meters.count(Entry("hospital-a", "/v1/fleet/push-object", 200, bytes_in=100, bytes_out=7))
-    meters.count(Entry("hospital-a", "/made/up/by/anybody", 404, reason="path"))
+    for reason in ("path", "revoked", "folder", "rate"):
+        meters.count(Entry("hospital-a", f"/made/up/by/anybody/{reason}", 404, reason=reason))
     meters.count(Entry("", "", reason="foreign"))
     meters.watch_connections(lambda: ["hospital-a", "hospital-b", "hospital-a"])
     found = page(meters)
     assert found['fedsurg_gateway_requests_total{path="/v1/fleet/push-object",site="hospital-a",status="200"}'] == 2
-    assert found['fedsurg_gateway_requests_total{path="",site="hospital-a",status="404"}'] == 1
+    assert found['fedsurg_gateway_requests_total{path="",site="hospital-a",status="404"}'] == 4
     assert found['fedsurg_gateway_bytes_total{direction="in",site="hospital-a"}'] == 200
     assert found['fedsurg_gateway_bytes_total{direction="out",site="hospital-a"}'] == 14
     assert found['fedsurg_gateway_refusals_total{reason="foreign"}'] == 1

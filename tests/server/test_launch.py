@@ -128,6 +128,18 @@ def test_the_same_command_goes_on(started: Path, study: Path, state: Any) -> Non
     assert ": goes on; its folder" in said[0]
 
 
+@pytest.mark.parametrize("file", ["status.json", "run.json"])
+def test_a_damaged_file_is_written_anew_by_the_same_command(started: Path, study: Path, file: str) -> None:
+    run = begin(started, study)
+    (run.path / file).write_text('{"torn')
+    with pytest.raises(RunError, match=f"{file}: cannot be read .*; give the study to fedsurg server run again"):
+        run.status() if file == "status.json" else run.wanted()
+    said: list[str] = []
+    assert begin(started, study, said=said) == run
+    assert "is written anew, and the run goes on from its checkpoint" in said[0]
+    assert (run.status().state, run.wanted().method) == ("waiting", "fedavg")
+
+
 @pytest.mark.parametrize("state", ["running", "waiting", "finished"])
 def test_a_run_that_needs_nothing_is_left_alone(started: Path, study: Path, state: Any) -> None:
     run = begin(started, study)

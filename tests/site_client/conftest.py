@@ -126,10 +126,10 @@ def ask(study: Study) -> Callable[..., Request]:
 
 @pytest.fixture
 def approve(approvals: Approvals, study: Study) -> Callable[..., Approval]:
-    """Approve the study, as A. Vogel."""
+    """Approve the study, as A. Vogel unless another name is given."""
 
-    def make(**options: Any) -> Approval:
-        return approvals.approve(study, "fedst", CONTRACT.digest, "A. Vogel", **options)
+    def make(approver: str = "A. Vogel", **options: Any) -> Approval:
+        return approvals.approve(study, "fedst", CONTRACT.digest, approver, **options)
 
     return make
 

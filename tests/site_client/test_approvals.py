@@ -100,6 +100,20 @@ def test_an_approval_ends_with_its_last_day(
         policy.check(ask(), update.pack(), worker_of())
 
 
+@pytest.mark.parametrize("name", ["𠮷田 花", 'A. "Vogel"', "Å. \\ Vogel", "نیلوفر\u200cی", "👩\u200d⚕️ Vogel"])
+def test_a_person_may_have_any_name(approve: Approve, approvals: Approvals, check: Check, name: str) -> None:
+    approval = approve(approver=name)
+    assert (approval.approver, approvals.read(approval.study).approver) == (name, name)
+    check()
+
+
+@pytest.mark.parametrize("name", ["Vogel\x7f", "Vogel\udcff", "A.\x1b[31m Vogel"])
+def test_a_name_that_is_none(approve: Approve, tmp_path: Path, name: str) -> None:
+    with pytest.raises(PolicyError, match="an approver's name has letters, no control characters; give another"):
+        approve(approver=name)
+    assert not list((tmp_path / "approvals").glob("*.toml"))
+
+
 def test_two_persons(check: Check, approve: Approve, tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_text("two_approvers = true\n")
     approve(max_rounds=2)

@@ -49,6 +49,23 @@ def test_a_round_of_work(make_engine: MakeEngine, request_of: RequestOf) -> None
     assert state.name == "round-000001.safetensors"
 
 
+@pytest.mark.parametrize(("batch_size", "trained"), [(1, 1), (2, 2), (4, 2)])
+def test_the_cohort_is_what_a_round_uses(
+    make_engine: MakeEngine, request_of: RequestOf, batch_size: int, trained: int
+) -> None:
+    """One step of one clip is on one case, however many lie on the disk; nothing is scored before the first answer."""
+    engine = make_engine("fedavg", local__batch_size=batch_size)
+    assert (engine.cohort().trained, engine.cohort().scored) == (trained, 0)
+    engine.work(request_of(engine, 1), packed(engine))
+    assert (engine.cohort().trained, engine.cohort().scored) == (trained, 1)
+
+
+def test_a_round_without_validation_is_scored_on_no_case(make_engine: MakeEngine, request_of: RequestOf) -> None:
+    engine = make_engine("fedavg", evaluation__every=2)
+    engine.work(request_of(engine, 1), packed(engine))
+    assert engine.cohort().scored == 0
+
+
 def test_a_site_of_small_instruments_magnifies_for_itself(make_engine: MakeEngine, request_of: RequestOf) -> None:
     """It trains on crops and validates on whole frames of twice the size; what it sends is as it was."""
     wide = {"local__magnification__apparent_width": 1.0}

@@ -79,7 +79,7 @@ def test_a_round_is_not_answered_for_ever(
 
 def test_too_few_cases_and_too_large_a_message(check: Check, approve: Approve, tmp_path: Path, worker_of: Any) -> None:
     approve()
-    with pytest.raises(PolicyError, match="this site trains on 2 cases, the policy asks for 3; add cases, or change"):
+    with pytest.raises(PolicyError, match="a round would train on 2 cases here, the policy asks for 3; add cases,"):
         check(worker=worker_of(cases=(2, 2)))
     (tmp_path / "policy.toml").write_text("max_update_bytes = 23\n")
     with pytest.raises(PolicyError, match="the message has 24 bytes, the policy allows 23; change max_update_bytes"):

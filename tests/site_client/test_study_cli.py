@@ -42,8 +42,11 @@ def test_the_commands(tiny_text: str, tmp_path: Path) -> None:
     text = run("review", str(file))
     assert "marks background, shaft, wrist, clasper in pictures of 64 x 64 pixels" in text
     assert "What stays: frames, masks, file and case names" in text
-    assert "machine: 2 rounds of 1 step." in text
-    assert "answered, after 60 minutes at\n  the latest: 2 hours at most." in text  # 2 rounds of deadline_s = 3600
+    assert "machine: 2 rounds of 1 step, each on\n  2 clips." in text
+    assert "Scores are means over all frames of the validation cases." in text
+    assert "Taking part: north, east.\n" in text  # the unseen one trains nothing
+    # twice the deadline of 3600 s, for two rounds and the delivery
+    assert "answered, after\n  60 minutes at the latest" in text and "\n  6 hours at most" in text
     facts = json.loads(run("review", str(file), "--json"))
     assert f"Digest of the study     {facts['digest']}" in text
     leaves = facts["leaves"]
@@ -58,8 +61,11 @@ def test_the_commands(tiny_text: str, tmp_path: Path) -> None:
     assert "revoked" in run("approvals")
     events = [json.loads(line)["what"] for line in run("audit", "show", "--json").splitlines()]
     assert events == ["study approved", "study revoked"]
-    file.write_text(file.read_text().replace("rounds = 2", "rounds = 3\ndeadline_s = 310"))
-    assert "answered, after 6 minutes at\n  the latest: 16 minutes at most." in run("review", str(file))  # 15.5 minutes
+    changed = file.read_text().replace("rounds = 2", "rounds = 3\ndeadline_s = 310")
+    file.write_text(f"{changed}\n[evaluation]\nmax_frames = 1\n" if "[evaluation]" not in changed else changed)
+    text = run("review", str(file))
+    assert "6 minutes at the latest" in text and "\n  42 minutes at most" in text  # 41.3 minutes
+    assert "Scores are means over 1 frame at most of the validation cases." in text
 
 
 @pytest.mark.parametrize(

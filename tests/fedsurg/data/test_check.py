@@ -13,6 +13,8 @@ from PIL import Image
 
 from fedsurg.data.check import check_site
 from fedsurg.data.cli import data
+from fedsurg.data.clips import ClipDataset
+from fedsurg.data.site import load_site
 from fedsurg.study.config import TaskConfig
 
 Edit = Callable[[Path, str, str], None]
@@ -27,6 +29,14 @@ def test_good_site(folder: Path, task: TaskConfig) -> None:
     assert (train.cases, train.clips, train.frames, train.unlabelled) == (2, 3, 10, 0)
     assert train.shares == pytest.approx({"background": 1 - 64 / 3072, "instrument": 64 / 3072})
     assert (report.splits["val"].cases, report.splits["val"].frames) == (1, 2)
+
+
+def test_clips_that_nobody_calls_video(folder: Path, task: TaskConfig, edit: Edit) -> None:
+    edit(folder / "site.toml", "frame_rate_hz = 25", "frame_rate_hz = 0")
+    (warning,) = check_site(folder, task, pixels=False).warnings
+    assert "site.toml: frame_rate_hz is 0, so the frames of 4 clips are taken as single pictures" in warning
+    site = load_site(folder, task)
+    assert ClipDataset(site, site.frames, (48, 64), 3)[5].frames.shape[0] == 1
 
 
 def test_ignored_pixels_have_no_share_in_the_classes(folder: Path, task: TaskConfig, edit: Edit) -> None:

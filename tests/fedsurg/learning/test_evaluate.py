@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,8 @@ from fedsurg.data.clips import ClipDataset
 from fedsurg.data.site import SiteData, load_site
 from fedsurg.learning import evaluate
 from fedsurg.learning.decision import expected_iou
-from fedsurg.learning.evaluate import _averaged, _batch_size, predictions
+from fedsurg.learning.evaluate import _averaged, _batch_size, predictions, quick_validation
+from fedsurg.learning.loss import LossWeights
 from fedsurg.study import Study
 
 CPU = torch.device("cpu")
@@ -104,6 +106,23 @@ def test_a_class_that_a_site_never_labels_does_not_make_a_size_trusted() -> None
     probabilities = torch.tensor([0.2, 0.1, 0.7]).reshape(3, 1, 1)
     assert float(expected_iou(probabilities)) == pytest.approx(0.8)
     assert float(expected_iou(probabilities, (2,))) == 0
+
+
+def test_scores_say_over_how_many_cases_they_are(site: SiteData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the frames that were looked at, those that have an overlap: a frame without an instrument has none."""
+    dataset = ClipDataset(site, site.split("train"), SIZE, 1)
+    nothing = Told(lambda frames: evenly(frames, 5.0, 0.0))
+    score = partial(quick_validation, nothing, dataset, site.labels, LossWeights(0.7, 0.3), device=CPU)
+    assert (score().cases, score(max_frames=1).cases) == (2, 1)
+    first = dataset.row(0).case
+    labels = dataset._full_label
+    empty = [dataset.row(index).case == first for index in range(len(dataset))]
+    monkeypatch.setattr(dataset, "_full_label", lambda index: labels(index) * (not empty[index]))
+    dataset._cache = type(dataset._cache)(0)  # of what was decoded above
+    assert score().cases == 1
+    assert math.isfinite(score().loss)
+    empty = [True] * len(dataset)
+    assert (score().cases, math.isnan(score().iou)) == (2, True)  # a loss over two cases and nothing else
 
 
 @pytest.mark.parametrize(("size", "frames"), [((96, 128), 8), ((512, 640), 8), ((1024, 1280), 2), ((4096, 5120), 1)])

@@ -132,6 +132,12 @@ def test_the_paragraph_says_who_does_best_where_nobody_trained(
     assert f"At island, which took no part, {said}" in text
 
 
+def test_the_paragraph_calls_all_the_best_that_are_printed_as_the_best(run_maker: RunMaker) -> None:
+    """45.48 and 45.475 are both printed as 45.5, and bold in the table."""
+    path = _with_ious(run_maker, north=(3, 0.4548, 0.45475), harbour=(3, 0.4548, 0.45475))
+    assert "FedST and FedAvg are best on the federated sites, with a mean IoU of 45.5 %." in paragraph(Run.read(path))
+
+
 def test_the_difference_is_paired_by_case(finished_run: Path) -> None:
     run = Run.read(finished_run)
     found = tables.differences(run, "fedst", "fedavg")

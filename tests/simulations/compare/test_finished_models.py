@@ -54,12 +54,22 @@ def test_stopped_it_goes_on_and_the_page_says_who_trained(
     assert "local-seed3: scored" in shown
     assert "fedst-own-seed3: scored" not in shown
     assert (out / "scores.csv").read_bytes() == scores
+    (origin,) = json.loads((out / "compare.json").read_text())["trained"]
+    assert sorted(origin["cells"]) == sorted(path.name for path in (out / "cells").iterdir())
     code, _, err = fedsurg(*command, "--models-of", tmp_path / "gone", "--resume")
     assert (code, err) == (0, "")  # all is scored: nothing is asked of the other folder
     again = tmp_path / "again"
     code, _, err = fedsurg(*words, *kept_methods, "--models-of", out, "--out", again, "--set=evaluation.bootstrap=100")
     assert code == 1  # a cell that was scored without --keep-models has lost its own
     assert "local-seed3/server/global.safetensors: is missing; run that comparison with --keep-models" in err
+    shutil.rmtree(out / "cells" / "local-seed3")
+    assert fedsurg(*command, "--resume")[0] == 0  # that cell is trained here
+    (origin,) = json.loads((out / "compare.json").read_text())["trained"]
+    assert "local-seed3" not in origin["cells"]
+    page, count = (out / "compare.html").read_text(), len(origin["cells"])
+    assert f"whose models of {count} of {count + 1} cells were kept and are scored here" in page
+    assert "Times are of the machines that trained, sites" in page
+    assert (out / "scores.csv").read_bytes() == scores
 
 
 def test_what_cannot_be_scored_so_is_one_line_and_leaves_nothing(
@@ -85,7 +95,7 @@ def test_what_cannot_be_scored_so_is_one_line_and_leaves_nothing(
         (bare, [], "start-seed3/server/global.safetensors: is missing; run that comparison with --keep-models"),
         (lost, [], "local-seed3/sites/east/personal.safetensors: is missing; run that comparison with --keep-models"),
         (cut, [], f"start-seed3: {ended}"),
-        (foreign, [], "foreign: began with the start ffffffffffff, this command has "),
+        (foreign, [], "of its simulator that made them, or choose another --models-of\n"),
         (damaged, [], "damaged: holds no comparison ('study'); give the --out of fedsurg compare"),
         (tmp_path / "nowhere", [], "nowhere: holds no comparison ("),
     ):

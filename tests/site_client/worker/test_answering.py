@@ -218,7 +218,7 @@ def test_tensors_that_break_the_contract(hospital, first: Asked) -> None:
 def test_a_change_of_the_policy_acts_at_once(hospital, first: Asked) -> None:
     answering = hospital.answering()
     (hospital.folder / "policy.toml").write_text("minimum_cases = 3\n")
-    with pytest.raises(PolicyError, match="this site trains on 2 cases, the policy asks for 3"):
+    with pytest.raises(PolicyError, match="a round would train on 2 cases here, the policy asks for 3"):
         answering(first, unwatched)
     (hospital.folder / "policy.toml").write_text("minimum_cases = \n")
     with pytest.raises(PolicyError, match="mend it: until then nothing is allowed"):
