@@ -34,6 +34,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
             facts = _facts_in(file.metadata())
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file; give another path, or restore it from a backup") from None
     except Exception as problem:
         raise CheckpointError(f"{path}: cannot be read ({problem}); delete it or restore it from a backup") from problem
     return tensors, facts

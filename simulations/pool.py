@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from fedsurg.errors import FedsurgError, InterruptedRunError
+from fedsurg.stopping import ENDS
 from fedsurg.workers import stand_by
 from simulations.progress import Progress
 
@@ -52,20 +53,21 @@ def run_jobs(jobs: list["Job"], workers: int, progress: Progress) -> None:
 
 
 class _Interrupts:
-    """Counts Ctrl-C instead of raising: an exception raised wherever the program happens to be can be lost there."""
+    """Counts Ctrl-C, SIGTERM and SIGHUP instead of raising: an exception can be lost wherever the program just is."""
 
     def __init__(self) -> None:
         self.count = 0
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        self._before = None
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._counted)
+            ends = (number for number in ENDS if signal.getsignal(number) == signal.SIG_DFL)
+            self._before = {number: signal.signal(number, self._counted) for number in (signal.SIGINT, *ends)}
         return self
 
     def __exit__(self, *details: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def _counted(self, *_: object) -> None:
         self.count += 1

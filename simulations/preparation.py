@@ -3,19 +3,31 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedsurg.data.check import check_pixels
 from fedsurg.data.folds import case_folds
 from fedsurg.data.site import SiteData, load_site
-from fedsurg.errors import DataError
+from fedsurg.errors import DataError, InterruptedRunError
 from fedsurg.methods.registry import plan
 from fedsurg.simulator import cached
-from fedsurg.simulator.of_study import Progress, site_request, synthetic_request, synthetic_video
+from fedsurg.simulator.of_study import (
+    Progress,
+    check_synthetic_video,
+    site_request,
+    synthetic_request,
+    synthetic_video,
+)
+from fedsurg.stopping import stopped_by_exception
 from fedsurg.study.config import SiteConfig, Study
+from fedsurg.study.splits import lacking_split
+from simulations.options import RunOptions
+from simulations.progress import Progress as RunProgress
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from simulations.job import Job
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,34 @@ class Prepared:
     synthetic: Path | None
     start: Path
 
+    def job(self, options: RunOptions, **own: Any) -> "Job":
+        """A job on these data; `own` is what `Job` asks for beside them and the machine's options."""
+        from simulations.job import Job  # needs torch
+
+        return Job(
+            sites={name: folder.resolve() for name, folder in self.sites.items()},
+            synthetic=self.synthetic and self.synthetic.resolve(),
+            start=self.start.resolve(),
+            device=options.device,
+            threads=options.threads,
+            **own,
+        )
+
+
+def prepare_for(study: Study, options: RunOptions, progress: RunProgress) -> Prepared:
+    """`prepare` for a run that may be stopped meanwhile.
+
+    Raises:
+        InterruptedRunError: it was.
+    """
+    try:
+        with stopped_by_exception():
+            return prepare(study, options.data, options.cache.expanduser(), options.device, progress.preparing)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"stopped while preparing; what is finished is kept, go on with --out {options.out} --resume"
+        ) from None
+
 
 def prepare(study: Study, data: Path | None, cache: Path, device: str, progress: Progress) -> Prepared:
     """Check or render every site, make the start, render the server's video where anything still needs it.
@@ -35,13 +75,17 @@ def prepare(study: Study, data: Path | None, cache: Path, device: str, progress:
         NetworkError: a network that cannot be built, a start file that does not fit it, or a site without a text
             vector; before anything is drawn.
         DataError: a site's folder is missing or inconsistent.
-        SimulatorError: rendering failed.
+        SimulatorError: a picture that the server's video is to use cannot be, before anything is drawn; or rendering
+            failed.
         FedsurgError: there is no such device here; before anything is drawn as well.
     """
     from fedsurg.learning.device import choose_device
 
     choose_device(device)
     check_networks(study)
+    learns = any(plan(study, method).method.server != "none" for method in study.methods)
+    if learns or study.server.pretrain.training_steps:
+        check_synthetic_video(study)
     sites = {site.name: _site_folder(site, study, data, cache, progress) for site in study.sites}
     loaded = {name: load_site(folder, study.task) for name, folder in sites.items()}
     _check_names(loaded)
@@ -50,7 +94,6 @@ def prepare(study: Study, data: Path | None, cache: Path, device: str, progress:
         if not site.simulate:
             check_pixels(loaded[site.name], on_frame=partial(progress, f"frames of {site.name} read"))
     start = start_of(study, cache, device, progress)
-    learns = any(plan(study, method).method.server != "none" for method in study.methods)
     synthetic = synthetic_video(study, cache, progress) if learns else None
     return Prepared(sites, [name for name, site in loaded.items() if site.simulated], synthetic, start)
 
@@ -118,25 +161,12 @@ def _check_names(loaded: dict[str, SiteData]) -> None:
 
 
 def _check_splits(site: SiteConfig, study: Study, data: SiteData) -> None:
-    train, val, test = (data.cases(split) for split in ("train", "val", "test"))
-    if site.role == "unseen" and not (val or test or study.evaluation.unseen_cases == "all"):
-        raise DataError(
-            f"site {site.name!r} has no cases in split 'test' or 'val' to be scored on; "
-            "move a case there in its manifest"
-        )
+    lack = lacking_split(site, study, {split: len(data.cases(split)) for split in ("train", "val", "test")})
+    if lack:
+        otherwise = f", or {lack.otherwise}" * bool(lack.otherwise)
+        raise DataError(f"site {site.name!r} {lack.why}; move a case to {lack.split} in its manifest{otherwise}")
     unseen = site.role == "unseen" or study.evaluation.leave_one_site_out
     if unseen and study.adaptation.enabled:
         _check_few_cases(data, study)
-    if site.role == "federated" and study.evaluation.choose == "best" and not test:
-        raise DataError(
-            f"site {site.name!r} has no cases in split 'test', and evaluation.choose = 'best' chooses the round on its "
-            "val cases, so its scores would be those it was chosen for; move a case to test, or set choose = 'last'"
-        )
     if site.role == "federated" and study.evaluation.folds:
         case_folds(data, study.evaluation.folds)
-    elif site.role == "federated" and not (train and val):
-        empty = "val" if train else "train"
-        raise DataError(
-            f"site {site.name!r} has no cases in split {empty!r}; move a case there in its manifest, "
-            "or set evaluation.folds"
-        )

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedsurg.errors import InterruptedRunError, RunError
+from fedsurg.errors import RunError
 from fedsurg.files import write_atomic
 from fedsurg.study.config import Study
 from fedsurg.study.holdout import Holdout, holdouts
 from fedsurg.study.load import study_digest
+from simulations.options import RunOptions
 from simulations.pool import run_jobs
-from simulations.preparation import Prepared, prepare
+from simulations.preparation import Prepared, prepare_for
 from simulations.progress import Progress
 from simulations.run_folder import RECORD, claimed, facts_of_run, inputs_of_run
 
@@ -20,30 +21,16 @@ if TYPE_CHECKING:
     from simulations.job import Job
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to run a study; nothing here changes what is computed, except the device.
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
+    """How to run a study; a job is a method on a fold, or without a site.
 
     Args:
-        out: the run folder.
-        resume: go on in an existing run folder.
-        data: folder that holds the sites' data folders.
         engine: inline or ray.
-        jobs: how many methods and folds (or left-out sites) run at once.
-        threads: of torch in each job.
-        device: name of the device, or auto.
-        cache: folder of rendered video and starts.
         folds: run these folds only; empty: all.
     """
 
-    out: Path
-    resume: bool = False
-    data: Path | None = None
     engine: str = "inline"
-    jobs: int = 1
-    threads: int = 1
-    device: str = "auto"
-    cache: Path = Path("~/.cache/fedsurg")
     folds: tuple[int, ...] = ()
 
 
@@ -58,12 +45,7 @@ def simulate(study: Study, options: Options, progress: Progress) -> Path:
     digest = study_digest(study)
     _holdouts(study, options)  # a wrong one is refused before the folder is taken
     with claimed(options.out, digest, resume=options.resume) as before:
-        try:
-            prepared = prepare(study, options.data, options.cache.expanduser(), options.device, progress.preparing)
-        except KeyboardInterrupt:
-            raise InterruptedRunError(
-                f"stopped while preparing; what is finished is kept, go on with --out {options.out} --resume"
-            ) from None
+        prepared = prepare_for(study, options, progress)
         info = {
             "study": study.resolved(),
             "digest": digest,
@@ -85,22 +67,16 @@ def simulate(study: Study, options: Options, progress: Progress) -> Path:
 
 def jobs_of(study: Study, prepared: Prepared, options: Options) -> list["Job"]:
     """One job per fold (or left-out site) and method, all methods of a fold before the next fold."""
-    from simulations.job import Job
-
     cells = [(method, holdout) for holdout in _holdouts(study, options) for method in study.methods]
     return [
-        Job(
+        prepared.job(
+            options,
             study=holdout.study(study),
             method=method,
             fold=holdout.fold,
             title=f"{method}{holdout}",
             folder=options.out.resolve() / "runs" / f"{method}{holdout}",
-            sites={name: folder.resolve() for name, folder in prepared.sites.items()},
-            synthetic=prepared.synthetic and prepared.synthetic.resolve(),
-            start=prepared.start.resolve(),
-            device=options.device,
             engine=options.engine,
-            threads=options.threads,
             processes=options.jobs,
         )
         for method, holdout in cells

@@ -56,7 +56,7 @@ labels_option = click.option(
     type=Names(),
     default="parts",
     show_default=True,
-    help="Written beside the pictures: parts, instances, depth; joined by commas.",
+    help="Written beside the pictures: parts, always; instances, depth. Joined by commas.",
 )
 backgrounds_option = click.option(
     "--backgrounds",
@@ -91,6 +91,10 @@ def simulator() -> None:
 @click.option("--cases", type=int, default=0, help="Deal the clips over this many cases. Default: one each.")
 @click.option("--val-cases", type=int, default=0, help="Cases held out for validation.")
 @click.option("--test-cases", type=int, default=0, help="Cases held out for the test.")
+@click.option("--site", default="synthetic", show_default=True, help="Name of the site in site.toml.")
+@click.option("--procedure", default="simulated surgery", show_default=True, help="Its surgery, as a study names it.")
+@click.option("--look-seed", type=int, help="One hospital: one camera and makers of instruments for all cases.")
+@click.option("--frame-rate", type=float, default=8.0, show_default=True, help="Frames per second.")
 @click.option("--whole-instruments", is_flag=True, help="One mask value for all parts of an instrument.")
 @labels_option
 @backgrounds_option
@@ -108,6 +112,10 @@ def render(
     cases: int,
     val_cases: int,
     test_cases: int,
+    site: str,
+    procedure: str,
+    look_seed: int | None,
+    frame_rate: float,
     whole_instruments: bool,
     labels: tuple[str, ...],
     backgrounds: Path | None,
@@ -120,6 +128,7 @@ def render(
 
     A rendering that was stopped goes on from its finished clips when the same command is given again.
     """
+    from fedsurg.errors import InterruptedRunError
     from fedsurg.simulator.assets import read_assets
     from fedsurg.simulator.dataset import render as render_to
     from fedsurg.simulator.request import RenderRequest
@@ -133,14 +142,21 @@ def render(
         cases=cases,
         val_cases=val_cases,
         test_cases=test_cases,
+        site=site,
+        procedure=procedure,
+        look_seed=look_seed,
+        frame_rate_hz=frame_rate,
         whole_instruments=whole_instruments,
         labels=labels,
         worn=worn,
         video=video,
         assets=read_assets(backgrounds, instruments),
     )
-    with _progress("Rendering") as report:
-        folder = render_to(request, out, workers=workers, progress=report)
+    try:
+        with _progress("Rendering") as report:
+            folder = render_to(request, out, workers=workers, progress=report)
+    except KeyboardInterrupt:
+        raise InterruptedRunError("stopped; the same command goes on from the clips that are finished") from None
     click.echo(f"{folder}: {clips * frames} frames, digest {request.digest()[:16]}")
 
 

@@ -5,6 +5,7 @@ leaves a small record there; a later attempt at the same request keeps those cli
 """
 
 import contextlib
+import csv
 import fcntl
 import json
 import os
@@ -17,19 +18,23 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import fedsurg
+from fedsurg.data.site_file import SITE_FILE, SiteFile
 from fedsurg.errors import SimulatorError
-from fedsurg.files import write_atomic
+from fedsurg.files import toml_lines, write_atomic
 from fedsurg.simulator.assets import check_pictures
-from fedsurg.simulator.places import replaceable
+from fedsurg.simulator.places import UNFINISHED, remove_left_behind, replaceable
 from fedsurg.simulator.request import SIMULATOR_VERSION, RenderRequest
+from fedsurg.stopping import stopped_by_exception
 from fedsurg.workers import stand_by
 
 INSTRUMENT_VALUE = 255
 PART_VALUES = {"background": 0, "shaft": 1, "wrist": 2, "clasper": 3}
 WHOLE_VALUES = {"background": 0, "instrument": INSTRUMENT_VALUE}
 COLUMNS = ("image", "mask", "case", "clip", "frame", "split", "activity")
+MANIFEST = "manifest.csv"
 RECORD = "simulator.json"
 INSTRUMENTS = "instruments.json"
+DIGITS = 16  # of a digest in the name of a folder
 DEPTH_STEP_MM = 0.1  # of one grey level in a depth map
 Progress = Callable[[int, int], None]
 
@@ -53,8 +58,8 @@ def render(request: RenderRequest, out: Path, *, workers: int | None = None, pro
         _tidy(out)
         return out
     check_pictures(request.assets, whole_instruments=request.whole_instruments)
-    partial = out.parent / f".{out.name}.{request.digest()[:16]}.partial"
-    with _only_one(partial, private=bool(request.assets)):
+    partial = out.parent / f".{out.name}.{request.digest()[:DIGITS]}{UNFINISHED}"
+    with stopped_by_exception(), _only_one(partial, private=bool(request.assets)):
         if _is_complete(request, out):  # another process finished it while this one waited
             return out
         _render_clips(request, partial, workers or os.cpu_count() or 1, progress)
@@ -67,7 +72,7 @@ def cached(
     request: RenderRequest, cache: Path, *, workers: int | None = None, progress: Progress | None = None
 ) -> Path:
     """The folder of `request` inside `cache`, rendered only when it is not there yet."""
-    return render(request, cache / request.digest()[:16], workers=workers, progress=progress)
+    return render(request, cache / request.digest()[:DIGITS], workers=workers, progress=progress)
 
 
 def _is_complete(request: RenderRequest, out: Path) -> bool:
@@ -87,7 +92,20 @@ def _is_complete(request: RenderRequest, out: Path) -> bool:
         raise SimulatorError(
             f"{out}: holds something else than this rendering ({what}); choose an empty folder or delete it"
         )
+    lost = _lost_file(out)
+    if lost:
+        raise SimulatorError(f"{out / lost}: is missing from this rendering; delete the folder and draw it again")
     return True
+
+
+def _lost_file(out: Path) -> str:
+    """The first picture or mask of the manifest that is not there; empty: all are."""
+    try:
+        with (out / MANIFEST).open(encoding="utf-8", newline="") as rows:
+            names = [row[column] for row in csv.DictReader(rows) for column in ("image", "mask")]
+    except (OSError, ValueError, KeyError):
+        return MANIFEST
+    return next((name for name in names if not (out / name).is_file()), "")
 
 
 @contextlib.contextmanager
@@ -161,24 +179,33 @@ def _describe(request: RenderRequest, partial: Path) -> None:
     clips = [json.loads(_record(partial, clip).read_text()) for clip in range(request.clips)]
     rows = [row for clip in clips for row in clip["rows"]]
     lines = [",".join(COLUMNS), *(",".join(str(row[column]) for column in COLUMNS) for row in rows)]
-    write_atomic(partial / "manifest.csv", "\n".join(lines) + "\n", error=SimulatorError)
+    write_atomic(partial / MANIFEST, "\n".join(lines) + "\n", error=SimulatorError)
     if "instances" in request.labels:
         kinds = {f"clip{number:05d}": clip["instruments"] for number, clip in enumerate(clips)}
         write_atomic(partial / INSTRUMENTS, json.dumps(kinds, indent=2) + "\n", error=SimulatorError)
-    values = WHOLE_VALUES if request.whole_instruments else PART_VALUES
-    site = [
-        f"name = {json.dumps(request.site)}",
-        f"procedure = {json.dumps(request.procedure)}",
-        f"frame_rate_hz = {request.frame_rate_hz}",
-        f"simulated = {'false' if request.assets else 'true'}",  # pictures of patients are theirs, composed or not
-        "",
-        "[mask_values]",
-        *(f"{name} = {value}" for name, value in values.items()),
-    ]
-    write_atomic(partial / "site.toml", "\n".join(site) + "\n", error=SimulatorError)
+    site = site_file_of(request)
+    head = toml_lines(site.model_dump(include={"name", "procedure", "frame_rate_hz", "simulated"}))
+    values = toml_lines({name: value for name, (value,) in site.mask_values.items()})
+    write_atomic(partial / SITE_FILE, f"{head}\n[mask_values]\n{values}", error=SimulatorError)
     versions = {"fedsurg": fedsurg.__version__, "simulator": SIMULATOR_VERSION}
     record = {"digest": request.digest(), "request": request.as_dict(), "versions": versions}
     write_atomic(partial / RECORD, json.dumps(record, indent=2) + "\n", error=SimulatorError)
+    if not request.assets:  # nobody's picture: who may see the frames may read what they show
+        for file in (MANIFEST, SITE_FILE, RECORD, INSTRUMENTS):
+            if (partial / file).exists():
+                (partial / file).chmod((partial / rows[0]["image"]).stat().st_mode & 0o666)
+
+
+def site_file_of(request: RenderRequest) -> SiteFile:
+    """What a rendered folder says of itself."""
+    values = WHOLE_VALUES if request.whole_instruments else PART_VALUES
+    return SiteFile(
+        name=request.site,
+        procedure=request.procedure,
+        frame_rate_hz=request.frame_rate_hz,
+        simulated=not request.assets,  # pictures of patients are theirs, composed or not
+        mask_values={name: (value,) for name, value in values.items()},
+    )
 
 
 def _publish(partial: Path, out: Path) -> None:
@@ -193,5 +220,6 @@ def _publish(partial: Path, out: Path) -> None:
 
 
 def _tidy(out: Path) -> None:
-    """Removes the clips' records, which are needed until the last rename has worked."""
+    """Removes the clips' records, which are needed until the last rename has worked, and what never became `out`."""
     shutil.rmtree(out / "clips", ignore_errors=True)
+    remove_left_behind(out, letters=DIGITS)

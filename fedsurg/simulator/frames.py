@@ -118,6 +118,5 @@ def _write(content: bytes, path: Path) -> None:
         path.write_bytes(content)
     except OSError as problem:
         raise SimulatorError(
-            f"{path}: cannot be written ({problem.strerror or problem}); free some space and run the same command "
-            "again, finished clips are kept"
+            f"{path}: cannot be written ({problem.strerror or problem}); free some space and run the same command again"
         ) from problem

@@ -14,6 +14,7 @@ from fedsurg.simulator.fields import Field
 from fedsurg.simulator.instruments import CLASPER, SHAFT
 
 SMALLEST_PHOTOGRAPH = 16  # pixels of the shorter side
+DARKEST_PHOTOGRAPH = 4  # mean of a picture's values, 0-255, below which it shows nothing: part masks are such
 TOUCHING = 0.1  # a side is cut if alpha touches it along at least this share of the side that it touches most
 LARGEST_CUTOUT = 1200  # pixels of the longer side that are kept: more than any frame shows, less than memory minds
 OPAQUE = 255
@@ -37,16 +38,23 @@ def load_background(picture: Picture) -> NDArray[np.uint8]:
     """A photograph (h, w, 3).
 
     Raises:
-        SimulatorError: it cannot be decoded, has more than 8 bits or is too small.
+        SimulatorError: it cannot be decoded, has more than 8 bits, is too small or black, or has transparent parts.
     """
     with opened(picture) as image:
         _require_8_bits(picture.path, image.mode, "RGB")
+        if image.has_transparency_data and np.array(image.convert("RGBA").getchannel("A")).min() < OPAQUE:
+            raise SimulatorError(
+                f"{picture.path}: has transparent parts, as no photograph of tissue has; if it is a cut-out, give its "
+                "folder as --instruments"
+            )
         pixels = np.array(image.convert("RGB"))
     if min(pixels.shape[:2]) < SMALLEST_PHOTOGRAPH:
         raise SimulatorError(
             f"{picture.path}: is {pixels.shape[0]}x{pixels.shape[1]} pixels; the sides of a background must have at "
             f"least {SMALLEST_PHOTOGRAPH}, replace or remove it"
         )
+    if pixels.mean() < DARKEST_PHOTOGRAPH:
+        raise SimulatorError(f"{picture.path}: is black; a background shows tissue, replace or remove it")
     return pixels
 
 

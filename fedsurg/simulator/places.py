@@ -5,18 +5,15 @@ import fcntl
 import glob
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from fedsurg.errors import SimulatorError
 from fedsurg.files import try_lock
+from fedsurg.stopping import stopped_by_exception
 
 UNFINISHED = ".partial"  # ending of the folders for what is not finished yet
-STOPS = (signal.SIGTERM, signal.SIGHUP)  # an interrupt is a KeyboardInterrupt already
 
 
 def replaceable(out: Path) -> Path:
@@ -41,10 +38,10 @@ def scratch_beside(out: Path) -> Iterator[Path]:
     Raises:
         SimulatorError: it cannot be made.
     """
-    with _stopped_by_exception():
+    with stopped_by_exception():
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            _remove_left_behind(out)
+            remove_left_behind(out, letters=8)  # those of `mkdtemp`
             folder, handle = _locked_folder(out)
         except OSError as problem:
             raise SimulatorError(
@@ -66,8 +63,9 @@ def _locked_folder(out: Path) -> tuple[Path, int]:
     return folder.rename(folder.with_suffix(UNFINISHED)), handle
 
 
-def _remove_left_behind(out: Path) -> None:
-    for folder in out.parent.glob(f".{glob.escape(out.name)}.????????{UNFINISHED}"):
+def remove_left_behind(out: Path, *, letters: int) -> None:
+    """Remove the unfinished folders beside `out` in which nobody is at work, with names of so many letters."""
+    for folder in out.parent.glob(f".{glob.escape(out.name)}.{'?' * letters}{UNFINISHED}"):
         with contextlib.suppress(OSError):  # of somebody else, or gone meanwhile
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
@@ -75,24 +73,3 @@ def _remove_left_behind(out: Path) -> None:
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(handle)
-
-
-@contextlib.contextmanager
-def _stopped_by_exception() -> Iterator[None]:
-    """Signals that would end the process on the spot end it with an exception instead, so that it tidies up."""
-    if threading.current_thread() is not threading.main_thread():  # only that one may handle signals
-        yield
-        return
-    usual = [number for number in STOPS if signal.getsignal(number) == signal.SIG_DFL]
-    for number in usual:
-        signal.signal(number, _exit)
-    try:
-        yield
-    finally:
-        for number in usual:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _exit(number: int, _frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one would stop the tidying
-    raise SystemExit(128 + number)

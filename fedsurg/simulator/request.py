@@ -11,6 +11,7 @@ from fedsurg.simulator.video import check_video
 
 SIMULATOR_VERSION = 9  # part of every digest: raise it whenever pictures change
 SMALLEST_SIDE = 16  # pixels; nothing can be recognised below
+MOST = 1_000_000  # clips, or frames of one: more than a disk holds
 LARGEST_SIDE = 8192  # pixels: no surgical video is larger, and JPEG ends at 65500
 LABELS = ("parts", "instances", "depth")
 
@@ -94,9 +95,17 @@ class RenderRequest:
         ):
             if value < least:
                 raise SimulatorError(f"{name} is {value}; it must be at least {least}")
-        for name, side in (("height", self.height), ("width", self.width)):
-            if side > LARGEST_SIDE:
-                raise SimulatorError(f"{name} is {side}; it must be at most {LARGEST_SIDE}")
+        for name, value, most in (
+            ("clips", self.clips, MOST),
+            ("frames", self.frames, MOST),
+            ("height", self.height, LARGEST_SIDE),
+            ("width", self.width, LARGEST_SIDE),
+        ):
+            if value > most:
+                raise SimulatorError(f"{name} is {value}; it must be at most {most}")
+        for name, text in (("site", self.site), ("procedure", self.procedure)):
+            if not text.strip():
+                raise SimulatorError(f"{name} is empty; give what site.toml is to say")
         unknown = sorted(set(self.plain) - set(INGREDIENTS))
         if unknown:
             raise SimulatorError(f"plain names {unknown[0]!r}; choose from {', '.join(INGREDIENTS)}")

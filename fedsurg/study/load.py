@@ -61,6 +61,10 @@ def parse_values(values: dict[str, Any], source: str, overrides: Mapping[str, An
     except ValidationError as problem:
         raise StudyError(f"{source}: " + "; ".join(_explain(error) for error in problem.errors())) from None
     _check_names(study, source)
+    if any(site.simulate for site in study.sites):
+        from fedsurg.study.simulated import check_simulated_sites  # it imports the simulator
+
+        check_simulated_sites(study, source)
     return study
 
 

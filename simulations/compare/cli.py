@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 _PATH = click.Path(path_type=Path)
+MOST_SEEDS = 1000
 
 
 @click.command()
@@ -46,12 +47,15 @@ def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None,
 
     ablate, each_site, settings = (options.pop(name) for name in ("ablate", "leave_one_site_out", "settings"))
     reference = options.pop("reference")
-    if seeds < 1:
-        raise StudyError(f"--seeds {seeds}: at least one run is needed; give 1 or more")
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise StudyError(f"--seeds {seeds}: how many runs of each method; give 1 to {MOST_SEEDS}")
     if resume and out is None:
         raise RunError("--resume needs --out, the folder of the comparison to go on with")
+    given = settings_of(settings)
+    if each_site and given.get("evaluation.folds"):
+        raise StudyError("--leave-one-site-out: leaves out sites instead of folds; leave out --set evaluation.folds")
     left_out = {"evaluation.folds": 0, "evaluation.leave_one_site_out": True} if each_site else {}
-    study = read_study(study_file, settings_of(settings) | left_out)
+    study = read_study(study_file, given | left_out)
     chosen = chosen_methods(methods, () if ablate else study.methods)
     plan = Plan(study, chosen, ablate, seeds, reference)
 
@@ -73,7 +77,9 @@ def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None,
     folder = out or free_folder(Path("runs"), f"compare-{study.name}")
     console = Console()
     with Progress(console) as progress:
-        whole, record = run(plan, Options(folder, words, resume, cache=cache, jobs=jobs, **options), progress)
+        whole, record = run(
+            plan, Options(out=folder, command=words, resume=resume, cache=cache, jobs=jobs, **options), progress
+        )
     summary = write_outputs(whole, record, folder)
     print_comparison(summary, console)
     console.print(f"page: {folder / PAGE}", highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ RECORD = "compare.json"
 CELLS = "cells"
 
 Record = dict[str, Any]
+_KINDS = {"study": dict, "digest": str, "methods": list, "ablate": bool, "seeds": int, "reference": str}
 
 
 def read_record(folder: Path) -> Record:
@@ -20,6 +21,9 @@ def read_record(folder: Path) -> Record:
     """
     try:
         record: Record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return record | {"study": dict(record["study"])}
+        for key, kind in _KINDS.items():
+            if not isinstance(record[key], kind):
+                raise TypeError(f"{key} is {record[key]!r}")
+        return record
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise RunError(f"{folder}: holds no comparison ({problem}); give the --out of fedsurg compare") from problem

@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedsurg.errors import InterruptedRunError, RunError
+from fedsurg.errors import RunError
 from fedsurg.files import write_atomic
 from fedsurg.methods.registry import METHODS
 from fedsurg.study.load import changed
 from simulations.compare.finished_models import kept_models, narrowed, origins
 from simulations.compare.plan import Cell, Plan, Variant
 from simulations.compare.record import CELLS, RECORD, Record, read_record
+from simulations.options import RunOptions
 from simulations.pool import run_jobs
-from simulations.preparation import Prepared, check_networks, prepare
+from simulations.preparation import Prepared, check_networks, prepare_for
 from simulations.progress import Progress
 from simulations.run_folder import claimed, facts_of_run, inputs_of_run
 
@@ -23,31 +24,17 @@ if TYPE_CHECKING:
     from simulations.job import Job
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to run a comparison; nothing here changes what is computed, except the device.
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
+    """How to run a comparison; a job is a cell.
 
     Args:
-        out: its folder.
         command: as it may be shown to anyone: without paths.
-        resume: go on in an existing folder.
-        data: folder that holds the sites' data folders.
-        jobs: how many cells run at once.
-        threads: of torch in each cell.
-        device: name of the device, or auto.
-        cache: folder of rendered video and starts.
         keep_models: keep the models of finished cells.
         models_of: folder of a comparison that kept its models; they are scored in place of rounds.
     """
 
-    out: Path
     command: str = ""
-    resume: bool = False
-    data: Path | None = None
-    jobs: int = 1
-    threads: int = 1
-    device: str = "auto"
-    cache: Path = Path("~/.cache/fedsurg")
     keep_models: bool = False
     models_of: Path | None = None
 
@@ -68,12 +55,7 @@ def compare(plan: Plan, options: Options, progress: Progress) -> tuple[Plan, Rec
         old = read_record(options.out) if (options.out / RECORD).exists() else {}
         whole = _joined(plan, old)
         models = _models(plan, options)
-        try:
-            prepared = _prepare(plan, options, progress)
-        except KeyboardInterrupt:
-            raise InterruptedRunError(
-                f"stopped while preparing; what is finished is kept, go on with --out {options.out} --resume"
-            ) from None
+        prepared = _prepare(plan, options, progress)
         inputs = inputs_of_run(options.out / RECORD, prepared)
         if options.models_of and models:
             inputs_of_run(options.models_of / RECORD, prepared, "--models-of")
@@ -100,20 +82,8 @@ def _models(plan: Plan, options: Options) -> dict[str, Path]:
 
 def jobs_of(plan: Plan, options: Options, prepared: Prepared, models: Mapping[str, Path] = {}) -> list["Job"]:
     """One job per cell; a cell whose finished models lie somewhere, by its name in `models`, trains none."""
-    from simulations.job import Job
-
-    template = Job(
-        study=plan.study,
-        method="",
-        fold=None,
-        folder=options.out.resolve() / CELLS,
-        sites={name: folder.resolve() for name, folder in prepared.sites.items()},
-        synthetic=prepared.synthetic and prepared.synthetic.resolve(),
-        start=prepared.start.resolve(),
-        device=options.device,
-        threads=options.threads,
-        keep_models=options.keep_models,
-    )
+    folder, keep = options.out.resolve() / CELLS, options.keep_models
+    template = prepared.job(options, study=plan.study, method="", fold=None, folder=folder, keep_models=keep)
     return [_job(cell, replace(template, models=models.get(cell.name))) for cell in plan.cells()]
 
 
@@ -152,7 +122,7 @@ def _prepare(plan: Plan, options: Options, progress: Progress) -> Prepared:
         check_networks(variant.study)
     methods = list(dict.fromkeys(variant.method for variant in variants))
     study = changed(plan.study, {"methods": methods})
-    return prepare(study, options.data, options.cache.expanduser(), options.device, progress.preparing)
+    return prepare_for(study, options, progress)
 
 
 def _check_finished(whole: Plan, options: Options, prepared: Prepared) -> None:

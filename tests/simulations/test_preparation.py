@@ -53,9 +53,9 @@ def test_no_data_folder(prepared: Callable[..., Prepared], tmp_path: Path) -> No
             "north",
             "val",
             "train",
-            "site 'north' has no cases in split 'val'; move a case there in its manifest, or set",
+            "site 'north' has no cases in split 'val'; move a case to val in its manifest, or set",
         ),
-        ("east", "train", "val", "site 'east' has no cases in split 'train'; move a case there"),
+        ("east", "train", "val", "site 'east' has no cases in split 'train'; move a case to train"),
         ("harbour", "val", "train", "site 'harbour' has no cases in split 'test' or 'val' to be scored on"),
     ],
 )

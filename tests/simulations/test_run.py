@@ -24,7 +24,7 @@ MakeStudy = Callable[..., Study]
 
 def run(study: Study, out: Path, **options: Any) -> None:
     with Progress(Console(quiet=True)) as progress:
-        simulate(study, Options(out, cache=out.parent / "cache", device="cpu", **options), progress)
+        simulate(study, Options(out=out, cache=out.parent / "cache", device="cpu", **options), progress)
 
 
 def test_a_folder_that_is_taken(tiny_study: MakeStudy, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_one_job_per_fold_and_method(tiny_study: MakeStudy, tmp_path: Path) -> N
 
     def names(folds: tuple[int, ...] = (), **overrides: Any) -> list[str]:
         study = tiny_study(methods=["fedst", "local"], **overrides)
-        return [job.name for job in jobs_of(study, prepared, Options(tmp_path, folds=folds))]
+        return [job.name for job in jobs_of(study, prepared, Options(out=tmp_path, folds=folds))]
 
     assert names() == ["fedst", "local"]
     assert names(evaluation__folds=2) == ["fedst-fold0", "local-fold0", "fedst-fold1", "local-fold1"]

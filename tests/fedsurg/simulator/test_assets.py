@@ -165,6 +165,15 @@ def test_unreadable_pictures_are_named(backgrounds: Path, instruments: Path) -> 
     (backgrounds / "two.jpg").write_text("no picture")
     with pytest.raises(SimulatorError, match=r"two.jpg: is no picture; replace or remove it"):
         check(backgrounds, None)
+    save(np.zeros((40, 80, 3), np.uint8), backgrounds / "two.jpg")
+    with pytest.raises(SimulatorError, match=r"two.jpg: is black; a background shows tissue, replace or remove it"):
+        check(backgrounds, None)
+    (backgrounds / "two.jpg").unlink()
+    cutout = next(path for path in instruments.rglob("*.png") if not path.name.endswith(".parts.png"))
+    copied = Path(shutil.copy(cutout, backgrounds / "cut.png"))
+    with pytest.raises(SimulatorError, match=r"cut.png: has transparent parts, .* give its folder as --instruments"):
+        check(backgrounds, None)
+    copied.unlink()
     save(np.zeros((8, 80, 3), np.uint8), backgrounds / "two.jpg")
     with pytest.raises(SimulatorError, match=r"two.jpg: is 8x80 pixels; the sides of a background must have at least"):
         check(backgrounds, None)

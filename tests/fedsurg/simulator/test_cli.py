@@ -1,5 +1,6 @@
 """The command line: help without the renderer, a table of profiles, errors in one line."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from fedsurg.data.site_file import read_site_file
 from fedsurg.errors import DataError, SimulatorError
 from fedsurg.simulator import PROFILES
 from fedsurg.simulator.cli import simulator
@@ -103,6 +105,48 @@ def test_a_sheet_takes_pictures_in_and_shows_real_frames_below(backgrounds: Path
     assert pixels.shape == (64, 120, 3)
     assert (np.abs(pixels[32:] - (10, 20, 250)) < 12).all()  # the real frames, all of them
     assert pixels[:32, ..., 2].mean() < 200
+
+
+def test_a_whole_hospital(tmp_path: Path) -> None:
+    """Under a name, of one look, with a split of its own: a study takes it as it is."""
+    words = ["--clips", "2", "--frames", "1", "--seed", "3", "--size", "32x40", "--val-cases", "1", "--profile", "eye"]
+    more = ["--site", "ward", "--procedure", "cataract surgery", "--look-seed", "5", "--frame-rate", "12.5"]
+    result = CliRunner().invoke(simulator, ["render", *words, *more, "--out", str(tmp_path / "ward")])
+    assert result.exit_code == 0, result.output
+    site = read_site_file(tmp_path / "ward")
+    assert (site.name, site.procedure, site.frame_rate_hz) == ("ward", "cataract surgery", 12.5)
+    assert json.loads((tmp_path / "ward" / "simulator.json").read_text())["request"]["look_seed"] == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_rendering_that_is_stopped_says_so_and_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    code = "import signal; signal.signal(2, signal.default_int_handler); from fedsurg.cli import main; main()"
+    words = [
+        "simulator",
+        "render",
+        "--clips",
+        "40",
+        "--frames",
+        "1",
+        "--seed",
+        "1",
+        "--size",
+        "32x40",
+        "--workers",
+        "1",
+    ]
+    command = [sys.executable, "-c", code, *words, "--out", str(tmp_path / "site")]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("clips/*.json")):
+        assert running.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    running.send_signal(number)
+    said = running.communicate(timeout=60)[1].splitlines()
+    assert running.returncode == 130
+    assert said[-1] == "fedsurg: stopped; the same command goes on from the clips that are finished"
+    assert not [line for line in said if "semaphore" in line or "Traceback" in line]
+    assert list(tmp_path.rglob("clips/*.json"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

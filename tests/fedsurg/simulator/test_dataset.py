@@ -1,6 +1,7 @@
 """Rendered folders: reproducible, resumable, well formed, and never half there."""
 
 import csv
+import fcntl
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fedsurg.data.site_file import read_site_file
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator import RenderRequest, cached, dataset
 from fedsurg.simulator.actions import ACTIVITIES
@@ -113,6 +115,37 @@ def test_whole_instruments_are_the_union_of_parts(folder: Path, tmp_path: Path) 
     for mask in sorted((folder / "masks").iterdir()):
         with Image.open(mask) as parts, Image.open(whole / "masks" / mask.name) as union:
             assert (np.asarray(union) == np.where(np.asarray(parts) > 0, 255, 0)).all()
+
+
+@pytest.mark.parametrize("lost", ["images/clip00001_00000.jpg", "masks/clip00002_00001.png", "manifest.csv"])
+def test_a_finished_rendering_that_lost_a_file_is_not_taken_for_whole(folder: Path, tmp_path: Path, lost: str) -> None:
+    broken = Path(shutil.copytree(folder, tmp_path / "broken"))
+    (broken / lost).unlink()
+    with pytest.raises(SimulatorError, match=f"{lost}: is missing from this rendering; delete the folder and draw it"):
+        render(REQUEST, broken)
+
+
+def test_a_hospital_of_any_procedure_can_be_read_again(tmp_path: Path) -> None:
+    request = replace(REQUEST, clips=1, frames=1, val_cases=0, site="ward", procedure='heart 🫀 "open" surgery')
+    site = read_site_file(render(request, tmp_path / "site"))
+    assert (site.name, site.procedure, site.frame_rate_hz) == ("ward", 'heart 🫀 "open" surgery', 8.0)
+
+
+def test_what_describes_drawn_pictures_is_as_open_as_they_are(folder: Path) -> None:
+    modes = {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
+    assert len(modes) == 1
+
+
+def test_what_another_command_left_for_the_same_folder_goes(tmp_path: Path) -> None:
+    left = tmp_path / f".site.{'0' * 16}.partial"
+    (left / "images").mkdir(parents=True)
+    held = tmp_path / f".site.{'1' * 16}.partial"
+    held.mkdir()
+    handle = os.open(held, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)  # as if another command were at work there
+    render(replace(REQUEST, clips=1, frames=1, val_cases=0), tmp_path / "site")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [held.name, "site"]
+    os.close(handle)
 
 
 def test_a_second_call_renders_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

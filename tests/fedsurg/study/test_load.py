@@ -19,6 +19,7 @@ name = "south"
 procedure = "robotic partial nephrectomy"
 """
 HEAD = 'name = "trial"\nseed = 7\n'
+PARTS = ["background", "shaft", "wrist", "clasper"]
 
 
 def parse(head: str = HEAD, tables: str = "", sites: str = SITES, **overrides: Any) -> Study:
@@ -191,6 +192,35 @@ def test_encoder_weights_are_known_by_what_is_in_them(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"encoder_weights_sha256: is set, but network.encoder_weights is empty"):
         parse(network__encoder_weights_sha256=sha256)
     assert parse(network__encoder_weights="in1k").network.encoder_weights_sha256 == ""  # a name on a hub
+
+
+@pytest.mark.parametrize(
+    ("simulate", "message"),
+    [
+        ("test_cases = 50", r"val_cases \+ test_cases is 51; there are only 6 cases$"),
+        ("cases = 140", "cases is 140, but there are only 12 clips; use at most 12$"),
+        ("val_cases = 0", "has no cases in split 'val'; raise val_cases, or set evaluation.folds$"),
+        ("val_cases = 6", "has no cases in split 'train'; lower val_cases and test_cases, or set evaluation.folds$"),
+        ("clips = 9999999", "clips is 9999999; it must be at most 1000000$"),
+    ],
+)
+def test_a_hospital_that_cannot_be_drawn_is_found_as_the_study_is_read(simulate: str, message: str) -> None:
+    sites = SITES + f"simulate = {{profiles = ['eye'], {simulate}}}\n"
+    with pytest.raises(StudyError, match=rf"^trial\.toml: sites\[south\]\.simulate: {message}"):
+        parse(sites=sites, task__classes=PARTS)
+
+
+def test_classes_that_the_simulator_does_not_draw() -> None:
+    sites = SITES + "simulate = {profiles = ['eye']}\n"
+    said = r"its masks hold background, shaft, wrist, clasper, .* study are background, blood; change task\.classes or"
+    with pytest.raises(StudyError, match=said):
+        parse(sites=sites, task__classes=["background", "blood"])
+    whole = sites.replace("['eye']", "['eye'], whole_instruments = true")
+    assert parse(sites=whole, task__classes=["background", "tool"]).task.classes == ("background", "tool")
+    unseen = sites.replace("simulate = {", "role = 'unseen'\nsimulate = {val_cases = 0, ")
+    with pytest.raises(StudyError, match=r"has no cases in split 'test' or 'val' to be scored on; raise test_cases$"):
+        parse(sites=unseen, task__classes=PARTS)
+    assert parse(sites=unseen, task__classes=PARTS, evaluation__unseen_cases="all").unseen
 
 
 def test_overrides_are_checked_like_the_file() -> None:

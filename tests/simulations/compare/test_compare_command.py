@@ -121,7 +121,12 @@ def test_ctrl_c_keeps_finished_cells(words: list[str], tmp_path: Path, fedsurg: 
     [
         (["--methods", "fedavgg"], "--methods: 'fedavgg' is unknown; did you mean 'fedavg'? known: all, "),
         (["--methods", ","], "--methods ',': names no method; give all, or some of "),
-        (["--seeds", "0"], "--seeds 0: at least one run is needed; give 1 or more"),
+        (["--seeds", "0"], "--seeds 0: how many runs of each method; give 1 to 1000"),
+        (["--seeds", "99999999999"], "--seeds 99999999999: how many runs of each method; give 1 to 1000"),
+        (
+            ["--leave-one-site-out", "--set", "evaluation.folds=2"],
+            "--leave-one-site-out: leaves out sites instead of folds; leave out --set evaluation.folds",
+        ),
         (
             ["--methods", "fedavg,start", "--reference", "fedst"],
             "--reference 'fedst': is not among the methods compared (fedavg, start); add it to --methods",

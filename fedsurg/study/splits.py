@@ -1,0 +1,39 @@
+"""Which cases a site must have: looked for in its data before a run, in what it draws as a study is read."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from fedsurg.study.config import SiteConfig, Study
+
+
+class Lack(NamedTuple):
+    """A split without cases, why it needs one, and what would do instead; empty: nothing."""
+
+    split: str
+    why: str
+    otherwise: str = ""
+
+
+def lacking_split(site: SiteConfig, study: Study, cases: Mapping[str, int]) -> Lack | None:
+    """The first split that has no case and needs one.
+
+    Args:
+        cases: how many are in `train`, `val` and `test`.
+    """
+    evaluation = study.evaluation
+    if site.role == "unseen":
+        if cases["val"] or cases["test"] or evaluation.unseen_cases == "all":
+            return None
+        return Lack("test", "has no cases in split 'test' or 'val' to be scored on")
+    if evaluation.choose == "best" and not cases["test"]:
+        return Lack(
+            "test",
+            "has no cases in split 'test', and evaluation.choose = 'best' chooses the round on its val cases, so its "
+            "scores would be those it was chosen for",
+            "set choose = 'last'",
+        )
+    if not evaluation.folds:
+        for split in ("train", "val"):
+            if not cases[split]:
+                return Lack(split, f"has no cases in split {split!r}", "set evaluation.folds")
+    return None
