@@ -1,4 +1,4 @@
-"""Every error fedsurg raises on purpose.
+"""Every error that a command of fedsurg ends with on purpose.
 
     FedsurgError            one line for a person: what, where, what to do
     ├── StudyError          the study file
@@ -110,7 +110,7 @@ class SupervisionError(FedsurgError):
 
 
 class JoiningError(FedsurgError):
-    """Joining a federation failed; nothing was changed."""
+    """Joining a federation failed; nothing was changed, unless the message says what was."""
 
     exit_code = 4
 

@@ -17,7 +17,8 @@ from fedsurg.joining.certificates import certificate_pem, read_certificate
 from fedsurg.joining.keys import read_private_key
 from fedsurg.sharing.protocol import CERTIFICATE, Request, Scalar
 from fedsurg.sharing.update import Packed, Update
-from server.federation_file import GATEWAY, LOG, coordinator_log
+from server.federation_file import coordinator_log
+from server.layout import GATEWAY, LOG
 from server.members import Members
 from server.observer import Observer, Record
 from server.runs import RunFolder

@@ -1,8 +1,6 @@
 """`fedsurg server audit`: the coordinator's audit log."""
 
 from fedsurg.audit.cli import audit_group
+from server.layout import DIRECTORY, GATEWAY_CERTIFICATES
 
-DIRECTORY = "coordinator"
-CERTIFICATE = "server.crt"
-
-audit = audit_group("server", DIRECTORY, CERTIFICATE)
+audit = audit_group("server", DIRECTORY, GATEWAY_CERTIFICATES)

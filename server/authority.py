@@ -18,7 +18,7 @@ from fedsurg.errors import AlteredError, UnreadableError
 from fedsurg.joining.certificates import begin, certificate_pem, fingerprint_of, public_key, read_certificate
 from fedsurg.joining.keys import HASH, make_key, private_pem, public_bytes, read_private_key
 from fedsurg.joining.names import URN, is_address
-from server.federation_file import AUTHORITY, AUTHORITY_KEY
+from server.layout import AUTHORITY, AUTHORITY_KEY
 
 AUTHORITY_VALIDITY = timedelta(days=3650)  # longer than a study runs; when it ends, all hospitals join anew
 

@@ -13,20 +13,7 @@ from fedsurg.audit.log import FOLDER, AuditLog
 from fedsurg.joining.envelope import Strict, read_settings
 from fedsurg.joining.folders import locked
 from fedsurg.joining.names import Host, Port, at
-
-FEDERATION_FILE = "federation.toml"
-AUTHORITY = "ca.pem"  # public: the authority's certificate
-AUTHORITY_KEY = "private/ca.key"
-GATEWAY = "private/gateway.pem"  # private key, certificate and authority in one file, replaced as one
-GATEWAY_CERTIFICATES = "server.crt"  # public: every certificate that the gateway has had, newest first
-REVOKED = "crl.pem"
-SITES = "sites"
-RUN = "run"  # of the running processes: mode 700
-RUNS = "runs"  # one folder per study
-CACHE = "cache"  # rendered video
-LOG = "coordinator"  # name of the audit log, under which hospitals keep its heads
-
-DEFAULT_PORT = 9443  # free of privileges, and not one of Flower's
+from server.layout import DEFAULT_PORT, FEDERATION_FILE, LOG
 
 Days = Annotated[int, Field(ge=1, le=7300)]
 

@@ -34,18 +34,8 @@ from fedsurg.joining.keys import private_pem, public_bytes, require_same_fingerp
 from fedsurg.joining.names import check_host, check_site_name
 from fedsurg.joining.request import SealedRequest, read_request, verify_request
 from server.authority import Authority, gateway_pem, make_authority, read_authority
-from server.federation_file import (
-    AUTHORITY,
-    AUTHORITY_KEY,
-    FEDERATION_FILE,
-    GATEWAY,
-    GATEWAY_CERTIFICATES,
-    REVOKED,
-    SITES,
-    FederationFile,
-    changing,
-    coordinator_log,
-)
+from server.federation_file import FederationFile, changing, coordinator_log
+from server.layout import AUTHORITY, AUTHORITY_KEY, FEDERATION_FILE, GATEWAY, GATEWAY_CERTIFICATES, REVOKED, SITES
 from server.members import Issued, Member, Members, OpenInvitation, Revocation
 from server.revocation import SUPERSEDED, WITHDRAWN, RevocationList, add_revoked, empty_list
 
@@ -138,7 +128,8 @@ def admit(folder: Path, path: Path, out: Path | None, now: datetime, fingerprint
     7. Its fingerprint is the one that a person was told, if one is given.
 
     Raises:
-        JoiningError: by its subclass, the step that failed; nothing was changed.
+        JoiningError: by its subclass, the step that failed; nothing was changed. Or `out` could not be written: the site
+            is admitted, and the message names the copy that was kept.
     """
     with changing(folder) as settings:
         authority, members = read_authority(folder), Members(folder)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fedsurg.cli.options import folder_option
 from fedsurg.joining.wording import echo_fingerprint
-from server.audit_cli import DIRECTORY
+from server.layout import DEFAULT_PORT
+from server.options import in_folder
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from server.members import Member
     from server.revocation import RevocationList
 
-in_folder = folder_option(DIRECTORY, "The coordinator's folder.")
-
 
 @click.command(epilog="Example: fedsurg server init --host fl.example.org --dir coordinator")
 @click.option("--host", required=True, help="Name or address under which hospitals reach the gateway.")
-@click.option("--port", type=click.IntRange(1, 65535), default=9443, show_default=True, help="The gateway's port.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="The gateway's port."
+)
 @in_folder
 def init(host: str, port: int, folder: Path) -> None:
     """Make a federation: its own certificate authority, the gateway's certificate, an empty list of sites.
@@ -29,8 +29,8 @@ def init(host: str, port: int, folder: Path) -> None:
     """
     from fedsurg.joining.clock import now
     from fedsurg.joining.names import at
-    from server.federation_file import AUTHORITY_KEY
     from server.joining import make_federation
+    from server.layout import AUTHORITY_KEY
 
     authority = make_federation(folder, host, port, now())
     click.echo(f"federation at {at(host, port)} made in {folder}")
@@ -75,6 +75,7 @@ def admit(request: Path, out: Path | None, fingerprint: str | None, folder: Path
     """Check a hospital's REQUEST, issue its certificate and write the admission. The admission is not secret.
 
     Exit code 0: written. 4: refused, or 1: the audit log cannot be written; nothing was changed. 2: a wrong option.
+    If only --out cannot be written, the site is admitted, 4, and the message names a copy of the admission.
     """
     from fedsurg.joining.clock import day, now
     from server.joining import admit as answer
@@ -131,8 +132,8 @@ def revoke(name: str, reason: str, folder: Path) -> None:
     """
     from fedsurg.joining.clock import now
     from fedsurg.supervision import supervisor_of
-    from server.federation_file import RUN
     from server.joining import revoke as shut_out
+    from server.layout import RUN
 
     member = shut_out(folder, name, reason, now())
     if supervisor_of(folder / RUN) is not None:

@@ -19,7 +19,8 @@ from fedsurg.study.load import load_study, study_digest
 from fedsurg.study.pictures import KEYS
 from fedsurg.study.start import start_path
 from fedsurg.supervision import supervisor_of
-from server.federation_file import CACHE, RUN, coordinator_log
+from server.federation_file import coordinator_log
+from server.layout import CACHE, RUN
 from server.members import Members
 from server.runs import RunFolder, Status, Wanted
 

@@ -17,7 +17,7 @@ from fedsurg.joining.envelope import Strict, parse_model
 from fedsurg.joining.invitation import Hex32, Hex64
 from fedsurg.joining.names import SiteName, check_site_name
 from fedsurg.joining.request import Serial
-from server.federation_file import SITES
+from server.layout import SITES
 
 State = Literal["invited", "invitation expired", "admitted", "certificate expired", "revoked"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsurg.files import write_atomic
-from server.federation_file import RUN
+from server.layout import RUN
 
 NODES = "nodes.json"
 

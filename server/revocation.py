@@ -16,7 +16,7 @@ from fedsurg.files import write_atomic
 from fedsurg.joining.certificates import begin, public_key
 from fedsurg.joining.keys import HASH
 from server.authority import Authority, read_authority_certificate
-from server.federation_file import REVOKED
+from server.layout import REVOKED
 
 SUPERSEDED = x509.ReasonFlags.superseded  # a newer certificate of the site is in use
 WITHDRAWN = x509.ReasonFlags.privilege_withdrawn  # a person revoked the site

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from server.joining_cli import in_folder
+from server.options import in_folder
 
 
 @click.command(epilog="Example: fedsurg server start --dir coordinator")
@@ -43,9 +43,9 @@ def run(study: Path, method: str | None, device: str, detach: bool, as_json: boo
 
     from fedsurg.errors import FederationError, InterruptedRunError
     from fedsurg.supervision import supervisor_of
-    from server.federation_file import RUN
     from server.follow import Display, follow, last_line
     from server.launch import launch
+    from server.layout import RUN
 
     with Display(Console(), as_json) as display:
         try:
@@ -123,7 +123,8 @@ def stop(folder: Path) -> None:
     Exit code 0: stopped, or nothing ran. 4: not a coordinator's folder. 6: it does not end, or is another account's.
     """
     from fedsurg.supervision import stop as stop_supervisor
-    from server.federation_file import RUN, read_federation_file
+    from server.federation_file import read_federation_file
+    from server.layout import RUN
 
     read_federation_file(folder)
     click.echo("stopped" if stop_supervisor(folder / RUN) else "did not run")

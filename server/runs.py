@@ -24,7 +24,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from fedsurg.errors import FedsurgError, RunError
 from fedsurg.files import try_lock, write_atomic
-from server.federation_file import RUNS
+from server.layout import RUNS
 
 State = Literal["waiting", "running", "paused", "failed", "finished"]
 GOING: tuple[State, ...] = ("waiting", "running")  # a run that should be going on

@@ -15,7 +15,8 @@ from fedsurg.joining.folders import require_owner_only
 from fedsurg.report.wording import plural
 from fedsurg.supervision import Child, Supervisor, await_leftovers, port_open, require_free_port, supervisor_of
 from server.authority import read_authority_certificate
-from server.federation_file import FEDERATION_FILE, RUN, FederationFile, read_federation_file
+from server.federation_file import FederationFile, read_federation_file
+from server.layout import FEDERATION_FILE, RUN
 from server.members import Members
 from server.runs import GOING, statuses
 from server.superlink import environment, superexec, superlink

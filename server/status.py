@@ -10,7 +10,8 @@ from fedsurg.errors import FedsurgError
 from fedsurg.joining.clock import shown
 from fedsurg.report.wording import plural, size
 from fedsurg.supervision import read_processes, supervisor_of
-from server.federation_file import RUN, read_federation_file
+from server.federation_file import read_federation_file
+from server.layout import RUN
 from server.members import Members
 from server.nodes import read_nodes
 from server.runs import runs_of

@@ -11,9 +11,8 @@ from fedsurg.study.config import FederationConfig
 
 @dataclass(frozen=True)
 class Accepted:
-    """A reply that passed: the site, its update and its report."""
+    """A reply that passed: its update and its report."""
 
-    site: str
     update: Update
     report: Report
 
@@ -47,4 +46,4 @@ def check_reply(
     moved = update.distance(sent)
     if not moved <= limits.max_update_norm:
         raise ContractError(f"moved by a norm of {moved:.4g}, allowed is {limits.max_update_norm:.4g}")
-    return Accepted(site, update, report)
+    return Accepted(update, report)

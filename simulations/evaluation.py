@@ -29,10 +29,10 @@ def evaluate_run(run_folder: Path, data: Path, split: str, device: str) -> pd.Da
         the scores of every fold's model are pooled before averaging.
 
     Raises:
-        RunError: the run is not finished or has a method that this version has not, or none of its sites lies below
-            `data`.
+        RunError: the run is not finished or has a method that this version has not, none of its sites lies below
+            `data`, or one has no such split.
         StudyError: this version does not know the run's study.
-        DataError: a site's data is inconsistent, or has no such split.
+        DataError: a site's data is inconsistent.
     """
     study = _study(run_folder)
     rows: list[dict[str, Any]] = []

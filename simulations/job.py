@@ -276,23 +276,23 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
         CheckpointError: a model cannot be read.
     """
     files = {name: bench.job.folder / "sites" / name / PERSONAL_MODEL for name in bench.owners}
-    kept = {name: read_tensors(file) for name, file in files.items() if file.exists()}
-    personal = {name: tensors for name, (tensors, _) in kept.items()}
+    files = {name: file for name, file in files.items() if file.exists()}
     if site.role == "federated" and bench.owners:
         owner = POOLED if bench.plan.method.grouping == "pooled" else site.name
-        if owner not in personal:
+        if owner not in files:
             log.warning("%s: %s has no model of its own and is not scored; see its refusals", bench.job.name, owner)
             return []
         vector = bench.vectors[site.name] if bench.plan.has_gate else None
-        tensors, facts = kept[owner]
+        tensors, facts = read_tensors(files[owner])
         return [ScoredModel(PERSONAL, tensors, vector, bench.plan.has_adapters, facts.get(MAGNIFICATION, 1.0))]
-    if personal and "shared" not in bench.plan.scopes.values():
-        return [ScoredModel(f"{PERSONAL_OF}{name}", tensors) for name, tensors in personal.items()]
+    if files and "shared" not in bench.plan.scopes.values():
+        return [ScoredModel(f"{PERSONAL_OF}{name}", read_tensors(file)[0]) for name, file in files.items()]
     shared = ScoredModel(GLOBAL, read_tensors(bench.job.folder / GLOBAL_MODEL)[0])
     found = [shared, *adapted_models(bench, site)]
-    if personal and bench.study.evaluation.mean_query and bench.plan.scopes["query"] == "site":
+    if files and bench.study.evaluation.mean_query and bench.plan.scopes["query"] == "site":
+        personal = [read_tensors(file)[0] for file in files.values()]
         queries = [name for name, entry in bench.contract().site.items() if entry.part == "query"]
-        found.append(with_mean_of(shared, MEAN_QUERY, queries, personal.values()))
+        found.append(with_mean_of(shared, MEAN_QUERY, queries, personal))
     return found
 
 

@@ -42,7 +42,8 @@ from fedsurg.audit.heads import sign_head
 from fedsurg.joining.keys import read_private_key
 from fedsurg.sharing.protocol import HEAD, LAYOUT, ORIGIN, REPORT, REQUEST, UPDATE, VECTOR, Report
 from site_client.enrolment import read_node_private_key
-from site_client.site_folder import AUTHORITY, IDENTITY, NODE_KEY, read_membership, site_log
+from site_client.layout import AUTHORITY, IDENTITY, NODE_KEY
+from site_client.site_folder import read_membership, site_log
 
 POLL_S, BEAT_S = 0.3, 10.0  # between two looks for a message; between two heartbeats (Flower's: 3 and 30)
 INTERVAL_S = 30.0  # of heartbeats, as told to the SuperLink

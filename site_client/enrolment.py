@@ -27,20 +27,8 @@ from fedsurg.joining.keys import (
     require_same_fingerprint,
 )
 from fedsurg.joining.request import Request, SiteKeys, make_request, read_request, request_text
-from site_client.site_folder import (
-    AUTHORITY,
-    CERTIFICATES,
-    FEDERATION_FILE,
-    IDENTITY,
-    NODE_KEY,
-    PENDING,
-    PENDING_KEY,
-    Membership,
-    read_identity,
-    read_membership,
-    site_log,
-    write_membership,
-)
+from site_client.layout import AUTHORITY, CERTIFICATES, FEDERATION_FILE, IDENTITY, NODE_KEY, PENDING, PENDING_KEY
+from site_client.site_folder import Membership, read_identity, read_membership, site_log, write_membership
 
 
 @dataclass(frozen=True)

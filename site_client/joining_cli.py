@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from fedsurg.joining.wording import echo_fingerprint
-from site_client.study_cli import in_folder
+from site_client.options import in_folder
 
 
 @click.command(epilog="Example: fedsurg site enrol hospital-a.invite --data /data/or-videos --dir site")

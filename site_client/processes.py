@@ -20,8 +20,8 @@ from fedsurg.files import write_atomic
 from fedsurg.flower_programs import LOOPBACK_ONLY, flower_environment
 from fedsurg.supervision import Child, port_open
 from site_client.bundle import SOCKET
+from site_client.layout import CONNECTION, NODE_KEY, RUN, WORKER_SOCKET
 from site_client.loopback import HOST, make_loopback
-from site_client.site_folder import CONNECTION, NODE_KEY, RUN, WORKER_SOCKET
 
 SECRET = "superexec.secret"  # between node and executor: others on this machine cannot ask for messages
 SECRET_BYTES = 32

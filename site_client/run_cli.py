@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from site_client.study_cli import in_folder
+from site_client.options import in_folder
 
 
 @click.command(epilog="Example: fedsurg site start --dir site")
@@ -31,7 +31,8 @@ def stop(folder: Path) -> None:
     Exit code 0: stopped, or nothing ran. 4: not a site's folder. 6: it does not end, or is another account's.
     """
     from fedsurg.supervision import stop as stop_supervisor
-    from site_client.site_folder import RUN, read_membership
+    from site_client.layout import RUN
+    from site_client.site_folder import read_membership
 
     name = read_membership(folder).site
     click.echo(f"{name}: {'stopped' if stop_supervisor(folder / RUN) else 'did not run'}")

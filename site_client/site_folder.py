@@ -17,19 +17,7 @@ from fedsurg.joining.folders import require_owner_only
 from fedsurg.joining.invitation import Hex64
 from fedsurg.joining.keys import public_bytes, read_private_key
 from fedsurg.joining.names import Host, Port, SiteName, at
-
-FEDERATION_FILE = "federation.toml"
-AUTHORITY = "ca.pem"  # public: the certificate of the federation's authority
-IDENTITY = "private/identity.pem"  # private key, certificate and authority in one file, replaced as one
-CERTIFICATES = "site.crt"  # public: every certificate that the site has had, newest first; old signatures need old ones
-NODE_KEY = "private/node.key"  # for flower-supernode --auth-supernode-private-key
-PENDING_KEY = "private/pending.key"  # of the certificate that was asked for
-PENDING = "pending.request"  # the request that waits for its admission
-RUN = "run"  # what runs: lock, states, logs, sockets; nothing in it is worth a backup
-WORKER_SOCKET = "run/worker.sock"
-MAX_SOCKET_PATH = 107  # bytes: what Linux takes as the path of a Unix socket
-PROGRESS = "run/worker.json"  # what the worker does just now
-CONNECTION = "run/connection.json"  # how the connection does
+from site_client.layout import AUTHORITY, FEDERATION_FILE, IDENTITY
 
 
 class Membership(Strict):

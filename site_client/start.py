@@ -9,8 +9,9 @@ from fedsurg.supervision import Supervisor, supervisor_of
 from site_client.doctor import folder as checks
 from site_client.doctor.data import data_folder
 from site_client.doctor.finding import Site, ToDoError
+from site_client.layout import CONNECTION, PROGRESS, RUN
 from site_client.processes import children_of, free_ports
-from site_client.site_folder import CONNECTION, PROGRESS, RUN, Membership, read_identity, read_membership
+from site_client.site_folder import Membership, read_identity, read_membership
 from site_client.status import open_approvals
 
 Say = Callable[[str], None]

@@ -11,8 +11,9 @@ from typing import Any
 from fedsurg.audit.log import FOLDER, read_events
 from fedsurg.supervision import read_processes, supervisor_of
 from site_client.approvals import Approval, Approvals
+from site_client.layout import CONNECTION, PROGRESS, RUN
 from site_client.policy import LEFT, read_policy
-from site_client.site_folder import CONNECTION, PROGRESS, RUN, read_membership
+from site_client.site_folder import read_membership
 
 
 def site_status(folder: Path) -> dict[str, Any]:

@@ -10,18 +10,14 @@ import click
 
 from fedsurg.audit.cli import audit_group
 from fedsurg.audit.log import account
-from fedsurg.cli.options import folder_option
+from site_client.layout import CERTIFICATES, DIRECTORY, VAULT
+from site_client.options import in_folder
 
 if TYPE_CHECKING:
     from fedsurg.study.config import Study
 
-DIRECTORY = "site"  # of the hospital's own files, below the working directory
-CERTIFICATE = "site.crt"  # every certificate the site has had
-VAULT, VAULT_KEY = "vault", "private/vault.key"
+audit = audit_group("site", DIRECTORY, CERTIFICATES)
 
-audit = audit_group("site", DIRECTORY, CERTIFICATE)
-
-in_folder = folder_option(DIRECTORY, "The directory of this site.")
 _study_file = click.argument("study_file", metavar="STUDY.toml", type=click.Path(path_type=Path))
 _method = click.option("--method", help="Method to review or approve; default: the study's first one.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -171,7 +167,7 @@ def export(digest: str, out: Path, folder: Path, key_file: Path | None, passphra
     from site_client.model_card import export_model
     from site_client.site_folder import site_log
     from site_client.vault import open_vault
-    from site_client.vault_cli import secret_of
+    from site_client.vault_key import secret_of
 
     known, log = Approvals(folder), site_log(folder)
     found = known.find(digest)

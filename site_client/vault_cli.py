@@ -1,18 +1,18 @@
 """`fedsurg site vault`: make the vault, check it, change its key, forget a study."""
 
 import getpass
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from site_client.study_cli import VAULT, VAULT_KEY, in_folder, site_name
+from site_client.layout import PASSPHRASE, VAULT, VAULT_KEY
+from site_client.options import in_folder
+from site_client.study_cli import site_name
 
 if TYPE_CHECKING:
-    from site_client.vault_key import Secret
+    pass
 
-PASSPHRASE = "FEDSURG_VAULT_PASSPHRASE_FILE"  # for programs that nobody types to
 
 _key_file = click.option(
     "--key-file", type=click.Path(path_type=Path), help="The vault's key; default: the file it was made with."
@@ -44,7 +44,7 @@ def init(folder: Path, key_file: Path | None, passphrase: bool, passphrase_file:
     """
     from site_client.site_folder import site_log
     from site_client.vault import make_vault
-    from site_client.vault_key import Secret
+    from site_client.vault_key import Secret, secret_of
 
     site_name(folder)
     if passphrase or passphrase_file:
@@ -67,6 +67,7 @@ def check(folder: Path, key_file: Path | None, passphrase_file: Path | None) -> 
     """
     from site_client.site_folder import site_log
     from site_client.vault import open_vault
+    from site_client.vault_key import secret_of
 
     opened = open_vault(folder / VAULT, site_log(folder), secret_of(key_file, passphrase_file))
     wrong = opened.check()
@@ -103,8 +104,9 @@ def rekey(
     from fedsurg.errors import SupervisionError
     from fedsurg.supervision import supervisor_of
     from site_client import vault as vaults
-    from site_client.site_folder import RUN, site_log
-    from site_client.vault_key import Secret
+    from site_client.layout import RUN
+    from site_client.site_folder import site_log
+    from site_client.vault_key import Secret, passphrase_in, secret_of
 
     if sum(map(bool, (new_key_file, new_passphrase, new_passphrase_file))) != 1:
         raise click.UsageError("give one of --new-key-file, --new-passphrase and --new-passphrase-file")
@@ -114,7 +116,7 @@ def rekey(
     if new_key_file:
         new = Secret(new_key_file)
     elif new_passphrase_file:
-        new = Secret(passphrase=_passphrase_in(new_passphrase_file))
+        new = Secret(passphrase=passphrase_in(new_passphrase_file))
     else:
         new = Secret(passphrase=_typed("new passphrase", twice=True))
     count = vaults.rekey(folder / VAULT, old, new, site_log(folder))
@@ -137,6 +139,7 @@ def forget(study: str, folder: Path, key_file: Path | None, passphrase_file: Pat
     from fedsurg.errors import VaultError
     from site_client.site_folder import site_log
     from site_client.vault import open_vault
+    from site_client.vault_key import secret_of
 
     opened = open_vault(folder / VAULT, site_log(folder), secret_of(key_file, passphrase_file))
     found = [digest for digest in opened.studies() if digest.startswith(study)]
@@ -145,28 +148,6 @@ def forget(study: str, folder: Path, key_file: Path | None, passphrase_file: Pat
     if not yes:
         click.confirm(f"Set aside all private state of study {found[0][:12]}?", abort=True)
     click.echo(f"{opened.forget(found[0])} files are set aside; the next round begins the study anew at this site")
-
-
-def secret_of(key_file: Path | None, passphrase_file: Path | None) -> "Secret | None":
-    """What the options say; without them what the environment says; None: what the vault itself remembers."""
-    from site_client.vault_key import Secret
-
-    if key_file:
-        return Secret(key_file)
-    given = passphrase_file or (Path(os.environ[PASSPHRASE]) if os.environ.get(PASSPHRASE) else None)
-    return Secret(passphrase=_passphrase_in(given)) if given else None
-
-
-def _passphrase_in(path: Path) -> str:
-    from fedsurg.errors import VaultError
-    from site_client.sealing import OTHERS
-
-    try:
-        if path.stat().st_mode & OTHERS:
-            raise VaultError(f"{path}: others than its owner may read the passphrase; chmod 600 {path}")
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, ValueError) as problem:
-        raise VaultError(f"{path}: the passphrase cannot be read ({problem}); give its file") from problem
 
 
 def _typed(what: str, *, twice: bool) -> str:

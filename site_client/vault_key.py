@@ -1,5 +1,6 @@
 """The key of a vault: where it comes from, and `vault.json`, which says so and holds nothing secret."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedsurg.errors import VaultError
 from fedsurg.files import write_atomic
-from site_client.sealing import Scrypt, key_id, key_of_passphrase, read_key_file
+from site_client.layout import PASSPHRASE
+from site_client.sealing import OTHERS, Scrypt, key_id, key_of_passphrase, read_key_file
 
 FORMAT = 1
 FILE = "vault.json"
@@ -81,7 +83,7 @@ def key_for(folder: Path, facts: KeyFacts, secret: Secret | None) -> bytes:
         if not facts.key_file:
             raise VaultError(
                 f"{folder}: opens with a passphrase; put it in a file of mode 600 and name that with --passphrase-file "
-                "or in FEDSURG_VAULT_PASSPHRASE_FILE"
+                f"or in {PASSPHRASE}"
             )
         secret = Secret(Path(facts.key_file))
     if secret.key_file:
@@ -96,3 +98,25 @@ def key_for(folder: Path, facts: KeyFacts, secret: Secret | None) -> bytes:
             f"{folder}: {given} is not this vault's key ({key_id(key)}, it needs {facts.key}); give that one"
         )
     return key
+
+
+def secret_of(key_file: Path | None, passphrase_file: Path | None) -> Secret | None:
+    """What the options say; without them what the environment says; None: what the vault itself remembers."""
+    if key_file:
+        return Secret(key_file)
+    given = passphrase_file or (Path(os.environ[PASSPHRASE]) if os.environ.get(PASSPHRASE) else None)
+    return Secret(passphrase=passphrase_in(given)) if given else None
+
+
+def passphrase_in(path: Path) -> str:
+    """The passphrase in a file.
+
+    Raises:
+        VaultError: others may read it, or it cannot be read.
+    """
+    try:
+        if path.stat().st_mode & OTHERS:
+            raise VaultError(f"{path}: others than its owner may read the passphrase; chmod 600 {path}")
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as problem:
+        raise VaultError(f"{path}: the passphrase cannot be read ({problem}); give its file") from problem

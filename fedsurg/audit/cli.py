@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fedsurg.audit.log import FOLDER
+from fedsurg.cli.options import folder_option
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -46,10 +47,10 @@ class _End:
     directory: str
     certificate: str
 
-    def directory_option(self, command: _Function) -> _Function:
-        """Give a command the option `--dir`."""
-        kind, text = click.Path(path_type=Path), f"The directory of this {self.name}."
-        return click.option("--dir", "folder", type=kind, default=self.directory, show_default=True, help=text)(command)
+    @property
+    def in_folder(self) -> Callable[[Any], Any]:
+        """The option `--dir`."""
+        return folder_option(self.directory, f"The directory of this {self.name}.")
 
 
 def audit_group(end: str, directory: str, certificate: str) -> click.Group:
@@ -68,7 +69,7 @@ def audit_group(end: str, directory: str, certificate: str) -> click.Group:
 
 def _verify(end: _End) -> click.Command:
     @click.command(epilog=f"Example: fedsurg {end.name} audit verify --heads heads.jsonl")
-    @end.directory_option
+    @end.in_folder
     @click.option(
         "--heads",
         "heads_file",
@@ -112,7 +113,7 @@ def _verify(end: _End) -> click.Command:
 
 def _show(end: _End) -> click.Command:
     @click.command(epilog=f"Example: fedsurg {end.name} audit show --since 2026-03-01 --json")
-    @end.directory_option
+    @end.in_folder
     @click.option(
         "--since", help="A date or time (UTC), such as 2026-03-01 or 2026-03-01T12:00; default: the beginning."
     )
@@ -137,7 +138,7 @@ def _show(end: _End) -> click.Command:
 
 def _heads(end: _End) -> click.Command:
     @click.command(epilog=f"Example: fedsurg {end.name} audit heads hospital-a --out heads.jsonl")
-    @end.directory_option
+    @end.in_folder
     @click.argument("name")
     @click.option("--out", type=click.Path(path_type=Path), help="File to write; default: print.")
     def heads(folder: Path, name: str, out: Path | None) -> None:
@@ -165,7 +166,7 @@ def _accept(end: _End) -> click.Command:
     @click.command(
         epilog=f"Example: fedsurg {end.name} audit accept {other} --reason 'disk lost, restored from a backup'"
     )
-    @end.directory_option
+    @end.in_folder
     @click.argument("name")
     @click.option("--reason", required=True, help="Kept in the log.")
     def accept(folder: Path, name: str, reason: str) -> None:

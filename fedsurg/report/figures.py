@@ -1,6 +1,6 @@
 """Charts as inline SVG that takes its colours from the page, so they follow light, dark and print.
 
-matplotlib draws with placeholder colours; `_for_page` replaces each by a CSS variable of `template.html.j2`.
+matplotlib draws with placeholder colours; `for_page` replaces each by a CSS variable of `template.html.j2`.
 Letters stay text. Nothing in the result points anywhere outside the page.
 """
 

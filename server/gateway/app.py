@@ -27,7 +27,7 @@ from fedsurg.relay import (
 )
 from fedsurg.request_log import Entry, RequestLog, recorded
 from fedsurg.tls import Fresh, server_context
-from server.federation_file import AUTHORITY, GATEWAY, FederationFile
+from server.federation_file import FederationFile
 from server.gateway.claims import WINDOW, NodeIds, header_key, read_claims, seconds_left, timestamp_of
 from server.gateway.door import Door, Visitor
 from server.gateway.hold import Hold
@@ -35,8 +35,9 @@ from server.gateway.limits import BODY_SECONDS, SMALL, Allowance, Seen, body_lim
 from server.gateway.members import Register
 from server.gateway.metrics import Meters
 from server.gateway.notices import Notices
+from server.layout import AUTHORITY, GATEWAY, RUN
 
-LOG = "run/logs/requests.jsonl"
+LOG = f"{RUN}/logs/requests.jsonl"
 WATCH_SECONDS = 1.0  # from a revocation to the end of the site's idle connections; its requests are refused at once
 SUPERLINK_IDLE_SECONDS = 2.0  # the SuperLink closes after five; who closes first is not surprised
 STOP_SECONDS = 5.0  # for requests in progress when the gateway is stopped

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import click
 
-from fedsurg.cli.options import folder_option
-from server.audit_cli import DIRECTORY
+from server.options import in_folder
 
 
 @click.command(epilog="Example: fedsurg server gateway --dir coordinator")
-@folder_option(DIRECTORY, "The coordinator's folder.")
+@in_folder
 def gateway(folder: Path) -> None:
     """Run the gateway in the foreground: mutual TLS with the hospitals, in front of the SuperLink of this machine.
 

@@ -16,10 +16,9 @@ from prometheus_client.registry import Collector
 from fedsurg.errors import FedsurgError
 from fedsurg.relay import FLEET_PATHS, HELLO
 from fedsurg.request_log import Entry
-from server.federation_file import AUTHORITY, GATEWAY_CERTIFICATES
+from server.layout import AUTHORITY, GATEWAY_CERTIFICATES, RUNS
 from server.members import Members
 
-RUNS = "runs"
 DAY = 86400.0
 
 

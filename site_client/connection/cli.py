@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from site_client.study_cli import in_folder
+from site_client.options import in_folder
 
 
 @click.command(epilog="Example: fedsurg site connection --dir site --port 9446")

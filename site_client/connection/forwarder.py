@@ -34,8 +34,9 @@ from fedsurg.tls import Fresh
 from site_client.connection.bundle import BUNDLE_BYTES, require_own_bundle
 from site_client.connection.explain import explained
 from site_client.connection.route import Route, Shown
+from site_client.layout import CONNECTION, RUN
 
-LOG, STATUS = "run/logs/connection.jsonl", "run/connection.json"
+LOG = f"{RUN}/logs/connection.jsonl"
 BODY_BYTES = 1 << 30  # an update's largest object: the gateway knows better, this only stops what is out of hand
 ANSWER_BYTES = 1 << 30  # likewise, of the model that comes
 BODY_SECONDS = 3600.0
@@ -69,7 +70,7 @@ class Forwarder:
     ) -> None:
         self._route, self._identity, self._bundle, self._wait = route, identity, bundle, wait
         self._log = RequestLog(folder / LOG)
-        self._status = _Status(folder / STATUS, str(route))
+        self._status = _Status(folder / CONNECTION, str(route))
         self._relay: Relay = route.relay()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -14,7 +14,8 @@ from fedsurg.errors import JoiningError
 from fedsurg.joining.certificates import read_certificate
 from fedsurg.relay import Relay
 from fedsurg.tls import Fresh, client_context
-from site_client.site_folder import AUTHORITY, IDENTITY, Membership
+from site_client.layout import AUTHORITY, IDENTITY
+from site_client.site_folder import Membership
 
 CONNECTIONS = 8  # a SuperNode uses four at most
 

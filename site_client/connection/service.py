@@ -10,6 +10,7 @@ from fedsurg.errors import JoiningError
 from fedsurg.tls import server_context
 from site_client.connection.forwarder import Forwarder, say
 from site_client.connection.route import route_of, shown_identity
+from site_client.layout import RUN
 from site_client.loopback import HOST, Loopback, make_loopback
 from site_client.site_folder import read_membership
 
@@ -29,7 +30,7 @@ async def serve(folder: Path, port: int, bundle: str) -> None:
     """
     route = route_of(read_membership(folder))
     identity = shown_identity(folder, lambda problem: say(str(problem)))
-    run = folder / "run"
+    run = folder / RUN
     pem = Loopback.of(run).pem
     if not pem.exists():
         run.mkdir(mode=0o700, exist_ok=True)

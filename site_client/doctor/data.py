@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fedsurg.errors import DataError
 from site_client.doctor.finding import Site, ToDoError
-from site_client.site_folder import FEDERATION_FILE
+from site_client.layout import FEDERATION_FILE
 
 
 def data_folder(site: Site) -> Path:

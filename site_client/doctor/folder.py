@@ -8,8 +8,10 @@ from pathlib import Path
 from fedsurg.errors import ExposedError
 from fedsurg.joining.clock import day
 from fedsurg.joining.folders import require_owner_only
+from fedsurg.report.wording import plural
 from site_client.doctor.finding import Site, ToDoError
-from site_client.site_folder import MAX_SOCKET_PATH, PENDING, RUN, WORKER_SOCKET, read_identity, site_log
+from site_client.layout import MAX_SOCKET_PATH, PENDING, RUN, WORKER_SOCKET
+from site_client.site_folder import read_identity, site_log
 
 
 def modes(site: Site) -> str:
@@ -36,18 +38,18 @@ def certificate(site: Site) -> str:
 
 def vault(site: Site) -> str:
     """The vault opens with the key that the site will use when it starts."""
-    from site_client.study_cli import VAULT
+    from site_client.layout import VAULT
     from site_client.vault import open_vault
-    from site_client.vault_cli import secret_of
+    from site_client.vault_key import secret_of
 
     opened = open_vault(site.folder / VAULT, site_log(site.folder), secret_of(None, None))
-    return f"opens, {_count(len(opened.studies()), 'study', 'studies')} in it"
+    return f"opens, {plural(len(opened.studies()), 'study')} in it"
 
 
 def audit_log(site: Site) -> str:
     """The newest line is whole; `fedsurg site audit verify` reads them all."""
     head = site_log(site.folder).head()
-    return f"{_count(head.sequence, 'line', 'lines')}, the last one whole"
+    return f"{plural(head.sequence, 'line')}, the last one whole"
 
 
 def approvals(site: Site) -> str:
@@ -102,8 +104,4 @@ def _private(folder: Path) -> Iterator[Path]:
 
 
 def _days(span: timedelta) -> str:
-    return _count(max(0, span.days), "day", "days")
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+    return plural(max(0, span.days), "day")

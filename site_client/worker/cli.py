@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from site_client.study_cli import in_folder
+from site_client.options import in_folder
 
 
 @click.command(epilog="Example: fedsurg site worker --dir site --threads 8")
@@ -28,7 +28,7 @@ def worker(folder: Path, key_file: Path | None, passphrase_file: Path | None, de
     ended, or others may enter its folder. 5: policy.toml has a mistake. 6: a worker runs already, or cannot listen.
     """
     from fedsurg.bundle.generate import require_generated
-    from site_client.vault_cli import secret_of
+    from site_client.vault_key import secret_of
 
     require_generated()
     from site_client.worker.server import Setup, run_worker

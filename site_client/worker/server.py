@@ -19,17 +19,9 @@ from fedsurg.files import try_lock
 from fedsurg.joining.folders import require_owner_only
 from site_client.bundle.worker_pb2 import DESCRIPTOR
 from site_client.bundle.worker_pb2_grpc import add_SiteWorkerServicer_to_server
+from site_client.layout import MAX_SOCKET_PATH, PROGRESS, RUN, VAULT, WORKER_SOCKET
 from site_client.policy import read_policy
-from site_client.site_folder import (
-    MAX_SOCKET_PATH,
-    PROGRESS,
-    RUN,
-    WORKER_SOCKET,
-    read_identity,
-    read_membership,
-    site_log,
-)
-from site_client.study_cli import VAULT
+from site_client.site_folder import read_identity, read_membership, site_log
 from site_client.vault import open_vault
 from site_client.vault_key import Secret
 from site_client.worker.desk import WAITING, Answer, Desk

@@ -19,10 +19,11 @@ from fedsurg.cli.main import fedsurg
 from fedsurg.errors import JoiningError, PolicyError
 from fedsurg.request_log import Entry
 from fedsurg.supervision.supervisor import LEASH_S
-from server.federation_file import AUTHORITY, DEFAULT_PORT, FederationFile
+from server.federation_file import FederationFile
 from server.federation_file import Ports as ServerPorts
 from server.gateway.metrics import Meters
 from server.joining import make_federation
+from server.layout import AUTHORITY, DEFAULT_PORT
 from server.start import children_of as server_children
 from site_client.processes import Ports, children_of
 

@@ -14,7 +14,7 @@ from fedsurg.joining.keys import read_private_key
 from fedsurg.joining.request import Request, SiteKeys, request_text
 from server.joining import Admitted, admit, invite, make_federation
 from site_client.enrolment import enrol, join, read_node_private_key, renew
-from site_client.site_folder import NODE_KEY, PENDING_KEY
+from site_client.layout import NODE_KEY, PENDING_KEY
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 

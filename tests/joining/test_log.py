@@ -13,8 +13,8 @@ from fedsurg.audit import verify_log
 from fedsurg.audit.log import AuditLog, account, read_events
 from fedsurg.errors import AuditError, JoiningError
 from fedsurg.joining.certificates import certificate_facts
-from server.federation_file import AUTHORITY, GATEWAY_CERTIFICATES
 from server.joining import invite, make_federation, renew_gateway, retire_superseded, revoke
+from server.layout import AUTHORITY, GATEWAY_CERTIFICATES
 from server.members import Members
 
 

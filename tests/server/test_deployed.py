@@ -24,15 +24,15 @@ from fedsurg.study.load import parse_study, study_digest
 from fedsurg.tensor_file import read_tensors, write_tensors
 from server import deployed
 from server.control import Node, node_key
-from server.federation_file import GATEWAY
 from server.joining import revoke
 from server.launch import _settings
+from server.layout import GATEWAY
 from server.members import Members
 from server.runs import RunFolder, Status, Wanted
 from simulations.inline import FIRST_NODE, InlineGrid
 from simulations.job import EngineOf, Job, run_job
 from site_client.client_app import make_client_app
-from site_client.site_folder import IDENTITY
+from site_client.layout import IDENTITY
 
 SITES = ("north", "east")
 

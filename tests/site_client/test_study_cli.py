@@ -18,7 +18,8 @@ from fedsurg.supervision.lock import SupervisorLock
 from fedsurg.tensor_file import read_tensors
 from site_client import cli
 from site_client.approvals import Approval, Approvals
-from site_client.site_folder import RUN, Membership, write_membership
+from site_client.layout import RUN
+from site_client.site_folder import Membership, write_membership
 from site_client.vault import open_vault
 
 

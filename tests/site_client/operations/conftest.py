@@ -11,8 +11,8 @@ from server.joining import admit, invite, make_federation
 from site_client.doctor import CHECKS, examine
 from site_client.doctor.finding import Finding
 from site_client.enrolment import enrol, join
+from site_client.layout import VAULT, VAULT_KEY
 from site_client.site_folder import site_log
-from site_client.study_cli import VAULT, VAULT_KEY
 from site_client.vault import make_vault
 from site_client.vault_key import Secret
 

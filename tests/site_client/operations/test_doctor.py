@@ -15,8 +15,8 @@ from site_client.doctor import CHECKS, examine, machine
 from site_client.doctor.finding import Finding, Site, ToDoError
 from site_client.doctor.folder import MAX_SOCKET_PATH, socket
 from site_client.enrolment import renew
+from site_client.layout import VAULT_KEY
 from site_client.site_folder import read_membership, write_membership
-from site_client.study_cli import VAULT_KEY
 
 Examined = Callable[[str], Finding]
 Fedsurg = Callable[..., tuple[int, str, str]]

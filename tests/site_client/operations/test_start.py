@@ -17,8 +17,9 @@ from fedsurg.errors import FedsurgError, SupervisionError
 from fedsurg.flower_programs import LOOPBACK_ONLY
 from fedsurg.supervision import Child, supervisor_of
 from site_client.doctor import CHECKS, examine
+from site_client.layout import CONNECTION, RUN
 from site_client.processes import SECRET, Ports, children_of, free_ports, socket_open
-from site_client.site_folder import CONNECTION, RUN, read_identity, read_membership
+from site_client.site_folder import read_identity, read_membership
 from site_client.start import require_ready, start_site
 
 Fedsurg = Callable[..., tuple[int, str, str]]

@@ -10,8 +10,9 @@ import pytest
 from fedsurg.audit.log import Event
 from fedsurg.supervision import all_run
 from site_client.approvals import Approvals
+from site_client.layout import RUN
 from site_client.policy import LEFT
-from site_client.site_folder import RUN, site_log
+from site_client.site_folder import site_log
 from site_client.status import open_approvals, site_status
 from site_client.status_text import status_lines
 

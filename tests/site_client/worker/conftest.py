@@ -30,8 +30,8 @@ from site_client.bundle import SOCKET
 from site_client.bundle.client_app import app as thin_app
 from site_client.bundle.records import Asked
 from site_client.enrolment import enrol, join
-from site_client.site_folder import PROGRESS, WORKER_SOCKET, site_log
-from site_client.study_cli import VAULT, VAULT_KEY
+from site_client.layout import PROGRESS, VAULT, VAULT_KEY, WORKER_SOCKET
+from site_client.site_folder import site_log
 from site_client.vault import make_vault, open_vault
 from site_client.vault_key import Secret
 from site_client.worker.answering import COORDINATOR, Answering

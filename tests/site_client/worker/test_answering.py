@@ -27,8 +27,9 @@ from fedsurg.study import Study
 from server.authority import gateway_pem, make_authority
 from site_client.approvals import Approvals
 from site_client.bundle.records import Answered, Asked
+from site_client.layout import PROGRESS
 from site_client.site_files import PlainFiles
-from site_client.site_folder import PROGRESS, read_identity
+from site_client.site_folder import read_identity
 from site_client.worker.answering import COORDINATOR
 from site_client.worker.engines import KEPT
 

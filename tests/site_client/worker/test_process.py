@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from site_client.site_folder import WORKER_SOCKET
+from site_client.layout import WORKER_SOCKET
 
 STARTS_S = 60.0  # on a busy machine; alone it takes less than 15
 

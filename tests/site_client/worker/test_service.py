@@ -27,7 +27,7 @@ from site_client.bundle.records import Answered, Asked
 from site_client.bundle.stream import answered_from, parts_of
 from site_client.bundle.worker_pb2_grpc import SiteWorkerStub
 from site_client.client_app import make_client_app
-from site_client.site_folder import PROGRESS, WORKER_SOCKET
+from site_client.layout import PROGRESS, WORKER_SOCKET
 from site_client.worker.desk import WAITING, Desk
 from site_client.worker.progress import Board
 from site_client.worker.server import SERVICE, only_one, serving
