@@ -128,8 +128,8 @@ def admit(folder: Path, path: Path, out: Path | None, now: datetime, fingerprint
     7. Its fingerprint is the one that a person was told, if one is given.
 
     Raises:
-        JoiningError: by its subclass, the step that failed; nothing was changed. Or `out` could not be written: the site
-            is admitted, and the message names the copy that was kept.
+        JoiningError: by its subclass, the step that failed; nothing was changed. Or `out` could not be written: then
+            the site is admitted, and the message names the copy that was kept.
     """
     with changing(folder) as settings:
         authority, members = read_authority(folder), Members(folder)
