@@ -35,7 +35,7 @@ from server.server_app import make_server_app
 from server.setup import ServerSetup
 from simulations.adaptation import adapt_unseen, adapted_models
 from simulations.inline import run_inline
-from simulations.scoring import ScoredModel, score_site, with_mean_of, with_only
+from simulations.scoring import ScoredModel, score_site, with_mean_of
 from site_client.client_app import make_client_app
 from site_client.engine import SiteEngine, SiteSetup
 
@@ -323,7 +323,7 @@ def cases_to_score(bench: Bench, site: SiteConfig) -> SiteData:
     """A site with the cases that it is scored on: of an unseen one all, if the study asks for it."""
     data = bench.data(site)
     if site.role == "unseen" and bench.study.evaluation.unseen_cases == "all":
-        return with_only(data, "all") or data
+        return replace(data, frames=data.frames.assign(split="test"))
     return data
 
 

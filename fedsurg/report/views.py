@@ -20,11 +20,13 @@ def views_in_words(study: Study, factor: float = 1.0) -> str:
     lines = []
     if factor != 1:
         lines.append(f"Instruments look small at this hospital: frames are also shown {factor:g} times as large.")
-    if len(sizes) > 1 or study.evaluation.mirrored:
-        mirrored = ", and its mirror image," if study.evaluation.mirrored else ""
+    mirrored = study.evaluation.mirrored
+    if mirrored or list(sizes) != [study.task.image_size]:
+        mean = "the mean of " * (mirrored or len(sizes) > 1)
+        mirror = ", and its mirror image," * mirrored
         named = listed([f"{height} x {width}" for height, width in sizes])
         lines.append(
-            f"Use the mean of the network's probabilities on the frame{mirrored} at {named} pixels: scores are of that."
+            f"Use {mean}the network's probabilities on the frame{mirror} at {named} pixels: scores are of that."
         )
     if len(sizes) > 1 and study.evaluation.confidence:
         weight = f"exp({study.evaluation.confidence:g} x `fedsurg.learning.decision.expected_iou`)"
