@@ -1,4 +1,4 @@
-"""Signals that would end a process on the spot, as the exception that Ctrl-C is: what was begun is tidied up."""
+"""Signals that would end a process on the spot: they become the exception that Ctrl-C is, or reach no worker."""
 
 import contextlib
 import signal
@@ -28,3 +28,13 @@ def stopped_by_exception() -> Iterator[None]:
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # a second one would stop the tidying
     raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def no_interrupt() -> Iterator[None]:
+    """Processes started here never see Ctrl-C or a closed terminal, from their first moment: they inherit the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,4 +1,4 @@
-"""Worker processes of a pool: Ctrl-C is their parent's, and none outlives it."""
+"""Worker processes of a pool: Ctrl-C and a closed terminal are their parent's, and none outlives it."""
 
 import os
 import signal
@@ -7,8 +7,9 @@ from multiprocessing import connection, parent_process
 
 
 def stand_by() -> None:
-    """In a worker, first of all: it leaves Ctrl-C to the parent, prints no traceback, and ends when the parent does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a worker, first of all: signals are the parent's, there is no traceback, and it ends when the parent does."""
+    for number in (signal.SIGINT, signal.SIGHUP):  # SIGTERM is how a pool ends its workers
+        signal.signal(number, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

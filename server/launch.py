@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fedsurg.audit.log import Event, account
 from fedsurg.errors import JoiningError, RunError, StudyError, SupervisionError
@@ -23,6 +23,8 @@ from server.federation_file import coordinator_log
 from server.layout import CACHE, RUN
 from server.members import Members
 from server.runs import RunFolder, Status, Wanted
+
+T = TypeVar("T")
 
 
 def launch(
@@ -58,15 +60,16 @@ def launch(
     # 2.
     digest = study_digest(study)
     run = RunFolder.of(folder, digest, study.name)
-    begun = _begun(run, say)
+    begun = (run.path / "status.json").exists()
     _require_admitted(folder, study, study.quorum if begun else len(study.federated))
     # 3.
     if supervisor_of(folder / RUN) is None:
         raise SupervisionError(f"{folder}: not started; run fedsurg server start in another terminal, or as a service")
     # 4.
-    if begun and run.wanted().method != name:
-        raise RunError(f"{run.path}: was begun with method {run.wanted().method}; give --method {run.wanted().method}")
-    if begun and _stays(folder, run, say):
+    wanted, status = (_readable(run.wanted, say), _readable(run.status, say)) if begun else (None, None)
+    if wanted and wanted.method != name:
+        raise RunError(f"{run.path}: was begun with method {wanted.method}; give --method {wanted.method}")
+    if wanted and status and _stays(folder, run, say):
         return run
     # 5.
     read_start(study)
@@ -77,25 +80,25 @@ def launch(
     coordinator_log(folder).append(event, who=account())
     write_atomic(run.path / "study.toml", file.read_bytes())
     run.want(Wanted(digest, study.name, name, _settings(study), video, device))
+    if status and not wanted and _stays(folder, run, say):
+        return run
     run.want_pause(False)
-    run.forget_flower()
+    goes_on = begun and not status and run.holder()[0]  # a process does its rounds: it tells again how far it is
+    if not goes_on:
+        run.forget_flower()
     first = Status(digest, study.name, "waiting", 0, study.federation.rounds, quorum=study.quorum)
-    before = run.status() if begun else first
-    run.update(replace(before, state="waiting", why=""))
+    run.update(replace(status or first, state="running" if goes_on else "waiting", why=""))
     say(f"{study.name} ({digest[:12]}), method {name}: {'goes on' if begun else 'begins'}; its folder is {run.path}")
     return run
 
 
-def _begun(run: RunFolder, say: Callable[[str], None]) -> bool:
-    """Whether the folder says what is run there, and how far it is; a damaged file is as good as none."""
-    if not (run.path / "status.json").exists():
-        return False
+def _readable(read: Callable[[], T], say: Callable[[str], None]) -> T | None:
+    """What a file of a run says; None where it is damaged: then it is written anew."""
     try:
-        run.wanted(), run.status()
+        return read()
     except RunError as problem:
         say(f"{str(problem).partition(';')[0]}; it is written anew, and the run goes on from its checkpoint")
-        return False
-    return True
+        return None
 
 
 def _stays(folder: Path, run: RunFolder, say: Callable[[str], None]) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from fedsurg.errors import FedsurgError, InterruptedRunError
-from fedsurg.stopping import ENDS
+from fedsurg.stopping import ENDS, no_interrupt
 from fedsurg.workers import stand_by
 from simulations.progress import Progress
 
@@ -31,8 +31,9 @@ def run_jobs(jobs: list["Job"], workers: int, progress: Progress) -> None:
     if not jobs:
         return
     context = multiprocessing.get_context("spawn")
-    rounds: Any = context.Queue()
-    stop = context.Event()
+    with no_interrupt():
+        rounds: Any = context.Queue()
+        stop = context.Event()
     progress.start_jobs([job.name for job in jobs], jobs[0].study.federation.rounds + 1)
     with (
         _environment(OMP_NUM_THREADS=str(jobs[0].threads)),
@@ -102,6 +103,7 @@ def _follow(running: dict[Future[None], "Job"], rounds: Any, progress: Progress,
     while waiting:
         brake.pull(waiting)
         done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+        brake.pull(waiting)  # what ended the workers may have been meant for all
         _drain(rounds, progress)
         for future in done:
             if not brake.pulled:
@@ -146,16 +148,6 @@ def _work(job: "Job") -> None:
     from simulations.job import run_job
 
     run_job(job, lambda record: _rounds.put((job.name, record)), _stop.is_set)
-
-
-@contextmanager
-def no_interrupt() -> Iterator[None]:
-    """Processes started here never see Ctrl-C, not even before `_start_worker`: they inherit that it is blocked."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

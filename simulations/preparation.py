@@ -98,12 +98,6 @@ def prepare(study: Study, data: Path | None, cache: Path, device: str, progress:
     return Prepared(sites, [name for name, site in loaded.items() if site.simulated], synthetic, start)
 
 
-def _check_few_cases(data: SiteData, study: Study) -> None:
-    from site_client.adaptation import few_cases  # needs torch
-
-    few_cases(data, study.adaptation.cases)
-
-
 def start_of(study: Study, cache: Path, device: str, progress: Progress) -> Path:
     """File of the study's start, made if it is not in the cache; the server's video is rendered only to train one."""
     from fedsurg.learning.device import choose_device
@@ -165,8 +159,5 @@ def _check_splits(site: SiteConfig, study: Study, data: SiteData) -> None:
     if lack:
         otherwise = f", or {lack.otherwise}" * bool(lack.otherwise)
         raise DataError(f"site {site.name!r} {lack.why}; move a case to {lack.split} in its manifest{otherwise}")
-    unseen = site.role == "unseen" or study.evaluation.leave_one_site_out
-    if unseen and study.adaptation.enabled:
-        _check_few_cases(data, study)
     if site.role == "federated" and study.evaluation.folds:
         case_folds(data, study.evaluation.folds)

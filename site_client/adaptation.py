@@ -39,8 +39,8 @@ from fedsurg.methods.registry import Plan
 from fedsurg.metrics.summary import mean_of_known
 from fedsurg.models.network import SegmentationNetwork, network_of
 from fedsurg.study.config import Study
+from fedsurg.study.splits import FEWEST_TO_ADAPT
 
-FEWEST = 2  # cases: one to train on, one to check on
 _CACHE_BYTES = 2 << 30  # of decoded frames, over all trials: there is one for each of the few cases at a time
 _PATIENCE = 2  # checks without a new best, then it ends
 
@@ -119,11 +119,11 @@ def few_cases(site: SiteData, most: int) -> tuple[str, ...]:
         DataError: there are fewer than two.
     """
     cases = site.cases("train")[:most]
-    if len(cases) < FEWEST:
+    if len(cases) < FEWEST_TO_ADAPT:
         raise DataError(
-            f"site {site.name!r} has {len(site.cases('train'))} cases in split 'train', adaptation needs {FEWEST}: one "
-            "to train on and one to check on; move a case there in its manifest (a simulation may also do without: "
-            "adaptation.enabled = false)"
+            f"site {site.name!r} has {len(site.cases('train'))} cases in split 'train', adaptation needs "
+            f"{FEWEST_TO_ADAPT}: one to train on and one to check on; move a case there in its manifest (a simulation "
+            "may also do without: adaptation.enabled = false)"
         )
     return cases
 

@@ -25,7 +25,7 @@ from fedsurg.files import derived_seed
 from fedsurg.learning.evaluate import Quick, quick_validation
 from fedsurg.learning.local import Schedule, Trained, to_device
 from fedsurg.learning.loss import LossWeights, SegmentationLoss
-from fedsurg.learning.objectives import Learner, Work, learn
+from fedsurg.learning.objectives import Learner, Work, learn, steps_on_shared
 from fedsurg.learning.optimiser import freeze
 from fedsurg.learning.serq import give_shared, take_shared
 from fedsurg.methods.registry import Plan
@@ -163,10 +163,21 @@ class SiteEngine:
             datasets = [ClipDataset(site, site.split("train"), larger, history) for site in sources]
         self._validation = [ClipDataset(site, site.split("val"), datasets[0].size, history) for site in sources]
         self._samples = sum(len(dataset) for dataset in datasets)
-        cases = len({(place, each.row(i).case) for place, each in enumerate(datasets) for i in range(len(each))})
-        self._trained_cases = min(cases, study.local.steps * len(sources) * study.local.batch_size)
+        self._trained_cases = sum(map(self._cases_of_a_round, datasets))
         augmentation = Augmentation(study.local.augmentation, size)
         self._loader = PooledLoader(datasets, augmentation, study.local.batch_size)
+
+    def _cases_of_a_round(self, dataset: ClipDataset) -> int:
+        """Of at least how many cases the clips are on which a round trains what is sent.
+
+        Each case is drawn once before any is drawn again. Steps that do not begin with the first draw may hold the end
+        of one turn and the beginning of the next: then of half as many.
+        """
+        local, objective = self._plan.study.local, self._plan.method.objective
+        steps = steps_on_shared(objective, self.contract, local, local.steps)
+        clips = steps * local.batch_size
+        cases = len({dataset.row(index).case for index in range(len(dataset))})
+        return min(cases, clips if steps == local.steps else (clips + 1) // 2)
 
     def _check(self, request: Request) -> None:
         if request.study != self._digest:

@@ -1,4 +1,7 @@
-"""What lies where in a hospital's folder, by name below it. It imports nothing, so that commands name it at no cost."""
+"""What lies where in a hospital's folder, by name below it. It imports nothing, so that commands name it at no cost.
+
+One thing lies outside: the file that the variable `PASSPHRASE` names.
+"""
 
 DIRECTORY = "site"  # the folder itself, below the working directory
 FEDERATION_FILE = "federation.toml"
@@ -9,9 +12,9 @@ NODE_KEY = "private/node.key"  # for flower-supernode --auth-supernode-private-k
 PENDING_KEY = "private/pending.key"  # of the certificate that was asked for
 PENDING = "pending.request"  # the request that waits for its admission
 RUN = "run"  # what runs: lock, states, logs, sockets; nothing in it is worth a backup
-WORKER_SOCKET = "run/worker.sock"
+WORKER_SOCKET = f"{RUN}/worker.sock"
 MAX_SOCKET_PATH = 107  # bytes: what Linux takes as the path of a Unix socket
-PROGRESS = "run/worker.json"  # what the worker does just now
-CONNECTION = "run/connection.json"  # how the connection does
+PROGRESS = f"{RUN}/worker.json"  # what the worker does just now
+CONNECTION = f"{RUN}/connection.json"  # how the connection does
 VAULT, VAULT_KEY = "vault", "private/vault.key"
 PASSPHRASE = "FEDSURG_VAULT_PASSPHRASE_FILE"  # environment variable: a file outside, for programs that nobody types to

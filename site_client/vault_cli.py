@@ -2,17 +2,12 @@
 
 import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from site_client.layout import PASSPHRASE, VAULT, VAULT_KEY
 from site_client.options import in_folder
 from site_client.study_cli import site_name
-
-if TYPE_CHECKING:
-    pass
-
 
 _key_file = click.option(
     "--key-file", type=click.Path(path_type=Path), help="The vault's key; default: the file it was made with."

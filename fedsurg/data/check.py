@@ -67,7 +67,7 @@ class _Head:
     procedure: str = ""
     labels: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    frame_rate_hz: float = 0.0
+    frame_rate_hz: float | None = None  # None: not known
     values: Mapping[int, int] = field(default_factory=lambda: _ANY_VALUE)  # mask value -> label index
 
 
@@ -233,7 +233,9 @@ def _never_seen(names: tuple[str, ...], reads: list[_Read], folder: Path) -> Ite
 
 def _stills(head: _Head, rows: pd.DataFrame, folder: Path) -> Iterator[str]:
     """Clips of several frames that nobody calls video: they would be seen without the frames before them."""
-    clips = 0 if head.frame_rate_hz or rows.empty else int((rows.groupby(["case", "clip"]).size() > 1).sum())
+    if head.frame_rate_hz != 0 or rows.empty:
+        return
+    clips = int((rows.groupby(["case", "clip"]).size() > 1).sum())
     if clips:
         yield (
             f"{folder / SITE_FILE}: frame_rate_hz is 0, so the frames of {clips} clips are taken as single pictures; "

@@ -17,18 +17,26 @@ def case_folds(site: SiteData, folds: int) -> tuple[tuple[str, ...], ...]:
     Raises:
         DataError: fewer than two folds, or more folds than cases to fill them.
     """
-    if folds < 2:
-        raise DataError(f"site {site.name!r}: {folds} folds leave nothing to train on; use 2 or more")
     first, others = site.cases("val"), site.cases("train")
-    to_fill = folds - 1 if first else folds
-    if len(others) < to_fill:
-        taken = f", {len(first)} of them in the val split (fold 0)" if first else ""
-        raise DataError(
-            f"site {site.name!r}: {folds} folds need more cases than its {len(first) + len(others)}{taken}; "
-            f"use at most {len(others) + bool(first)} folds, or the manifest's splits (folds = 0)"
-        )
-    dealt = _deal(_frame_counts(site, others), to_fill)
+    check_folds(site.name, folds, len(others), len(first))
+    dealt = _deal(_frame_counts(site, others), folds - 1 if first else folds)
     return (first, *dealt) if first else dealt
+
+
+def check_folds(site: str, folds: int, train: int, val: int) -> None:
+    """Whether a site's cases in train and val can be dealt.
+
+    Raises:
+        DataError: fewer than two folds, or more folds than cases to fill them.
+    """
+    if folds < 2:
+        raise DataError(f"site {site!r}: {folds} folds leave nothing to train on; use 2 or more")
+    if train < (folds - 1 if val else folds):
+        taken = f", {val} of them in the val split (fold 0)" if val else ""
+        raise DataError(
+            f"site {site!r}: {folds} folds need more cases than its {val + train}{taken}; "
+            f"use at most {train + bool(val)} folds, or the manifest's splits (folds = 0)"
+        )
 
 
 def with_fold(site: SiteData, held_out: Collection[str]) -> SiteData:

@@ -138,7 +138,7 @@ def learn(
     if objective == "proximal":
         shared = {name: learner.network.tensors()[name] for name in contract.shared}
         return work.train(learner, proximal(shared, learner.values(), work.config.proximal_mu))
-    if objective == "head-first" and contract.site and contract.shared:
+    if _head_is_first(objective, contract):
         return _head_first(work, learner, contract)
     if objective == "personal" and own:
         return _personal(work, learner, own)
@@ -172,8 +172,21 @@ def only(network: SegmentationNetwork, names: Collection[str]) -> Iterator[None]
             value.requires_grad_(True)
 
 
+def steps_on_shared(objective: Objective, contract: Contract, config: LocalConfig, steps: int) -> int:
+    """How many of a round's `steps`, the last ones, train the tensors that are sent."""
+    return steps - _head_steps(config, steps) if _head_is_first(objective, contract) else steps
+
+
+def _head_is_first(objective: Objective, contract: Contract) -> bool:
+    return objective == "head-first" and bool(contract.site and contract.shared)
+
+
+def _head_steps(config: LocalConfig, steps: int) -> int:
+    return min(max(round(config.head_share * steps), 1), steps - 1)
+
+
 def _head_first(work: Work, learner: Learner, contract: Contract) -> Trained:
-    head = min(max(round(work.config.head_share * work.steps), 1), work.steps - 1)
+    head = _head_steps(work.config, work.steps)
     batches = work.batches()
     with only(learner.network, contract.site):
         first = work.train_on(islice(batches, head), learner, work.schedule)

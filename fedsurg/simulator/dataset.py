@@ -24,7 +24,7 @@ from fedsurg.files import toml_lines, write_atomic
 from fedsurg.simulator.assets import check_pictures
 from fedsurg.simulator.places import UNFINISHED, remove_left_behind, replaceable
 from fedsurg.simulator.request import SIMULATOR_VERSION, RenderRequest
-from fedsurg.stopping import stopped_by_exception
+from fedsurg.stopping import no_interrupt, stopped_by_exception
 from fedsurg.workers import stand_by
 
 INSTRUMENT_VALUE = 255
@@ -92,19 +92,26 @@ def _is_complete(request: RenderRequest, out: Path) -> bool:
         raise SimulatorError(
             f"{out}: holds something else than this rendering ({what}); choose an empty folder or delete it"
         )
-    lost = _lost_file(out)
+    lost = _lost_file(request, out)
     if lost:
-        raise SimulatorError(f"{out / lost}: is missing from this rendering; delete the folder and draw it again")
+        raise SimulatorError(f"{out / lost}: is missing or damaged; delete the folder and draw it again")
     return True
 
 
-def _lost_file(out: Path) -> str:
-    """The first picture or mask of the manifest that is not there; empty: all are."""
+def _lost_file(request: RenderRequest, out: Path) -> str:
+    """The first file of a finished rendering that is not there; empty: all are. Pictures are not opened."""
     try:
-        with (out / MANIFEST).open(encoding="utf-8", newline="") as rows:
-            names = [row[column] for row in csv.DictReader(rows) for column in ("image", "mask")]
+        with (out / MANIFEST).open(encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        names = [row[column] for row in rows for column in ("image", "mask")]
     except (OSError, ValueError, KeyError):
         return MANIFEST
+    if len(rows) != request.clips * request.frames or not all(names):
+        return MANIFEST
+    stems = [Path(row["image"]).stem for row in rows]
+    names += [f"{label}/{stem}.png" for label in request.labels if label != "parts" for stem in stems]
+    names += [f"videos/clip{clip:05d}.mp4" for clip in range(request.clips) if request.video]
+    names += [SITE_FILE, *([INSTRUMENTS] if "instances" in request.labels else [])]
     return next((name for name in names if not (out / name).is_file()), "")
 
 
@@ -115,6 +122,8 @@ def _only_one(partial: Path, *, private: bool) -> Iterator[None]:
         try:
             partial.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
             handle = os.open(partial, os.O_RDONLY)
+        except FileNotFoundError:  # taken for left behind before it could be held
+            continue
         except OSError as problem:
             raise SimulatorError(
                 f"{partial.parent}: cannot be written ({problem.strerror}); check permissions and free space, or "
@@ -141,9 +150,11 @@ def _render_clips(request: RenderRequest, partial: Path, workers: int, progress:
     if not missing:
         return
     count = min(workers, len(missing))
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=stand_by)
+    with no_interrupt():
+        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=stand_by)
     try:
-        waiting: list[Future[None]] = [pool.submit(_render_clip, request, clip, partial) for clip in missing]
+        with no_interrupt():
+            waiting: list[Future[None]] = [pool.submit(_render_clip, request, clip, partial) for clip in missing]
         for future in as_completed(waiting):
             future.result()
             done += 1

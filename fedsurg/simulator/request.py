@@ -103,9 +103,6 @@ class RenderRequest:
         ):
             if value > most:
                 raise SimulatorError(f"{name} is {value}; it must be at most {most}")
-        for name, text in (("site", self.site), ("procedure", self.procedure)):
-            if not text.strip():
-                raise SimulatorError(f"{name} is empty; give what site.toml is to say")
         unknown = sorted(set(self.plain) - set(INGREDIENTS))
         if unknown:
             raise SimulatorError(f"plain names {unknown[0]!r}; choose from {', '.join(INGREDIENTS)}")
@@ -116,9 +113,17 @@ class RenderRequest:
         if self.val_cases + self.test_cases > self.case_count:
             held = self.val_cases + self.test_cases
             raise SimulatorError(f"val_cases + test_cases is {held}; there are only {self.case_count} cases")
-        if not self.frame_rate_hz > 0:
-            raise SimulatorError(f"frame_rate_hz is {self.frame_rate_hz}; it must be above 0")
+        if not 0 < self.frame_rate_hz < MOST:
+            raise SimulatorError(f"frame_rate_hz is {self.frame_rate_hz}; it must be above 0 and below {MOST}")
+        self._check_names()
         self._check_outputs()
+
+    def _check_names(self) -> None:
+        for name, text in (("site", self.site), ("procedure", self.procedure)):
+            if not text.strip():
+                raise SimulatorError(f"{name} is empty; give what site.toml is to say")
+            if any(0xD800 <= ord(letter) < 0xE000 for letter in text):  # bytes that the terminal could not read
+                raise SimulatorError(f"{name} is {text!r}, which is not all text; give it in UTF-8")
 
     def _check_outputs(self) -> None:
         for name in self.labels:

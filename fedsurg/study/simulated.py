@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from fedsurg.data.folds import check_folds
 from fedsurg.data.labels import label_space
 from fedsurg.errors import DataError, SimulatorError, StudyError
 from fedsurg.simulator.dataset import site_file_of
@@ -40,3 +41,8 @@ def _check(site: SiteConfig, study: Study, where: str) -> None:
     if lack:
         remedy = "lower val_cases and test_cases" if lack.split == "train" else f"raise {lack.split}_cases"
         raise StudyError(f"{where}: {lack.why}; {remedy}" + f", or {lack.otherwise}" * bool(lack.otherwise))
+    if site.role == "federated" and study.evaluation.folds:
+        try:
+            check_folds(site.name, study.evaluation.folds, splits["train"], splits["val"])
+        except DataError as problem:
+            raise StudyError(f"{where}: {problem}") from problem

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from fedsurg.study.config import SiteConfig, Study
 
+FEWEST_TO_ADAPT = 2  # cases: one to train on, one to check on
+
 
 class Lack(NamedTuple):
     """A split without cases, why it needs one, and what would do instead; empty: nothing."""
@@ -21,6 +23,14 @@ def lacking_split(site: SiteConfig, study: Study, cases: Mapping[str, int]) -> L
         cases: how many are in `train`, `val` and `test`.
     """
     evaluation = study.evaluation
+    adapts = study.adaptation.enabled and (site.role == "unseen" or evaluation.leave_one_site_out)
+    if adapts and cases["train"] < FEWEST_TO_ADAPT:
+        return Lack(
+            "train",
+            f"has {cases['train']} cases in split 'train', adaptation needs {FEWEST_TO_ADAPT}: one to train on and one "
+            "to check on",
+            "set adaptation.enabled = false",
+        )
     if site.role == "unseen":
         if cases["val"] or cases["test"] or evaluation.unseen_cases == "all":
             return None

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedsurg.errors import RunError
+from fedsurg.files import canonical_json
 from fedsurg.report.run_folder import read_rounds
 from fedsurg.study.config import Study
 from fedsurg.study.load import changed, parse_values
@@ -54,6 +55,16 @@ def origins(cells: Sequence[str], folder: Path) -> list[Record]:
     known = {cell for origin in passed_on for cell in origin["cells"]}
     here = {key: record[key] for key in ("digest", "machine", "versions", "jobs") if key in record}
     return [*passed_on, *narrowed([here | {"cells": list(cells)}], lambda cell: cell not in known)]
+
+
+def joined(found: Iterable[Record]) -> list[Record]:
+    """Origins of which those that differ in nothing but their cells are one."""
+    known: dict[str, Record] = {}
+    for origin in found:
+        facts = canonical_json({key: value for key, value in origin.items() if key != "cells"})
+        before = known.get(facts, {"cells": []})["cells"]
+        known[facts] = origin | {"cells": [*before, *origin["cells"]]}
+    return list(known.values())
 
 
 def narrowed(found: Iterable[Record], holds: Callable[[str], bool]) -> list[Record]:

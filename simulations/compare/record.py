@@ -11,6 +11,7 @@ CELLS = "cells"
 
 Record = dict[str, Any]
 _KINDS = {"study": dict, "digest": str, "methods": list, "ablate": bool, "seeds": int, "reference": str}
+_MAY_LACK = {"commands": list, "trained": list, "machine": dict}
 
 
 def read_record(folder: Path) -> Record:
@@ -21,9 +22,10 @@ def read_record(folder: Path) -> Record:
     """
     try:
         record: Record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        for key, kind in _KINDS.items():
-            if not isinstance(record[key], kind):
-                raise TypeError(f"{key} is {record[key]!r}")
+        found = record | {key: record.get(key, kind()) for key, kind in _MAY_LACK.items()}
+        for key, kind in {**_KINDS, **_MAY_LACK}.items():
+            if not isinstance(found[key], kind):
+                raise TypeError(f"{key} is {found[key]!r}"[:80])
         return record
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise RunError(f"{folder}: holds no comparison ({problem}); give the --out of fedsurg compare") from problem

@@ -11,7 +11,7 @@ from fedsurg.errors import RunError
 from fedsurg.files import write_atomic
 from fedsurg.methods.registry import METHODS
 from fedsurg.study.load import changed
-from simulations.compare.finished_models import kept_models, narrowed, origins
+from simulations.compare.finished_models import joined, kept_models, narrowed, origins
 from simulations.compare.plan import Cell, Plan, Variant
 from simulations.compare.record import CELLS, RECORD, Record, read_record
 from simulations.options import RunOptions
@@ -177,7 +177,7 @@ def _origins(old: Record, jobs: Sequence["Job"], options: Options) -> list[Recor
     """Who trained the cells that were not trained here, those of earlier commands included: see `origins`."""
     now = [job.name for job in jobs]
     before = narrowed(old.get("trained", ()), lambda cell: cell not in now)
-    return [*before, *origins(now, options.models_of)] if options.models_of and now else before
+    return joined([*before, *origins(now, options.models_of)]) if options.models_of and now else before
 
 
 def _record(whole: Plan, old: Record, command: str) -> Record:

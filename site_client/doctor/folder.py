@@ -10,7 +10,7 @@ from fedsurg.joining.clock import day
 from fedsurg.joining.folders import require_owner_only
 from fedsurg.report.wording import plural
 from site_client.doctor.finding import Site, ToDoError
-from site_client.layout import MAX_SOCKET_PATH, PENDING, RUN, WORKER_SOCKET
+from site_client.layout import MAX_SOCKET_PATH, PENDING, RUN, VAULT, WORKER_SOCKET
 from site_client.site_folder import read_identity, site_log
 
 
@@ -38,7 +38,6 @@ def certificate(site: Site) -> str:
 
 def vault(site: Site) -> str:
     """The vault opens with the key that the site will use when it starts."""
-    from site_client.layout import VAULT
     from site_client.vault import open_vault
     from site_client.vault_key import secret_of
 

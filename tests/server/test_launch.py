@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from server import launch as launching
 from server.deployed import study_of
 from server.launch import launch
 from server.nodes import write_nodes
-from server.runs import RunFolder, find_run
+from server.runs import FlowerTry, RunFolder, find_run
 from simulations.loopback import free_ports
 
 TEXT = """
@@ -137,7 +138,28 @@ def test_a_damaged_file_is_written_anew_by_the_same_command(started: Path, study
     said: list[str] = []
     assert begin(started, study, said=said) == run
     assert "is written anew, and the run goes on from its checkpoint" in said[0]
+    assert said[1].startswith("plain (") and ("is waiting already" if file == "run.json" else "goes on") in said[1]
     assert (run.status().state, run.wanted().method) == ("waiting", "fedavg")
+
+
+@pytest.mark.parametrize("state", ["running", "finished"])
+def test_a_run_whose_settings_are_damaged_is_not_stopped_for_it(started: Path, study: Path, state: Any) -> None:
+    run = begin(started, study)
+    run.update(replace(run.enter(state), round=2))
+    run.submitted(FlowerTry(7, 1, 1, 0.0))
+    (run.path / "run.json").write_text("")
+    begin(started, study)
+    assert (run.status().state, run.status().round, run.wanted().method) == (state, 2, "fedavg")
+    assert run.flower() == FlowerTry(7, 1, 1, 0.0)
+
+
+def test_a_run_that_goes_on_is_not_begun_again_for_a_damaged_status(started: Path, study: Path) -> None:
+    run = begin(started, study)
+    run.submitted(FlowerTry(7, 1, 1, 0.0))
+    (run.path / "status.json").write_text("")
+    with run.held(7):
+        begin(started, study)
+    assert (run.status().state, run.flower()) == ("running", FlowerTry(7, 1, 1, 0.0))
 
 
 @pytest.mark.parametrize("state", ["running", "waiting", "finished"])

@@ -1,10 +1,14 @@
 """The pool of jobs: a worker that dies, and a run that is told to end."""
 
+import contextlib
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,3 +67,50 @@ def test_a_run_that_is_told_to_end_says_how_it_goes_on(number: signal.Signals) -
         run(Doomed(time.sleep, 120))
     thread.join()
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_group_that_is_told_to_end_is_no_worker_that_died(number: signal.Signals, tmp_path: Path) -> None:
+    """As a closed terminal and a machine that is shut down do: parent and workers at once."""
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore both\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from rich.console import Console\n"
+        "from fedsurg.errors import InterruptedRunError\n"
+        "from simulations.pool import run_jobs\n"
+        "from simulations.progress import Progress\n"
+        "from types import SimpleNamespace\n"
+        "class Doomed:\n"
+        "    name, threads, study = 'fedst', 1, SimpleNamespace(federation=SimpleNamespace(rounds=1))\n"
+        "    def __reduce__(self):\n"
+        '        return eval, (f\'open({sys.argv[1]!r}, "w").close() or __import__("time").sleep(120)\',)\n'
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        with Progress(Console()) as progress:\n"
+        "            run_jobs([Doomed()], 1, progress)\n"
+        "    except InterruptedRunError as stopped:\n"
+        "        print(stopped)\n"
+    )
+    (tmp_path / "main.py").write_text(code)
+    words = [sys.executable, str(tmp_path / "main.py"), str(tmp_path / "works")]
+    running = subprocess.Popen(
+        words,
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "works").exists():
+        assert running.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    for _ in range(2):  # the second time for the site that is at work, which sleeps on
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, number)
+        time.sleep(1)
+    out, err = running.communicate(timeout=60)
+    assert "stopped; every finished round is on disk, go on with --resume" in out
+    assert "Traceback" not in err

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from fedsurg.errors import DataError, RunError, StudyError
+from fedsurg.stopping import no_interrupt
 from fedsurg.study import Study, study_digest
 from simulations.cli import settings_of
-from simulations.pool import no_interrupt
 from simulations.preparation import Prepared
 from simulations.progress import Progress
 from simulations.run import Options, jobs_of, simulate

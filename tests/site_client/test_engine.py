@@ -60,6 +60,15 @@ def test_the_cohort_is_what_a_round_uses(
     assert (engine.cohort().trained, engine.cohort().scored) == (trained, 1)
 
 
+def test_steps_on_what_stays_do_not_count(make_engine: MakeEngine) -> None:
+    """Of four steps FedRep takes two on the head, which stays: what is sent has seen two clips, perhaps of one case."""
+    counts = [
+        make_engine(method, local__steps=4, local__batch_size=1, local__head_share=0.5).cohort().trained
+        for method in ("fedavg", "fedrep")
+    ]
+    assert counts == [2, 1]
+
+
 def test_a_round_without_validation_is_scored_on_no_case(make_engine: MakeEngine, request_of: RequestOf) -> None:
     engine = make_engine("fedavg", evaluation__every=2)
     engine.work(request_of(engine, 1), packed(engine))
@@ -165,7 +174,7 @@ def test_a_round_that_failed_half_way_leaves_no_trace(
 
 def test_finish_keeps_the_personalised_model(make_engine: MakeEngine, request_of: RequestOf) -> None:
     engine = make_engine()
-    with pytest.raises(CheckpointError, match=r"personal\.safetensors: cannot be read"):
+    with pytest.raises(CheckpointError, match=r"personal\.safetensors: no such file"):
         engine.personal_model()
     first, _ = engine.work(request_of(engine, 1), packed(engine))
     update, report = engine.work(request_of(engine, 2, "finish"), first.scaled(0.5).pack())

@@ -63,7 +63,7 @@ def test_the_commands(tiny_text: str, tmp_path: Path) -> None:
     events = [json.loads(line)["what"] for line in run("audit", "show", "--json").splitlines()]
     assert events == ["study approved", "study revoked"]
     changed = file.read_text().replace("rounds = 2", "rounds = 3\ndeadline_s = 310")
-    file.write_text(f"{changed}\n[evaluation]\nmax_frames = 1\n" if "[evaluation]" not in changed else changed)
+    file.write_text(f"{changed}\n[evaluation]\nmax_frames = 1\n")
     text = run("review", str(file))
     assert "6 minutes at the latest" in text and "\n  42 minutes at most" in text  # 41.3 minutes
     assert "Scores are means over 1 frame at most of the validation cases." in text

@@ -117,12 +117,23 @@ def test_whole_instruments_are_the_union_of_parts(folder: Path, tmp_path: Path) 
             assert (np.asarray(union) == np.where(np.asarray(parts) > 0, 255, 0)).all()
 
 
-@pytest.mark.parametrize("lost", ["images/clip00001_00000.jpg", "masks/clip00002_00001.png", "manifest.csv"])
+@pytest.mark.parametrize(
+    "lost", ["images/clip00001_00000.jpg", "masks/clip00002_00001.png", "manifest.csv", "site.toml"]
+)
 def test_a_finished_rendering_that_lost_a_file_is_not_taken_for_whole(folder: Path, tmp_path: Path, lost: str) -> None:
     broken = Path(shutil.copytree(folder, tmp_path / "broken"))
     (broken / lost).unlink()
-    with pytest.raises(SimulatorError, match=f"{lost}: is missing from this rendering; delete the folder and draw it"):
+    with pytest.raises(SimulatorError, match=f"{lost}: is missing or damaged; delete the folder and draw it again"):
         render(REQUEST, broken)
+
+
+def test_a_manifest_that_was_cut_is_not_taken_for_whole(folder: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(folder, tmp_path / "broken"))
+    whole = (broken / "manifest.csv").read_text()
+    for cut in ("", whole.splitlines()[0] + "\n", whole[: whole.rindex(",masks/")]):
+        (broken / "manifest.csv").write_text(cut)
+        with pytest.raises(SimulatorError, match=r"manifest.csv: is missing or damaged"):
+            render(REQUEST, broken)
 
 
 def test_a_hospital_of_any_procedure_can_be_read_again(tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ def test_digest_of_equal_requests_is_equal() -> None:
         ({"frame_rate_hz": 0.0}, "frame_rate_hz is 0.0"),
         ({"clips": 50_000_000}, "clips is 50000000; it must be at most 1000000"),
         ({"frames": 50_000_000}, "frames is 50000000; it must be at most 1000000"),
+        ({"frame_rate_hz": float("inf")}, "frame_rate_hz is inf; it must be above 0 and below 1000000"),
+        ({"site": "x\udcff"}, "which is not all text; give it in UTF-8"),
         ({"site": " "}, "site is empty; give what site.toml is to say"),
         ({"procedure": ""}, "procedure is empty; give what site.toml is to say"),
         ({"frame_rate_hz": float("nan")}, "frame_rate_hz is nan"),

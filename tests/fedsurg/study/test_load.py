@@ -210,6 +210,17 @@ def test_a_hospital_that_cannot_be_drawn_is_found_as_the_study_is_read(simulate:
         parse(sites=sites, task__classes=PARTS)
 
 
+def test_a_hospital_with_too_few_cases_for_what_is_done_with_them() -> None:
+    sites = SITES + "simulate = {profiles = ['eye'], cases = 3}\n"
+    with pytest.raises(
+        StudyError, match=r"sites\[south\]\.simulate: site 'south': 9 folds need more cases than its 3, 1"
+    ):
+        parse(sites=sites, task__classes=PARTS, evaluation__folds=9)
+    unseen = sites.replace("simulate = {", "role = 'unseen'\nsimulate = {val_cases = 2, ")
+    with pytest.raises(StudyError, match=r"has 1 cases in split 'train', adaptation needs 2: .*; lower val_cases and"):
+        parse(sites=unseen, task__classes=PARTS, adaptation__enabled=True)
+
+
 def test_classes_that_the_simulator_does_not_draw() -> None:
     sites = SITES + "simulate = {profiles = ['eye']}\n"
     said = r"its masks hold background, shaft, wrist, clasper, .* study are background, blood; change task\.classes or"
