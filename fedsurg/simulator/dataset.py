@@ -121,9 +121,10 @@ def _only_one(partial: Path, *, private: bool) -> Iterator[None]:
     while True:
         try:
             partial.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
-            handle = os.open(partial, os.O_RDONLY)
-        except FileNotFoundError:  # taken for left behind before it could be held
-            continue
+            try:
+                handle = os.open(partial, os.O_RDONLY)
+            except FileNotFoundError:  # taken for left behind before it could be held
+                continue
         except OSError as problem:
             raise SimulatorError(
                 f"{partial.parent}: cannot be written ({problem.strerror}); check permissions and free space, or "

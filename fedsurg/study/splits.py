@@ -9,7 +9,7 @@ FEWEST_TO_ADAPT = 2  # cases: one to train on, one to check on
 
 
 class Lack(NamedTuple):
-    """A split without cases, why it needs one, and what would do instead; empty: nothing."""
+    """A split without enough cases, why it needs them, and what would do instead, if anything."""
 
     split: str
     why: str
