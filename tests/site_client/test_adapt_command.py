@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_one_line(words: list[object], fedsurg: Fedsurg, st
         (other, 1, f"{other}: is not a shared model of {words[2]}: tensor 'x': this network has none of that name"),
         (cut, 1, f"{cut}: cannot be read"),
         (ruined, 1, "is not of finite numbers; get the file anew"),
-        (tmp_path / "none", 1, "none: cannot be read"),
+        (tmp_path / "none", 1, "none: no such file"),
     ):
         found, _, err = fedsurg(*words[:3], model, *words[4:])
         assert (found, len(err.splitlines())) == (code, 1)

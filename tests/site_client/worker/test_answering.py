@@ -241,6 +241,8 @@ def test_stopped_in_the_middle_of_training(hospital, started: MakeStudy, method:
     """The second round is stopped at its second step and asked again: the answer is as if nothing had been."""
     study = started(federation__rounds=3, local__steps=3, methods=[method])
     request = hospital.approve(study, method)
+    # of FedRep's three steps one or two train what is sent: that is certain to be of one case alone
+    (hospital.folder / "policy.toml").write_text("minimum_cases = 1\nminimum_scored_cases = 1\n")
     begin = hospital.with_head(Asked(request, _shared(hospital, request, study)))
     answering, undisturbed = hospital.answering(), _twin(hospital)
     second = after(begin, answering(begin, unwatched))
