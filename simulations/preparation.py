@@ -157,7 +157,6 @@ def _check_names(loaded: dict[str, SiteData]) -> None:
 def _check_splits(site: SiteConfig, study: Study, data: SiteData) -> None:
     lack = lacking_split(site, study, {split: len(data.cases(split)) for split in ("train", "val", "test")})
     if lack:
-        otherwise = f", or {lack.otherwise}" * bool(lack.otherwise)
-        raise DataError(f"site {site.name!r} {lack.why}; move a case to {lack.split} in its manifest{otherwise}")
+        raise DataError(f"site {site.name!r} {lack.told(f'move a case to {lack.split} in its manifest')}")
     if site.role == "federated" and study.evaluation.folds:
         case_folds(data, study.evaluation.folds)

@@ -40,7 +40,7 @@ def _check(site: SiteConfig, study: Study, where: str) -> None:
     lack = lacking_split(site, study, splits)
     if lack:
         remedy = "lower val_cases and test_cases" if lack.split == "train" else f"raise {lack.split}_cases"
-        raise StudyError(f"{where}: {lack.why}; {remedy}" + f", or {lack.otherwise}" * bool(lack.otherwise))
+        raise StudyError(f"{where}: {lack.told(remedy)}")
     if site.role == "federated" and study.evaluation.folds:
         try:
             check_folds(site.name, study.evaluation.folds, splits["train"], splits["val"])

@@ -15,6 +15,10 @@ class Lack(NamedTuple):
     why: str
     otherwise: str = ""
 
+    def told(self, remedy: str) -> str:
+        """Why, and what to do: `remedy`, or what would do instead."""
+        return f"{self.why}; {remedy}" + (f", or {self.otherwise}" if self.otherwise else "")
+
 
 def lacking_split(site: SiteConfig, study: Study, cases: Mapping[str, int]) -> Lack | None:
     """The first split that has no case and needs one.

@@ -22,8 +22,8 @@ def read_record(folder: Path) -> Record:
     """
     try:
         record: Record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        found = record | {key: record.get(key, kind()) for key, kind in _MAY_LACK.items()}
-        for key, kind in {**_KINDS, **_MAY_LACK}.items():
+        found = {key: kind() for key, kind in _MAY_LACK.items()} | record
+        for key, kind in (_KINDS | _MAY_LACK).items():
             if not isinstance(found[key], kind):
                 raise TypeError(f"{key} is {found[key]!r}"[:80])
         return record
