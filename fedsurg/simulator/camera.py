@@ -49,6 +49,10 @@ class Camera:
         pose: Floats = moved @ turned
         return pose
 
+    def wiped(self, time: float) -> float:
+        """When the lens was last wiped before `time` seconds; minus infinity if it was not."""
+        return max((middle for start, end in self.wipes if (middle := (start + end) / 2) <= time), default=-np.inf)
+
     def veil(self, time: float) -> float:
         """0 for a clear view, 1 for none at all."""
         return max((_plateau(time, *wipe) for wipe in self.wipes), default=0.0)

@@ -171,7 +171,7 @@ def list_profiles() -> None:
 @simulator.command()
 @profile_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path("sheet.png"), show_default=True)
-@click.option("--columns", type=click.IntRange(1, 24), default=6, show_default=True, help="Cases per profile.")
+@click.option("--columns", type=click.IntRange(1, 24), default=6, show_default=True, help="Pictures in a row.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @size_option
 @backgrounds_option
@@ -183,6 +183,11 @@ def list_profiles() -> None:
     help="Site data: some of its frames become the last row. The sheet is then as private as they are.",
 )
 @worn_option
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.01, 3600),
+    help="A row shows one clip over so many seconds. Default: the beginnings of several cases.",
+)
 @workers_option
 def preview(
     profiles: tuple[str, ...],
@@ -194,6 +199,7 @@ def preview(
     instruments: Path | None,
     beside: Path | None,
     worn: bool,
+    seconds: float | None,
     workers: int | None,
 ) -> None:
     """Draw a contact sheet: one row per profile, instrument parts outlined."""
@@ -212,6 +218,7 @@ def preview(
             assets=assets,
             beside=beside,
             worn=worn,
+            seconds=seconds,
             workers=workers,
             progress=report,
         )

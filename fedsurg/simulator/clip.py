@@ -18,6 +18,7 @@ from fedsurg.simulator.ground import ground_of, yielded
 from fedsurg.simulator.hands import draw_hands, draw_work
 from fedsurg.simulator.ingredients import USUAL, Recipe
 from fedsurg.simulator.instruments import Instrument, posed
+from fedsurg.simulator.lens import wetted
 from fedsurg.simulator.looks import Look, draw_look
 from fedsurg.simulator.materials import Body
 from fedsurg.simulator.meshes import Floats, translation
@@ -26,7 +27,9 @@ from fedsurg.simulator.motion_blur import smeared
 from fedsurg.simulator.nuisance import circle, develop
 from fedsurg.simulator.painter import Painter, Shot
 from fedsurg.simulator.profiles import AnatomyProfile
-from fedsurg.simulator.wear import HALF_FRAME_S, bent, draw_wear, recorded, wetted
+from fedsurg.simulator.sight import Murk, Sight, draw_murk
+from fedsurg.simulator.smoke import SMOKES, Puff, moments_of_puffs
+from fedsurg.simulator.wear import HALF_FRAME_S, bent, draw_wear, recorded
 
 EMPTY_SHARE = 0.03  # of clips that show no instrument at all; others lose theirs for a while
 SHARP_SHARE = 0.4  # of clips with a shutter too fast for motion blur
@@ -58,31 +61,30 @@ def frame_seed(clip_seed: int, number: int) -> int:
     return derived_seed("frame", clip_seed, number)
 
 
-def photographed(shot: Shot, look: Look, seed: int, veil: float = 0.0) -> Frame:
-    """What the camera makes of a shot; `seed` draws its noise, `veil` is how far it is out of the body."""
+def photographed(shot: Shot, look: Look, sight: Sight, seed: int) -> Frame:
+    """What the camera makes of a shot; `seed` draws its noise."""
     height, width = shot.parts.shape
     if look.wear:
         shot = _through(shot, look.wear.bend)
-    inside = circle(height, width, look) & (veil < BLIND)
+    inside = circle(height, width, look) & (sight.veil < BLIND)
     parts, instances = (np.where(inside, found, 0).astype(np.uint8) for found in (shot.parts, shot.instances))
     light = defocused(shot.light, shot.depth, look.defocus_mm)
-    light = gaussian_filter(light, (0.03 * width * veil,) * 2 + (0,)) if veil else light
-    picture = develop(light, look, np.random.default_rng(seed))
-    if look.wear:
-        picture = wetted(picture, look.wear, np.random.default_rng(derived_seed("mist", seed)))
-    if veil:
-        picture = np.round(picture * (1 - veil)).astype(np.uint8)
+    light = gaussian_filter(light, (0.03 * width * sight.veil,) * 2 + (0,)) if sight.veil else light
+    picture = develop(light, look, sight.smoke, np.random.default_rng(seed))
+    if sight.lens:
+        picture = wetted(picture, sight.lens)
+    if sight.veil:
+        picture = np.round(picture * (1 - sight.veil)).astype(np.uint8)
     return Frame(picture, parts, instances, np.where(inside, shot.depth, 0.0))
 
 
-def taken(frame_at: Callable[[float], Frame], time: float, look: Look, seed: int) -> Frame:
+def taken(frame_at: Callable[[float], Frame], time: float, look: Look) -> Frame:
     """The frame at `time` seconds as it was recorded; only a worn camera's recorder changes it."""
     frame = frame_at(time)
     if look.wear is None:
         return frame
-    rng = np.random.default_rng(derived_seed("recording", seed))
     earlier = max(time - HALF_FRAME_S, 0.0)
-    return replace(frame, picture=recorded(frame.picture, lambda: frame_at(earlier).picture, look.wear, rng))
+    return replace(frame, picture=recorded(frame.picture, lambda: frame_at(earlier).picture, look.wear))
 
 
 def _through(shot: Shot, bend: float) -> Shot:
@@ -99,6 +101,7 @@ class Clip:
         still: what is there without instruments, in the coordinates of the tissue.
         tools: the instruments and how they are moved, relative to the camera's first place.
         camera, swell: how the camera moves, and the tissue.
+        murk: what dims the view.
         shutter: seconds of exposure.
     """
 
@@ -109,6 +112,7 @@ class Clip:
     tools: list[tuple[Instrument, Handling]]
     camera: Camera
     swell: Swell
+    murk: Murk
     shutter: float
     seed: int
     size: tuple[int, int]
@@ -122,9 +126,9 @@ class Clip:
         seed = frame_seed(self.seed, number)
 
         def frame_at(moment: float) -> Frame:
-            return photographed(self.shot(painter, moment), self.look, seed, self.camera.veil(moment))
+            return photographed(self.shot(painter, moment), self.look, self.sight(moment), seed)
 
-        return taken(frame_at, time, self.look, seed)
+        return taken(frame_at, time, self.look)
 
     def shot(self, painter: Painter, time: float) -> Shot:
         """What lies in view at `time` seconds."""
@@ -135,6 +139,10 @@ class Clip:
         camera = translation(-self.swell.at(time)) @ self.camera.pose(time)
         shot = painter.frame(still, [*moving, *self.bodies(time)], camera)
         return replace(shot, light=smeared(shot.light, shot.instances, self._ways(time)))
+
+    def sight(self, time: float) -> Sight:
+        """What dims the view at `time` seconds."""
+        return self.murk.at(time, self.camera, self._puffs(time))
 
     def bodies(self, time: float) -> list[Body]:
         """The instruments at `time` seconds, in their parts; each body knows the number of its instrument, from 1.
@@ -165,19 +173,32 @@ class Clip:
         return max(self.activities(time), key=ACTIVITIES.index, default=ACTIVITIES[0])
 
     def _ways(self, time: float) -> dict[int, tuple[float, float]]:
-        """Pixels (across, down) that the front of each instrument covers while the shutter is open."""
+        """Pixels (across, down) that the tissue, 0, and the tip of each instrument cover while the shutter is open."""
         if not self.shutter:
             return {}
-        ways = {}
+        opens, closes = time - self.shutter / 2, time + self.shutter / 2
+        bed = np.array([0.0, 0.0, self.distance])
+        ways = {0: self._seen(bed + self.swell.at(closes), closes) - self._seen(bed + self.swell.at(opens), opens)}
         for number, (_, handling) in enumerate(self.tools, 1):
-            before, after = (self._seen(handling, time + half) for half in (-self.shutter / 2, self.shutter / 2))
-            ways[number] = (float(after[0] - before[0]), float(after[1] - before[1]))
-        return ways
+            before, after = (handling.tip(handling.stance(moment)) for moment in (opens, closes))
+            ways[number] = self._seen(after, closes) - self._seen(before, opens)
+        return {number: (float(way[0]), float(way[1])) for number, way in ways.items()}
 
-    def _seen(self, handling: Handling, time: float) -> Floats:
-        """Where the tip is in the picture, in pixels from its middle (2,)."""
+    def _puffs(self, time: float) -> list[Puff]:
+        """What coagulating instruments have given off by `time` seconds and has not blown away."""
+        middle, side = np.array(self.size[::-1]) / 2, max(self.size)
+        puffs = []
+        for _, handling in self.tools:
+            for moment in moments_of_puffs(time):
+                if handling.activity(moment) == SMOKES:
+                    across, down = (self._seen(handling.tip(handling.stance(moment)), time) + middle) / side
+                    puffs.append(Puff(time - moment, float(across), float(down)))
+        return puffs
+
+    def _seen(self, place: Floats, time: float) -> Floats:
+        """Pixels from the middle of the picture (2,) of a place (3,), in millimetres from the camera's first."""
         camera = self.camera.pose(time)
-        x, y, z = camera[:3, :3].T @ (handling.tip(handling.stance(time)) - camera[:3, 3])
+        x, y, z = camera[:3, :3].T @ (place - camera[:3, 3])
         seen: Floats = np.array([x, y]) * self.size[1] / (2 * self.view.half_width * max(z, 1.0))
         return seen
 
@@ -212,5 +233,6 @@ def draw_clip(
     tools = [] if rng.random() < EMPTY_SHARE else draw_work(hands, profile, ground, duration, rng)
     half_width = view.half_width * distance
     camera, swell = draw_camera(rng, half_width, distance, duration), draw_swell(rng, half_width, calm=profile.eye)
+    murk = draw_murk(profile, seeds.clip, (height, width), duration, recipe)
     shutter = 0.0 if rng.random() < SHARP_SHARE else rng.uniform(0.004, 0.03)
-    return Clip(look, view, distance, still, tools, camera, swell, shutter, seeds.clip, (height, width))
+    return Clip(look, view, distance, still, tools, camera, swell, murk, shutter, seeds.clip, (height, width))

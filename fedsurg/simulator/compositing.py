@@ -44,6 +44,7 @@ from fedsurg.simulator.painter import Painter, Shot
 from fedsurg.simulator.pasting import Pasted, draw_pasted
 from fedsurg.simulator.pictures import load_background, load_cutout
 from fedsurg.simulator.profiles import AnatomyProfile
+from fedsurg.simulator.sight import Murk, Sight, draw_murk
 
 WALL_TEXELS = 96  # what a mirroring shaft shows of the photograph needs no detail
 BARE, BUSY = ACTIVITIES[0], "idle"  # of a cut-out nobody knows what it does
@@ -56,11 +57,17 @@ class Ground:
     Attributes:
         clip: what is rendered; None: nothing.
         backdrop: the photograph behind that; None: rendered tissue.
+        murk: what dims the view where nothing is rendered; a rendered clip has its own.
     """
 
     size: tuple[int, int]
     clip: Clip | None
     backdrop: Backdrop | None
+    murk: Murk
+
+    def sight(self, time: float) -> Sight:
+        """What dims the view at `time` seconds."""
+        return self.clip.sight(time) if self.clip else self.murk.at(time)
 
     def at(self, time: float) -> Shot:
         """What lies in view at `time` seconds; its light has the scale of a photograph's."""
@@ -119,7 +126,7 @@ class Scene:
     def frame(self, number: int, time: float) -> Frame:
         """Frame `number`, at `time` seconds."""
         seed = frame_seed(self.seed, number)
-        return taken(lambda moment: self._seen(moment, seed), time, self.look, seed)
+        return taken(lambda moment: self._seen(moment, seed), time, self.look)
 
     def _seen(self, time: float, seed: int) -> Frame:
         shot = self.ground.at(time)
@@ -129,8 +136,7 @@ class Scene:
             instances = np.where(covered, index, shot.instances).astype(np.uint8)
             depth = np.where(covered, 0.0, shot.depth)  # a cut-out's is not known
             shot = Shot(light, np.where(covered, parts, shot.parts).astype(np.uint8), instances, depth)
-        veil = self.ground.clip.camera.veil(time) if self.ground.clip else 0.0
-        return photographed(shot, self.look, seed, veil)
+        return photographed(shot, self.look, self.ground.sight(time), seed)
 
 
 def draw_scene(
@@ -158,7 +164,7 @@ def draw_scene(
     if not (assets.backgrounds and assets.cutouts):
         clip = draw_clip(profile, seeds, *size, duration, recipe)
         clip = replace(clip, still=[_wall(backdrop, clip)]) if backdrop else replace(clip, tools=[])
-    ground = Ground(size, clip, backdrop)
+    ground = Ground(size, clip, backdrop, draw_murk(profile, seeds.clip, size, duration, recipe))
     pasted, kinds = _draw_cutouts(assets, ground, profile, seeds.case, rng)
     return Scene(look_of(profile, seeds, recipe), seeds.clip, ground, pasted, kinds)
 

@@ -99,6 +99,14 @@ def smooth(field: Field, share: float) -> Field:
     return blurred
 
 
+def spread_over(field: Field, size: tuple[int, int]) -> Field:
+    """A small square field (n, n) enlarged until it covers a picture of `size` (h, w): its first rows and columns."""
+    side = max(size)
+    large = Image.fromarray(field.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+    covered: Field = np.clip(np.asarray(large, float)[: size[0], : size[1]], 0, 1)
+    return covered
+
+
 def linear(colour: str) -> Field:
     """Linear RGB (3,) of a '#rrggbb' sRGB colour."""
     srgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255

@@ -24,7 +24,7 @@ class Look:
         white: gains of red, green and blue; shadow: colour added to black; saturation: 1 leaves colours alone.
         vignette: darkening at the corners, 0 to 1; circle: radius of the round view as a share of half the
             diagonal, above 1 for a full picture.
-        haze: share of smoke; bloom: share of light that spills over.
+        bloom: share of light that spills over.
         defocus_mm: how much the lens blurs what is near, see `focus.defocused`; 0: everything is sharp.
         blur: sigma in pixels for a picture 192 wide; noise: standard deviation; jpeg: quality, 0 for none.
         plain: ingredients that are left out; see `without`.
@@ -44,7 +44,6 @@ class Look:
     saturation: float
     vignette: float
     circle: float
-    haze: float
     bloom: float
     defocus_mm: float
     blur: float
@@ -63,7 +62,6 @@ class Look:
             perfect = {
                 "vignette": 0.0,
                 "circle": 2.0,
-                "haze": 0.0,
                 "bloom": 0.0,
                 "defocus_mm": 0.0,
                 "blur": 0.0,
@@ -94,7 +92,6 @@ def draw_look(profile: AnatomyProfile, rng: Rng) -> Look:
         saturation=rng.uniform(0.85, 1.45),
         vignette=rng.uniform(0.0, 0.6),
         circle=rng.uniform(0.80, 0.98) if round_view else 2.0,
-        haze=rng.uniform(0.1, 0.45) if rng.random() < profile.haze else 0.0,
         bloom=rng.uniform(0.0, 0.3),
         defocus_mm=rng.uniform(0.2, 1.0) if rng.random() < 0.4 else 0.0,
         blur=rng.uniform(0.2, 0.9) if rng.random() < 0.25 else 0.0,

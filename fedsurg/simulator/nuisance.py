@@ -9,19 +9,19 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from fedsurg.simulator.colour import display_of
-from fedsurg.simulator.fields import Field, Rng, fractal
+from fedsurg.simulator.fields import Field, Rng
 from fedsurg.simulator.looks import Look
 
 WIDTH_OF_BLUR = 192.0  # Look.blur is given for a picture this wide
 
 
-def develop(light: Field, look: Look, rng: Rng) -> NDArray[np.uint8]:
-    """8-bit picture (h, w, 3) of linear light (h, w, 3)."""
+def develop(light: Field, look: Look, smoke: Field | None, rng: Rng) -> NDArray[np.uint8]:
+    """8-bit picture (h, w, 3) of linear light (h, w, 3), through a share of `smoke` (h, w); `rng` draws the noise."""
     height, width = light.shape[:2]
     picture = _expose(light, look)
     picture = _bloom(picture, look, width)
     picture = picture * (1 - look.vignette * _distance(height, width) ** 2)[..., None]
-    picture = _smoke(picture, look, rng)
+    picture = _through_smoke(picture, smoke) if smoke is not None else picture
     picture = _tone(picture, look)
     if look.blur:
         sigma = look.blur * width / WIDTH_OF_BLUR
@@ -60,12 +60,8 @@ def _bloom(picture: Field, look: Look, width: int) -> Field:
     return picture + look.bloom * spilled
 
 
-def _smoke(picture: Field, look: Look, rng: Rng) -> Field:
-    if not look.haze:
-        return picture
-    height, width = picture.shape[:2]
-    cloud = fractal(rng, max(height, width), 2.0, slope=3)[:height, :width]
-    share = (look.haze * (0.4 + 0.6 * cloud))[..., None]
+def _through_smoke(picture: Field, smoke: Field) -> Field:
+    share = smoke[..., None]
     hazy: Field = picture * (1 - share) + share * np.array([0.34, 0.33, 0.32])
     return hazy
 

@@ -1,6 +1,7 @@
 """A contact sheet of the simulator: one row per profile, masks outlined; real frames below to compare with."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +30,17 @@ def contact_sheet(
     assets: Assets = RENDERED,
     beside: Path | None = None,
     worn: bool = False,
+    seconds: float | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Writes a PNG to `out`: `columns` cases of each profile, drawn from `seed`, `size` (h, w) each.
+    """Writes a PNG to `out`: `columns` pictures for each profile, drawn from `seed`, `size` (h, w) each.
 
     Args:
         assets: photographs and cut-outs to use; cut-outs without part masks are outlined as whole instruments.
         beside: a folder of site data; as many of its frames, drawn from `seed`, become the last row.
         worn: whether the cameras are worn, see `RenderRequest`.
+        seconds: a row shows one clip over so much time; None: it shows the beginnings of several cases.
 
     Raises:
         SimulatorError: see `render`; or `out` cannot be written.
@@ -45,15 +48,17 @@ def contact_sheet(
     """
     _check_place(out)
     whole = assets.without_parts is not None
-    clips = len(profiles) * columns
-    request = RenderRequest(profiles, clips, 1, seed, *size, whole_instruments=whole, assets=assets, worn=worn)
+    clips, frames = (len(profiles) * columns, 1) if seconds is None else (len(profiles), columns)
+    request = RenderRequest(profiles, clips, frames, seed, *size, whole_instruments=whole, assets=assets, worn=worn)
+    if seconds is not None:
+        request = replace(request, frame_rate_hz=columns / seconds)
     request.check()
     below = [] if beside is None else [np.concatenate(_frames_of(beside, columns, seed, size), axis=1)]
     with scratch_beside(out) as scratch:  # not in /tmp: its frames are as private as the pictures in them
         folder = render(request, scratch / "sheet", workers=workers, progress=progress)
-        names = [f"clip{clip:05d}_00000" for clip in range(request.clips)]
+        names = [f"clip{clip:05d}_{frame:05d}" for frame in range(frames) for clip in range(clips)]
         tiles = [_outlined(folder / f"images/{name}.jpg", folder / f"masks/{name}.png") for name in names]
-    count = len(profiles)  # clips cycle through the profiles, so every count-th one has the same
+    count = len(profiles)  # clips cycle through the profiles, so every count-th picture has the same
     rows = [np.concatenate(tiles[row::count], axis=1) for row in range(count)]
     _write_png(np.concatenate(rows + below), out)
     return out

@@ -92,7 +92,7 @@ class AnatomyProfile:
         view_deg: horizontal angle of view.
         tilt_deg: largest tilt of the bed against the camera.
         round_view: probability of black corners.
-        haze: probability of smoke.
+        haze: probability that a clip is hazy with smoke.
         eye: the bed is an eye under a microscope.
     """
 

@@ -5,33 +5,31 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import fft
 
-from fedsurg.simulator.fields import Field, Rng
+from fedsurg.simulator.fields import Field
 
 BLOCK = 8  # pixels of a transform block
 Pixels = NDArray[np.uint8]
 
 
-def interlaced(picture: Pixels, previous: Pixels, rng: Rng) -> Pixels:
-    """A picture (h, w, 3) whose every other line is still that of the picture before: what moves looks combed.
-
-    `rng` draws which lines come first. Without motion nothing changes.
+def interlaced(picture: Pixels, previous: Pixels, first: int) -> Pixels:
+    """A picture (h, w, 3) whose every other line, from `first` (0 or 1) on, is still that of the picture before: what
+    moves looks combed. Without motion nothing changes.
     """
     woven = picture.copy()
-    first = int(rng.integers(2))
     woven[first::2] = previous[first::2]
     return woven
 
 
-def compressed(picture: Pixels, quantiser: float, rng: Rng) -> Pixels:
+def compressed(picture: Pixels, quantiser: float, corner: tuple[int, int] = (0, 0)) -> Pixels:
     """A picture (h, w, 3) as H.264 would keep it: colour at half the size, blocks with few waves, smoothed seams.
 
     Args:
         quantiser: as in H.264, 0 to 51: 20 is hardly seen, 35 is a poor recording. The step doubles every 6.
-        rng: draws where the blocks begin, as recordings are cropped and resized.
+        corner: row and column of the first whole block, each below `BLOCK`: recordings are cropped and resized.
     """
     step = 0.625 * 2 ** (quantiser / 6)
     height, width = picture.shape[:2]
-    top, left = (int(start) for start in rng.integers(0, BLOCK, 2))
+    top, left = corner
     light, blue, red = np.moveaxis(np.asarray(Image.fromarray(picture).convert("YCbCr"), float), -1, 0)
     bands = [_coded(light, step, top, left)]
     for colour in (blue, red):

@@ -9,7 +9,7 @@ from fedsurg.simulator.ingredients import INGREDIENTS, Ingredient
 from fedsurg.simulator.profiles import profile_named
 from fedsurg.simulator.video import check_video
 
-SIMULATOR_VERSION = 9  # part of every digest: raise it whenever pictures change
+SIMULATOR_VERSION = 10  # part of every digest: raise it whenever pictures change
 SMALLEST_SIDE = 16  # pixels; nothing can be recognised below
 MOST = 1_000_000  # clips, or frames of one: more than a disk holds
 LARGEST_SIDE = 8192  # pixels: no surgical video is larger, and JPEG ends at 65500

@@ -1,4 +1,4 @@
-"""A worn camera: a lens that bends, drops and mist on it, and a poor recording. Off unless it is asked for."""
+"""A worn camera: a lens that bends and a poor recording. Off unless it is asked for; `lens` has what sticks to it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,55 +6,39 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import map_coordinates
 
-from fedsurg.simulator.fields import Rng, fractal
-from fedsurg.simulator.recording import Pixels, compressed, interlaced
+from fedsurg.simulator.fields import Rng
+from fedsurg.simulator.recording import BLOCK, Pixels, compressed, interlaced
 
 HALF_FRAME_S = 0.02  # between the two fields of an interlaced picture, at 25 frames a second
 
 
 @dataclass(frozen=True)
-class Drop:
-    """Fluid on the lens: middle and radius as shares of the picture's width; `red` 0 is water, 1 is blood."""
-
-    across: float
-    down: float
-    radius: float
-    red: float
-
-
-@dataclass(frozen=True)
 class Wear:
-    """What a worn camera does beside what a `Look` does.
+    """What a worn camera and its recorder do beside what a `Look` does, to every picture.
 
     Attributes:
         bend: barrel distortion; 0.3 magnifies the middle by 1.3 and leaves the corners where they are.
-        drops: on the lens, out of focus.
-        mist: share of a veil of condensation, 0 to 1.
-        combed: recorded interlaced.
+        combed: the line, 0 or 1, with which the earlier of two interlaced fields begins; None: not interlaced.
         quantiser: of the recording, as in H.264; 0 for none.
+        corner: row and column where its blocks begin.
     """
 
     bend: float
-    drops: tuple[Drop, ...]
-    mist: float
-    combed: bool
+    combed: int | None
     quantiser: float
+    corner: tuple[int, int] = (0, 0)
 
 
 def draw_wear(rng: Rng) -> Wear:
     """A random worn camera; not everything is wrong with each."""
-    count = int(rng.integers(1, 5)) if rng.random() < 0.4 else 0
-    drops = tuple(
-        Drop(rng.random(), rng.random(), rng.uniform(0.02, 0.09), float(rng.random() < 0.4)) for _ in range(count)
-    )
+    row, column = (int(start) for start in rng.integers(0, BLOCK, 2))
     return Wear(
         bend=rng.uniform(0.05, 0.4) if rng.random() < 0.7 else 0.0,
-        drops=drops,
-        mist=rng.uniform(0.1, 0.5) if rng.random() < 0.3 else 0.0,
-        combed=bool(rng.random() < 0.3),
+        combed=int(rng.integers(2)) if rng.random() < 0.3 else None,
         quantiser=rng.uniform(22, 33) if rng.random() < 0.6 else 0.0,
+        corner=(row, column),
     )
 
 
@@ -75,29 +59,8 @@ def bent(values: NDArray[Any], bend: float, *, labels: bool) -> NDArray[Any]:
     return np.stack(seen, axis=-1).reshape(values.shape).astype(values.dtype)
 
 
-def wetted(picture: Pixels, wear: Wear, rng: Rng) -> Pixels:
-    """A picture (h, w, 3) through the mist and the drops on the lens."""
-    if not (wear.drops or wear.mist):
-        return picture
-    height, width = picture.shape[:2]
-    seen = picture.astype(float)
-    if wear.mist:
-        cloud = fractal(rng, max(height, width), 3.0, slope=3)[:height, :width, None]
-        soft = gaussian_filter(seen, (width / 40, width / 40, 0))
-        seen += wear.mist * cloud * (0.6 * soft + 0.4 * soft.mean() + 25 - seen)
-    rows, columns = np.mgrid[:height, :width] / width
-    for drop in wear.drops:
-        away = np.hypot(rows - drop.down * height / width, columns - drop.across) / drop.radius
-        share = np.clip(1.4 - away, 0, 1)[..., None] * 0.9
-        behind = gaussian_filter(seen, (drop.radius * width / 3,) * 2 + (0,))
-        tint = np.array([0.75, 0.12, 0.10]) if drop.red else np.array([1.1, 1.1, 1.12])
-        seen += share * (behind * tint - seen)
-    wet: Pixels = np.clip(np.round(seen), 0, 255).astype(np.uint8)
-    return wet
-
-
-def recorded(picture: Pixels, earlier: Callable[[], Pixels], wear: Wear, rng: Rng) -> Pixels:
+def recorded(picture: Pixels, earlier: Callable[[], Pixels], wear: Wear) -> Pixels:
     """A picture (h, w, 3) as the recorder kept it; `earlier` gives that of `HALF_FRAME_S` before, if it is needed."""
-    if wear.combed:
-        picture = interlaced(picture, earlier(), rng)
-    return compressed(picture, wear.quantiser, rng) if wear.quantiser else picture
+    if wear.combed is not None:
+        picture = interlaced(picture, earlier(), wear.combed)
+    return compressed(picture, wear.quantiser, wear.corner) if wear.quantiser else picture

@@ -74,6 +74,21 @@ def test_render_and_preview(tmp_path: Path) -> None:
     assert sheet.read_bytes() != usual
 
 
+def test_a_row_of_one_clip_over_time(tmp_path: Path) -> None:
+    words = ["--profile", "eye", "--profile", "stomach", "--size", "32x40", "--seed", "1", "--workers", "1"]
+    sheet = tmp_path / "sheet.png"
+    more = ["--columns", "3", "--seconds", "0.3", "--out", str(sheet)]
+    result = CliRunner().invoke(simulator, ["preview", *words, *more])
+    assert result.exit_code == 0, result.output
+    with Image.open(sheet) as picture:
+        pixels = np.array(picture).astype(int)
+    assert pixels.shape == (64, 120, 3)
+    apart = np.abs(pixels[:32, :40] - pixels[32:, :40]).mean()
+    for row in (pixels[:32], pixels[32:]):  # a tenth of a second later most is where it was
+        first, second = row[:, :40], row[:, 40:80]
+        assert 0 < np.abs(second - first).mean() < apart / 2
+
+
 def test_help_names_the_options() -> None:
     result = CliRunner().invoke(simulator, ["render", "--help"])
     for option in ("--profile", "--clips", "--frames", "--seed", "--size", "--out", "--workers"):

@@ -36,3 +36,14 @@ def test_a_very_fast_one_is_smeared_only_so_far() -> None:
     light, instances = scene()
     row = smeared(light, instances, {1: (500.0, 0.0)})[10, :, 0]
     assert np.allclose(row[:24], 0.2) and np.allclose(row[36:], 0.2)
+
+
+def test_tissue_that_moves_across_blurs_behind_an_instrument_that_does_not() -> None:
+    light, instances = scene()
+    light[:, 10:12] = 1.0
+    blurred = smeared(light, instances, {0: (4.0, 0.0)})
+    assert np.allclose(blurred[instances == 1], 1.0)
+    row = blurred[10, :, 0]
+    assert np.isclose((row[:28] - 0.2).sum(), 2 * 0.8)
+    assert np.isclose(row[10:12], 0.2 + 0.8 * 2 / 5).all() and np.allclose(row[32:], 0.2)
+    assert np.allclose(row[24:28], 0.2)  # the instrument's light does not spill into what is behind it

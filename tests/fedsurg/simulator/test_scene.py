@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 
 from fedsurg.simulator.actions import ACTIVITIES
+from fedsurg.simulator.camera import Move
 from fedsurg.simulator.clip import Clip, ClipSeeds, draw_clip, photographed
 from fedsurg.simulator.fields import above, cells, fractal
+from fedsurg.simulator.ingredients import Recipe
 from fedsurg.simulator.instruments import CLASPER, SHAFT, WRIST
 from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import grid, translation
 from fedsurg.simulator.painter import GREY
 from fedsurg.simulator.profiles import PROFILES
+from fedsurg.simulator.sight import CLEAR
+from fedsurg.simulator.smoke import SMOKES
 
 SIZE = (48, 64)
 
@@ -72,9 +76,9 @@ def test_what_passes_close_to_the_lens_is_blurred_in_the_picture() -> None:
     shot = clip.shot(clip.painter(), 0.0)
     perfect = clip.look.without(frozenset({"nuisance"}))
     near = replace(shot, depth=np.where(shot.parts > 0, shot.depth / 4, shot.depth))
-    sharp, blurred = (photographed(near, replace(perfect, defocus_mm=reach), 0).picture for reach in (0.0, 1.0))
+    sharp, blurred = (photographed(near, replace(perfect, defocus_mm=reach), CLEAR, 0).picture for reach in (0.0, 1.0))
     assert (shot.parts > 0).any() and not np.array_equal(sharp, blurred)
-    assert np.array_equal(photographed(shot, perfect, 0).picture, sharp)
+    assert np.array_equal(photographed(shot, perfect, CLEAR, 0).picture, sharp)
 
 
 def test_every_instrument_has_a_number_and_a_kind() -> None:
@@ -151,6 +155,49 @@ def test_nothing_is_seen_while_the_camera_is_wiped() -> None:
     assert frame.picture.max() == 0 and not frame.parts.any() and not frame.depth.any()
     assert wiped.activity(1.0) == "out_of_view"
     assert wiped.camera.veil(3.0) == 0
+
+
+def test_coagulation_smokes_at_the_tip_and_the_label_stays() -> None:
+    clips = (clip_of("prostate_fossa", seed) for seed in range(200))
+    clip = next(
+        c for c in clips if c.murk.smoke and c.murk.smoke.plume and SMOKES in c.activities(1.0) and not c.camera.wipes
+    )
+    clear = replace(clip, murk=replace(clip.murk, smoke=None))
+    painter = clip.painter()
+    smoky, plain = (shown.frame(painter, 12, 1.5) for shown in (clip, clear))
+    assert clip.sight(1.5).smoke is not None and clear.sight(1.5).smoke is None
+    assert not np.array_equal(smoky.picture, plain.picture)
+    assert np.array_equal(smoky.parts, plain.parts)
+
+
+def test_an_operation_has_clear_and_hazy_clips_with_one_camera() -> None:
+    hazy = {bool(clip_of_look("uterus", clip).murk.smoke.haze) for clip in range(60)}
+    assert hazy == {True, False}
+    assert clip_of_look("uterus", 0).look == clip_of_look("uterus", 1).look
+
+
+def clip_of_look(name: str, clip: int) -> Clip:
+    return draw_clip(PROFILES[name], ClipSeeds(7, 7, clip), 16, 16, 0.5)
+
+
+def test_a_wiped_lens_is_clean() -> None:
+    clips = (
+        draw_clip(PROFILES["stomach"], ClipSeeds(seed, 1, seed), 16, 16, 2.0, Recipe(worn=True)) for seed in range(50)
+    )
+    clip = next(c for c in clips if c.murk.lens and c.murk.lens.mist and c.murk.lens.drops)
+    wiped = replace(clip, camera=replace(clip.camera, wipes=((0.5, 1.0),)))
+    before, after = wiped.sight(0.4).lens, wiped.sight(1.5).lens
+    assert before and after
+    assert before.mist and not after.mist and not after.drops
+    assert wiped.camera.wiped(0.4) == -np.inf and wiped.camera.wiped(1.5) == 0.75
+
+
+def test_the_tissue_blurs_when_the_camera_goes() -> None:
+    clip = replace(clip_of("stomach", 0), tools=[], shutter=0.03)
+    rushing = replace(clip, camera=replace(clip.camera, moves=(Move(0.0, 0.1, np.array([40.0, 0, 0, 0, 0])),)))
+    sharp, blurred = (shown.shot(clip.painter(), 0.05).light for shown in (replace(rushing, shutter=0.0), rushing))
+    steps = [float(np.abs(np.diff(light, axis=1)).mean()) for light in (sharp, blurred)]
+    assert steps[1] < 0.8 * steps[0]
 
 
 def test_no_module_hides_what_the_package_exports() -> None:
