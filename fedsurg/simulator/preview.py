@@ -1,4 +1,4 @@
-"""A contact sheet of the simulator: one row per profile, masks outlined; real frames below to compare with."""
+"""A contact sheet of the simulator: a captioned row per profile, masks outlined; real frames below to compare with."""
 
 import io
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from fedsurg.data.outlines import label_colour, outline, rgb
 from fedsurg.errors import DataError, SimulatorError
@@ -14,8 +14,10 @@ from fedsurg.files import require_writable, write_atomic
 from fedsurg.simulator.assets import RENDERED, Assets
 from fedsurg.simulator.dataset import INSTRUMENT_VALUE, Progress, render
 from fedsurg.simulator.places import scratch_beside
+from fedsurg.simulator.profiles import PROFILES
 from fedsurg.simulator.request import RenderRequest
 
+CAPTION_PX, TEXT_PX = 16, 11  # height of the line above each row, and of its letters
 # of a mask's values; a whole instrument is drawn as a shaft
 _COLOURS = {value: rgb(label_colour(index)) for value, index in ((1, 1), (2, 2), (3, 3), (INSTRUMENT_VALUE, 1))}
 
@@ -53,13 +55,13 @@ def contact_sheet(
     if seconds is not None:
         request = replace(request, frame_rate_hz=columns / seconds)
     request.check()
-    below = [] if beside is None else [np.concatenate(_frames_of(beside, columns, seed, size), axis=1)]
+    below = [] if beside is None else [_row("real frames", _frames_of(beside, columns, seed, size))]
     with scratch_beside(out) as scratch:  # not in /tmp: its frames are as private as the pictures in them
         folder = render(request, scratch / "sheet", workers=workers, progress=progress)
         names = [f"clip{clip:05d}_{frame:05d}" for frame in range(frames) for clip in range(clips)]
         tiles = [_outlined(folder / f"images/{name}.jpg", folder / f"masks/{name}.png") for name in names]
     count = len(profiles)  # clips cycle through the profiles, so every count-th picture has the same
-    rows = [np.concatenate(tiles[row::count], axis=1) for row in range(count)]
+    rows = [_row(f"{name}: {PROFILES[name].summary}", tiles[row::count]) for row, name in enumerate(profiles)]
     _write_png(np.concatenate(rows + below), out)
     return out
 
@@ -92,6 +94,14 @@ def _frames_of(folder: Path, count: int, seed: int, size: tuple[int, int]) -> li
         frame = Image.fromarray(read_image(folder / name))
         tiles.append(np.array(ImageOps.fit(frame, size[::-1], Image.Resampling.BICUBIC)))
     return tiles
+
+
+def _row(caption: str, tiles: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Pictures (h, w, 3) side by side below a line of text, which ends where they do."""
+    pictures = np.concatenate(tiles, axis=1)
+    line = Image.new("RGB", (pictures.shape[1], CAPTION_PX))
+    ImageDraw.Draw(line).text((4, 1), caption, (235, 235, 235), ImageFont.load_default(TEXT_PX))
+    return np.concatenate([np.array(line), pictures])
 
 
 def _outlined(image: Path, mask: Path) -> NDArray[np.uint8]:

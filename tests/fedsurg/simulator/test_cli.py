@@ -16,6 +16,7 @@ from fedsurg.data.site_file import read_site_file
 from fedsurg.errors import DataError, SimulatorError
 from fedsurg.simulator import PROFILES
 from fedsurg.simulator.cli import simulator
+from fedsurg.simulator.preview import CAPTION_PX
 
 
 def test_profiles_are_listed_with_their_summaries() -> None:
@@ -67,7 +68,7 @@ def test_render_and_preview(tmp_path: Path) -> None:
     result = CliRunner().invoke(simulator, ["preview", *shared, "--columns", "2", "--out", str(sheet)])
     assert result.exit_code == 0, result.output
     with Image.open(sheet) as picture:
-        assert picture.size == (80, 32)
+        assert picture.size == (80, CAPTION_PX + 32)
     usual = sheet.read_bytes()
     result = CliRunner().invoke(simulator, ["preview", *shared, "--columns", "2", "--out", str(sheet), "--worn"])
     assert result.exit_code == 0, result.output
@@ -82,9 +83,10 @@ def test_a_row_of_one_clip_over_time(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     with Image.open(sheet) as picture:
         pixels = np.array(picture).astype(int)
-    assert pixels.shape == (64, 120, 3)
-    apart = np.abs(pixels[:32, :40] - pixels[32:, :40]).mean()
-    for row in (pixels[:32], pixels[32:]):  # a tenth of a second later most is where it was
+    eye, stomach = (row[CAPTION_PX:] for row in np.split(pixels, 2))
+    assert eye.shape == (32, 120, 3)
+    apart = np.abs(eye[:, :40] - stomach[:, :40]).mean()
+    for row in (eye, stomach):  # a tenth of a second later most is where it was
         first, second = row[:, :40], row[:, 40:80]
         assert 0 < np.abs(second - first).mean() < apart / 2
 
@@ -117,9 +119,11 @@ def test_a_sheet_takes_pictures_in_and_shows_real_frames_below(backgrounds: Path
     assert f"rows eye, frames of {site}" in result.output
     with Image.open(sheet) as picture:
         pixels = np.array(picture).astype(int)
-    assert pixels.shape == (64, 120, 3)
-    assert (np.abs(pixels[32:] - (10, 20, 250)) < 12).all()  # the real frames, all of them
-    assert pixels[:32, ..., 2].mean() < 200
+    rendered, real = np.split(pixels, 2)
+    assert rendered.shape == (CAPTION_PX + 32, 120, 3)
+    assert (np.abs(real[CAPTION_PX:] - (10, 20, 250)) < 12).all()  # the real frames, all of them
+    assert rendered[CAPTION_PX:, :, 2].mean() < 200
+    assert all(row[:CAPTION_PX].max() > 150 and row[:CAPTION_PX].mean() < 60 for row in (rendered, real))  # captions
 
 
 def test_a_whole_hospital(tmp_path: Path) -> None:
