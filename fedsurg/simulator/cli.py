@@ -186,7 +186,7 @@ def list_profiles() -> None:
 @click.option(
     "--seconds",
     type=click.FloatRange(0.01, 3600),
-    help="A row shows one clip over so many seconds. Default: the beginnings of several cases.",
+    help="A row shows one clip of so many seconds, evenly. Default: the beginnings of several cases.",
 )
 @workers_option
 def preview(

@@ -57,20 +57,22 @@ class Frame:
 
 
 def frame_seed(clip_seed: int, number: int) -> int:
-    """Seed of what is random in frame `number` of a clip: its noise and its recording."""
+    """Seed of what is random in frame `number` of a clip: its noise."""
     return derived_seed("frame", clip_seed, number)
 
 
 def photographed(shot: Shot, look: Look, sight: Sight, seed: int) -> Frame:
     """What the camera makes of a shot; `seed` draws its noise."""
     height, width = shot.parts.shape
+    smoke = sight.smoke
     if look.wear:
         shot = _through(shot, look.wear.bend)
+        smoke = smoke if smoke is None else bent(smoke, look.wear.bend, labels=False)
     inside = circle(height, width, look) & (sight.veil < BLIND)
     parts, instances = (np.where(inside, found, 0).astype(np.uint8) for found in (shot.parts, shot.instances))
     light = defocused(shot.light, shot.depth, look.defocus_mm)
     light = gaussian_filter(light, (0.03 * width * sight.veil,) * 2 + (0,)) if sight.veil else light
-    picture = develop(light, look, sight.smoke, np.random.default_rng(seed))
+    picture = develop(light, look, smoke, np.random.default_rng(seed))
     if sight.lens:
         picture = wetted(picture, sight.lens)
     if sight.veil:
@@ -142,7 +144,7 @@ class Clip:
 
     def sight(self, time: float) -> Sight:
         """What dims the view at `time` seconds."""
-        return self.murk.at(time, self.camera, self._puffs(time))
+        return self.murk.at(time, self.size, self.camera, self._puffs(time) if self.murk.plumes else ())
 
     def bodies(self, time: float) -> list[Body]:
         """The instruments at `time` seconds, in their parts; each body knows the number of its instrument, from 1.
@@ -178,26 +180,24 @@ class Clip:
             return {}
         opens, closes = time - self.shutter / 2, time + self.shutter / 2
         bed = np.array([0.0, 0.0, self.distance])
-        ways = {0: self._seen(bed + self.swell.at(closes), closes) - self._seen(bed + self.swell.at(opens), opens)}
-        for number, (_, handling) in enumerate(self.tools, 1):
-            before, after = (handling.tip(handling.stance(moment)) for moment in (opens, closes))
-            ways[number] = self._seen(after, closes) - self._seen(before, opens)
+        places = [lambda moment: bed + self.swell.at(moment), *(handling.tip_at for _, handling in self.tools)]
+        first, last = self.camera.pose(opens), self.camera.pose(closes)
+        ways = {number: self._seen(at(closes), last) - self._seen(at(opens), first) for number, at in enumerate(places)}
         return {number: (float(way[0]), float(way[1])) for number, way in ways.items()}
 
     def _puffs(self, time: float) -> list[Puff]:
         """What coagulating instruments have given off by `time` seconds and has not blown away."""
         middle, side = np.array(self.size[::-1]) / 2, max(self.size)
-        puffs = []
+        camera, puffs = self.camera.pose(time), []
         for _, handling in self.tools:
             for moment in moments_of_puffs(time):
                 if handling.activity(moment) == SMOKES:
-                    across, down = (self._seen(handling.tip(handling.stance(moment)), time) + middle) / side
+                    across, down = (self._seen(handling.tip_at(moment), camera) + middle) / side
                     puffs.append(Puff(time - moment, float(across), float(down)))
         return puffs
 
-    def _seen(self, place: Floats, time: float) -> Floats:
-        """Pixels from the middle of the picture (2,) of a place (3,), in millimetres from the camera's first."""
-        camera = self.camera.pose(time)
+    def _seen(self, place: Floats, camera: Floats) -> Floats:
+        """Pixels (2,) from the picture's middle of a place (3,), in millimetres from the camera's first, by a pose."""
         x, y, z = camera[:3, :3].T @ (place - camera[:3, 3])
         seen: Floats = np.array([x, y]) * self.size[1] / (2 * self.view.half_width * max(z, 1.0))
         return seen
@@ -233,6 +233,6 @@ def draw_clip(
     tools = [] if rng.random() < EMPTY_SHARE else draw_work(hands, profile, ground, duration, rng)
     half_width = view.half_width * distance
     camera, swell = draw_camera(rng, half_width, distance, duration), draw_swell(rng, half_width, calm=profile.eye)
-    murk = draw_murk(profile, seeds.clip, (height, width), duration, recipe)
+    murk = draw_murk(profile, seeds.clip, duration, recipe)
     shutter = 0.0 if rng.random() < SHARP_SHARE else rng.uniform(0.004, 0.03)
     return Clip(look, view, distance, still, tools, camera, swell, murk, shutter, seeds.clip, (height, width))

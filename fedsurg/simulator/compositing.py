@@ -57,7 +57,7 @@ class Ground:
     Attributes:
         clip: what is rendered; None: nothing.
         backdrop: the photograph behind that; None: rendered tissue.
-        murk: what dims the view where nothing is rendered; a rendered clip has its own.
+        murk: what dims the view; that of the clip, if there is one.
     """
 
     size: tuple[int, int]
@@ -67,7 +67,7 @@ class Ground:
 
     def sight(self, time: float) -> Sight:
         """What dims the view at `time` seconds."""
-        return self.clip.sight(time) if self.clip else self.murk.at(time)
+        return self.clip.sight(time) if self.clip else self.murk.at(time, self.size)
 
     def at(self, time: float) -> Shot:
         """What lies in view at `time` seconds; its light has the scale of a photograph's."""
@@ -164,7 +164,8 @@ def draw_scene(
     if not (assets.backgrounds and assets.cutouts):
         clip = draw_clip(profile, seeds, *size, duration, recipe)
         clip = replace(clip, still=[_wall(backdrop, clip)]) if backdrop else replace(clip, tools=[])
-    ground = Ground(size, clip, backdrop, draw_murk(profile, seeds.clip, size, duration, recipe))
+    murk = clip.murk if clip else draw_murk(profile, seeds.clip, duration, recipe)
+    ground = Ground(size, clip, backdrop, murk)
     pasted, kinds = _draw_cutouts(assets, ground, profile, seeds.case, rng)
     return Scene(look_of(profile, seeds, recipe), seeds.clip, ground, pasted, kinds)
 

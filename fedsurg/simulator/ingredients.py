@@ -13,7 +13,7 @@ class Recipe:
 
     Attributes:
         plain: ingredients left out; see `Look.without`.
-        worn: with a worn camera; see `wear`.
+        worn: with a worn camera; see `wear` and `lens`.
     """
 
     plain: frozenset[Ingredient] = frozenset()

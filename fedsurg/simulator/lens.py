@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from fedsurg.simulator.fields import Field, Rng, fractal, spread_over
 
-SPLASHES_PER_SECOND = 0.05
+SPLASHES_PER_SECOND = 0.01  # hardly more than wipes, see `camera`: nobody works on behind a lens full of drops
 MIST_GRID = 64  # pixels along the longer side of the picture
 
 
@@ -66,12 +66,22 @@ def wetted(picture: NDArray[np.uint8], lens: Lens) -> NDArray[np.uint8]:
         soft = gaussian_filter(seen, (width / 40, width / 40, 0))
         share = lens.mist * spread_over(lens.shape, (height, width))[..., None]
         seen += share * (0.6 * soft + 0.4 * soft.mean() + 25 - seen)
-    rows, columns = np.mgrid[:height, :width] / width
     for drop in lens.drops:
-        away = np.hypot(rows - drop.down * height / width, columns - drop.across) / drop.radius
-        share = np.clip(1.4 - away, 0, 1)[..., None] * 0.9
-        behind = gaussian_filter(seen, (drop.radius * width / 3,) * 2 + (0,))
-        tint = np.array([0.75, 0.12, 0.10]) if drop.red else np.array([1.1, 1.1, 1.12])
-        seen += share * (behind * tint - seen)
+        _blur_through(seen, drop)
     wet: NDArray[np.uint8] = np.clip(np.round(seen), 0, 255).astype(np.uint8)
     return wet
+
+
+def _blur_through(seen: Field, drop: Drop) -> None:
+    """Changes the part of a picture (h, w, 3) that is seen through a drop."""
+    height, width = seen.shape[:2]
+    row, column, radius = drop.down * height, drop.across * width, drop.radius * width
+    reach = 3 * radius  # to the drop's soft edge at 1.4, and to what is spread into it
+    top, left = int(max(row - reach, 0)), int(max(column - reach, 0))
+    near = seen[top : int(row + reach) + 1, left : int(column + reach) + 1]
+    rows, columns = np.mgrid[: near.shape[0], : near.shape[1]]
+    away = np.hypot(rows + top - row, columns + left - column) / radius
+    share = np.clip(1.4 - away, 0, 1)[..., None] * 0.9
+    behind = gaussian_filter(near, (radius / 3, radius / 3, 0))
+    tint = np.array([0.75, 0.12, 0.10]) if drop.red else np.array([1.1, 1.1, 1.12])
+    near += share * (behind * tint - near)

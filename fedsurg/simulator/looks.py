@@ -56,7 +56,7 @@ class Look:
         """A copy with ingredients left out, everything else being equal.
 
         `lighting`: even light from everywhere instead of a spot, no shade, no glare; `texture`: tissue of one colour
-        each, smooth; `instruments`: all of one grey plastic; `nuisance`: a perfect camera.
+        each, smooth; `instruments`: all of one grey plastic; `nuisance`: a perfect camera in clear air.
         """
         if "nuisance" in ingredients:
             perfect = {

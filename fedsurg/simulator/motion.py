@@ -108,6 +108,10 @@ class Handling:
         moved: Floats = place + stance.out * (self.port - place)
         return moved
 
+    def tip_at(self, time: float) -> Floats:
+        """Where the tip is (3,) at `time` seconds."""
+        return self.tip(self.stance(time))
+
     def posture(self, instrument: Instrument, time: float) -> Posture | None:
         """Where the instrument is at `time` seconds; None while it is out of view."""
         stance = self.stance(time)

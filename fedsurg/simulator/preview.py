@@ -1,6 +1,7 @@
 """A contact sheet of the simulator: a captioned row per profile, masks outlined; real frames below to compare with."""
 
 import io
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,13 +43,15 @@ def contact_sheet(
         assets: photographs and cut-outs to use; cut-outs without part masks are outlined as whole instruments.
         beside: a folder of site data; as many of its frames, drawn from `seed`, become the last row.
         worn: whether the cameras are worn, see `RenderRequest`.
-        seconds: a row shows one clip over so much time; None: it shows the beginnings of several cases.
+        seconds: a row shows one clip of this length, evenly; None: it shows the beginnings of several cases.
 
     Raises:
-        SimulatorError: see `render`; or `out` cannot be written.
+        SimulatorError: see `render`; `seconds` is no time; or `out` cannot be written.
         DataError: `beside` holds no site data, or one of its frames cannot be read.
     """
     _check_place(out)
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise SimulatorError(f"seconds is {seconds}; give the length of a clip, above 0")
     whole = assets.without_parts is not None
     clips, frames = (len(profiles) * columns, 1) if seconds is None else (len(profiles), columns)
     request = RenderRequest(profiles, clips, frames, seed, *size, whole_instruments=whole, assets=assets, worn=worn)

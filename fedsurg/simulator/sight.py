@@ -34,22 +34,26 @@ CLEAR = Sight()
 
 @dataclass(frozen=True, eq=False)
 class Murk:
-    """What dims the view over one clip of pictures of `size` (h, w)."""
+    """What dims the view over one clip."""
 
-    size: tuple[int, int]
     smoke: Smoke | None
     lens: Lens | None
 
-    def at(self, time: float, camera: Camera | None = None, puffs: Sequence[Puff] = ()) -> Sight:
-        """The sight at `time` seconds; without a `camera` that moves, nothing is ever wiped."""
-        smoke = self.smoke.at(time, self.size, puffs) if self.smoke else None
+    @property
+    def plumes(self) -> bool:
+        """Whether coagulation is seen to smoke."""
+        return self.smoke is not None and self.smoke.plume > 0
+
+    def at(self, time: float, size: tuple[int, int], camera: Camera | None = None, puffs: Sequence[Puff] = ()) -> Sight:
+        """The sight of a picture of `size` (h, w) at `time` seconds; without a `camera` nothing is ever wiped."""
+        smoke = self.smoke.at(time, size, puffs) if self.smoke else None
         wiped = camera.wiped(time) if camera else -np.inf
         lens = self.lens.at(time, wiped) if self.lens else None
         return Sight(camera.veil(time) if camera else 0.0, smoke, lens)
 
 
-def draw_murk(profile: AnatomyProfile, seed: int, size: tuple[int, int], duration: float, recipe: Recipe) -> Murk:
+def draw_murk(profile: AnatomyProfile, seed: int, duration: float, recipe: Recipe) -> Murk:
     """What dims a clip of `duration` seconds: smoke, unless nuisance is left out; drops and mist on worn cameras."""
     smoke = draw_smoke(np.random.default_rng(derived_seed("smoke", seed)), profile.haze)
     lens = draw_lens(np.random.default_rng(derived_seed("lens", seed)), duration) if recipe.worn else None
-    return Murk(size, None if "nuisance" in recipe.plain else smoke, lens)
+    return Murk(None if "nuisance" in recipe.plain else smoke, lens)

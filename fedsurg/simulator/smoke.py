@@ -43,7 +43,7 @@ class Smoke:
     Attributes:
         haze: share of smoke that hangs over the whole view, 0 to 1.
         plume: how thick one puff is; 0: what is coagulated does not smoke.
-        layers: two fields (n, n) that tile; the cloud's shape is their mean.
+        layers: two fields (n, n) that tile; the cloud's shape is their mean, with the contrast of one.
         drift: of the layers (2, 2), and wind of the plumes (2,): down and across, a second.
     """
 

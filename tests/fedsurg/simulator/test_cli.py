@@ -75,6 +75,13 @@ def test_render_and_preview(tmp_path: Path) -> None:
     assert sheet.read_bytes() != usual
 
 
+def test_a_clip_of_no_length_is_one_clear_line(tmp_path: Path) -> None:
+    words = ["preview", "--profile", "eye", "--seconds", "nan", "--out", str(tmp_path / "sheet.png")]
+    result = CliRunner().invoke(simulator, words)
+    assert isinstance(result.exception, SimulatorError)
+    assert str(result.exception) == "seconds is nan; give the length of a clip, above 0"
+
+
 def test_a_row_of_one_clip_over_time(tmp_path: Path) -> None:
     words = ["--profile", "eye", "--profile", "stomach", "--size", "32x40", "--seed", "1", "--workers", "1"]
     sheet = tmp_path / "sheet.png"

@@ -22,9 +22,12 @@ from fedsurg.simulator.clip import Clip, ClipSeeds, draw_clip
 from fedsurg.simulator.colour import Palette, palette_of
 from fedsurg.simulator.compositing import Scene, draw_scene
 from fedsurg.simulator.dataset import render
+from fedsurg.simulator.lens import Drop, Lens
 from fedsurg.simulator.pasting import draw_pasted
 from fedsurg.simulator.pictures import load_cutout
 from fedsurg.simulator.profiles import PROFILES
+from fedsurg.simulator.sight import Murk
+from fedsurg.simulator.smoke import draw_smoke
 
 SIZE = (32, 48)
 GREY = Palette(np.array([50.0, 0, 0]), np.array([10.0, 5, 5]))
@@ -43,6 +46,23 @@ def clip_of(profile: str, seed: int) -> Clip:
 
 def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("given", ["both", "backgrounds", "instruments"])
+def test_photographs_are_seen_through_smoke_and_drops_as_well(given: str, backgrounds: Path, instruments: Path) -> None:
+    assets = read_assets(
+        backgrounds if given != "instruments" else None, instruments if given != "backgrounds" else None
+    )
+    clear = scene_of(assets, 1)
+    hazy = Murk(replace(draw_smoke(np.random.default_rng(0), 1.0), haze=0.5), None)
+    dirty = Murk(None, Lens((Drop(0.5, 0.5, 0.2, 1.0),), 0.0, np.ones((64, 64))))
+    pictures = []
+    for murk in (Murk(None, None), hazy, dirty):
+        clip = clear.ground.clip and replace(clear.ground.clip, murk=murk)
+        scene = replace(clear, ground=replace(clear.ground, clip=clip, murk=murk))
+        pictures.append(scene.frame(4, 0.5).picture.astype(int))
+    assert np.abs(pictures[1] - pictures[0]).mean() > 3
+    assert np.abs(pictures[2] - pictures[0])[12:20, 20:28].mean() > 3
 
 
 @pytest.mark.parametrize("given", ["both", "backgrounds", "instruments"])

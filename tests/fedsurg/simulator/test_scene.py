@@ -16,8 +16,8 @@ from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import grid, translation
 from fedsurg.simulator.painter import GREY
 from fedsurg.simulator.profiles import PROFILES
-from fedsurg.simulator.sight import CLEAR
-from fedsurg.simulator.smoke import SMOKES
+from fedsurg.simulator.sight import CLEAR, draw_murk
+from fedsurg.simulator.smoke import SMOKES, moments_of_puffs
 
 SIZE = (48, 64)
 
@@ -157,27 +157,40 @@ def test_nothing_is_seen_while_the_camera_is_wiped() -> None:
     assert wiped.camera.veil(3.0) == 0
 
 
-def test_coagulation_smokes_at_the_tip_and_the_label_stays() -> None:
-    clips = (clip_of("prostate_fossa", seed) for seed in range(200))
-    clip = next(
-        c for c in clips if c.murk.smoke and c.murk.smoke.plume and SMOKES in c.activities(1.0) and not c.camera.wipes
-    )
-    clear = replace(clip, murk=replace(clip.murk, smoke=None))
-    painter = clip.painter()
-    smoky, plain = (shown.frame(painter, 12, 1.5) for shown in (clip, clear))
-    assert clip.sight(1.5).smoke is not None and clear.sight(1.5).smoke is None
-    assert not np.array_equal(smoky.picture, plain.picture)
-    assert np.array_equal(smoky.parts, plain.parts)
+@pytest.mark.parametrize("size", [(48, 64), (64, 48)])
+def test_coagulation_smokes_at_the_tip_and_the_label_stays(size: tuple[int, int]) -> None:
+    clip, tool = next(found for seed in range(400) if (found := coagulating(seed, size)))
+    still = replace(clip.murk.smoke, haze=0.0, wind=np.zeros(2), layers=(np.ones((64, 64)),) * 2)
+    smoky, clear = (replace(clip, murk=replace(clip.murk, smoke=smoke)) for smoke in (still, None))
+    frame, without = (shown.frame(clip.painter(), 8, 1.0) for shown in (smoky, clear))
+    assert not np.array_equal(frame.picture, without.picture)
+    assert np.array_equal(frame.parts, without.parts)
+    share = smoky.sight(1.0).smoke
+    assert share is not None and clear.sight(1.0).smoke is None
+    thickest = np.array(np.unravel_index(share.argmax(), share.shape))
+    tips = np.argwhere((frame.instances == tool) & (frame.parts == CLASPER))
+    assert np.linalg.norm(tips - thickest, axis=1).min() < 4
+
+
+def coagulating(seed: int, size: tuple[int, int]) -> tuple[Clip, int] | None:
+    """A clip in which one tool alone has given off smoke for a while at second 1, and its number."""
+    clip = draw_clip(PROFILES["prostate_fossa"], ClipSeeds(seed, seed, seed), *size, 2.0)
+    at_work = [
+        number
+        for number, (_, handling) in enumerate(clip.tools, 1)
+        if all(handling.activity(moment) == SMOKES for moment in (0.6, 0.8, 1.0))
+    ]
+    smokes = sum(any(h.activity(m) == SMOKES for m in moments_of_puffs(1.0)) for _, h in clip.tools)
+    if not clip.murk.plumes or clip.camera.wipes or clip.look.circle < 1 or len(at_work) != 1 or smokes > 1:
+        return None
+    return clip, at_work[0]
 
 
 def test_an_operation_has_clear_and_hazy_clips_with_one_camera() -> None:
-    hazy = {bool(clip_of_look("uterus", clip).murk.smoke.haze) for clip in range(60)}
-    assert hazy == {True, False}
-    assert clip_of_look("uterus", 0).look == clip_of_look("uterus", 1).look
-
-
-def clip_of_look(name: str, clip: int) -> Clip:
-    return draw_clip(PROFILES[name], ClipSeeds(7, 7, clip), 16, 16, 0.5)
+    air = [draw_murk(PROFILES["uterus"], clip, 0.5, Recipe()).smoke for clip in range(60)]
+    assert {bool(smoke.haze) for smoke in air if smoke} == {True, False}
+    first, second = (draw_clip(PROFILES["uterus"], ClipSeeds(7, 7, clip), 16, 16, 0.5) for clip in (0, 1))
+    assert first.look == second.look
 
 
 def test_a_wiped_lens_is_clean() -> None:

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedsurg.simulator.clip import ClipSeeds, draw_clip, look_of
+from fedsurg.simulator.clip import Clip, ClipSeeds, draw_clip, look_of, photographed
 from fedsurg.simulator.ingredients import Recipe
+from fedsurg.simulator.painter import Shot
 from fedsurg.simulator.profiles import PROFILES
+from fedsurg.simulator.sight import Sight
 from fedsurg.simulator.wear import Wear, bent, draw_wear, recorded
 
 CLEAN = Wear(0.0, combed=None, quantiser=0.0)
@@ -36,11 +38,41 @@ def test_a_combed_picture_holds_lines_of_both_moments() -> None:
     assert recorded(now, lambda: before, CLEAN) is now
 
 
-def test_recorders_differ_and_each_is_the_same_in_all_frames() -> None:
+def test_recorders_differ() -> None:
     worn = [draw_wear(np.random.default_rng(seed)) for seed in range(60)]
     assert {wear.combed for wear in worn} == {None, 0, 1}
     assert len({wear.corner for wear in worn}) > 20
-    assert draw_wear(np.random.default_rng(5)) == worn[5]
+
+
+def test_a_recorder_weaves_the_same_lines_in_all_frames() -> None:
+    clip = next(c for seed in range(60) if (c := worn_clip(seed)).look.wear and c.look.wear.combed is not None)
+    assert clip.look.wear
+    recorder = replace(clip.look.wear, quantiser=0.0, bend=0.0)
+    lines = slice(recorder.combed, None, 2)
+    combed = replace(clip, look=replace(clip.look, wear=recorder))
+    plain = replace(clip, look=replace(clip.look, wear=replace(recorder, combed=None)))
+    painter, differ = clip.painter(), []
+    for number, time in ((1, 0.3), (2, 0.6)):
+        woven, whole = (shown.frame(painter, number, time).picture for shown in (combed, plain))
+        other = np.delete(woven, np.r_[: len(woven)][lines], axis=0)
+        assert np.array_equal(other, np.delete(whole, np.r_[: len(whole)][lines], axis=0))
+        differ.append(not np.array_equal(woven[lines], whole[lines]))
+    assert all(differ)
+
+
+def worn_clip(seed: int) -> Clip:
+    return draw_clip(PROFILES["uterus"], ClipSeeds(seed, 4, 5), 48, 64, 1.0, Recipe(worn=True))
+
+
+def test_smoke_is_bent_with_what_it_rises_from() -> None:
+    clip = worn_clip(0)
+    look = replace(clip.look.without(frozenset({"nuisance"})), wear=replace(CLEAN, bend=0.4))
+    black = np.zeros((48, 64))
+    shot = Shot(np.zeros((48, 64, 3)), black.astype(np.uint8), black.astype(np.uint8), black)
+    smoke = black.copy()
+    smoke[24, 48] = 1.0
+    bright = photographed(shot, look, Sight(smoke=smoke), 0).picture.sum(axis=2)
+    assert np.unravel_index(bright.argmax(), bright.shape)[1] > 50  # magnified by 1.4 in the middle
 
 
 def test_a_worn_camera_changes_pictures_and_is_the_same_again() -> None:
