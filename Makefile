@@ -1,4 +1,4 @@
-# Every target sets up what it needs: python3 (3.11 or newer), make and a C compiler are enough.
+# Every target sets up what it needs: python3 (3.11.1 or newer), make and a C compiler are enough.
 #
 #   make demo                      make test ARGS="-k sharing -x"
 #   make demo OUT=runs/first       make demo PYTHON=python3.12
@@ -11,7 +11,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11, 1))'
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test faults lint format clean
@@ -45,7 +45,7 @@ clean:  ## remove .venv, caches and build products; runs/ is kept
 
 # The stamp makes a second call instant. A virtual environment whose Python is gone or too old is made anew.
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) $(RECENT) 2>/dev/null || { echo "make: fedsurg needs Python 3.11 or newer, $(PYTHON) is:" \
+	@$(PYTHON) $(RECENT) 2>/dev/null || { echo "make: fedsurg needs Python 3.11.1 or newer, $(PYTHON) is:" \
 		"$$($(PYTHON) --version 2>&1 | head -n 1); install one and name it, as in make demo PYTHON=python3.12" >&2; \
 		exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) cannot make virtual" \

@@ -31,7 +31,7 @@ INTRODUCTION = """\
 A study is one TOML file with everything that is decided before the first round. It is checked once, when it is read:
 an unknown key, a wrong type or two values that contradict each other is an error which names the key, the value found
 and what is allowed. Only `name` and one federated site are required. The SHA-256 over the study with all defaults
-filled in is its *digest*; checkpoints, caches and reports carry it.
+filled in is its *digest*; approvals, checkpoints and reports carry it.
 
 ```
 fedsurg study show studies/demo.toml                    # digest, sharing contract, bytes a round sends

@@ -13,6 +13,8 @@ from typing import Any
 
 from fedsurg.errors import FedsurgError, RunError
 
+FEWEST_CHARACTERS = 8  # of a digest that is given in part: 2^32 studies apart
+
 
 def write_atomic(path: Path, content: bytes | str, *, error: type[FedsurgError] = RunError) -> None:
     """Write `content` to `path` so that a crash leaves the old file or the new one, never a part.
@@ -102,6 +104,11 @@ def _toml(value: Any) -> str:
 def digest_of(value: Any) -> str:
     """SHA-256 (hex) of a plain value's canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def begins(digest: str, word: str) -> bool:
+    """Whether a person may mean `digest` by `word`: enough of its first characters."""
+    return len(word) >= FEWEST_CHARACTERS and digest.startswith(word.lower())
 
 
 def derived_seed(*parts: object) -> int:

@@ -14,8 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fedsurg.errors import AlteredError, UnreadableError
-from fedsurg.joining.certificates import begin, certificate_pem, fingerprint_of, public_key, read_certificate
+from fedsurg.errors import AlteredError
+from fedsurg.joining.certificates import begin, certificate_pem, fingerprint_of, public_key, read_certificate_file
 from fedsurg.joining.keys import HASH, make_key, private_pem, public_bytes, read_private_key
 from fedsurg.joining.names import URN, is_address
 from server.layout import AUTHORITY, AUTHORITY_KEY
@@ -96,11 +96,7 @@ def read_authority_certificate(folder: Path) -> x509.Certificate:
     Raises:
         UnreadableError, AlteredError: it cannot be read, or is no certificate.
     """
-    path = folder / AUTHORITY
-    try:
-        return read_certificate(path.read_text("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UnreadableError(f"{path}: cannot be read; give the coordinator's folder with --dir") from problem
+    return read_certificate_file(folder / AUTHORITY, "give the coordinator's folder with --dir")
 
 
 def read_authority(folder: Path) -> Authority:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fedsurg.audit.log import Event, account
 from fedsurg.errors import JoiningError, RunError, StudyError, SupervisionError
@@ -16,8 +16,7 @@ from fedsurg.simulator.of_study import Progress, synthetic_video
 from fedsurg.study.config import Study
 from fedsurg.study.deployed import require_deployable
 from fedsurg.study.load import load_study, study_digest
-from fedsurg.study.pictures import KEYS
-from fedsurg.study.start import start_path
+from fedsurg.study.paths import with_absolute_paths
 from fedsurg.supervision import supervisor_of
 from server.federation_file import coordinator_log
 from server.layout import CACHE, RUN
@@ -79,7 +78,7 @@ def launch(
     event = Event("run set going", study=digest, facts={"name": study.name, "method": name})
     coordinator_log(folder).append(event, who=account())
     write_atomic(run.path / "study.toml", file.read_bytes())
-    run.want(Wanted(digest, study.name, name, _settings(study), video, device))
+    run.want(Wanted(digest, study.name, name, with_absolute_paths(study).resolved(), video, device))
     if status and not wanted and _stays(folder, run, say):
         return run
     run.want_pause(False)
@@ -144,15 +143,3 @@ def _require_admitted(folder: Path, study: Study, least: int) -> None:
             f"study {study.name!r}: not admitted: {', '.join(lacking)}; admit them (fedsurg server invite NAME, then "
             "admit), or take them out of the study"
         )
-
-
-def _settings(study: Study) -> dict[str, Any]:
-    """The resolved study, its paths good from every folder."""
-    values = study.resolved()
-    pretrain = values["server"]["pretrain"]
-    if pretrain["start"] != "shipped":
-        pretrain["start"] = str(start_path(pretrain["start"]).absolute())
-    for key in KEYS:
-        if values["synthetic"][key]:
-            values["synthetic"][key] = str(Path(values["synthetic"][key]).expanduser().absolute())
-    return values

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from fedsurg.errors import FedsurgError, RunError
-from fedsurg.files import try_lock, write_atomic
+from fedsurg.files import begins, try_lock, write_atomic
 from server.layout import RUNS
 
 State = Literal["waiting", "running", "paused", "failed", "finished"]
@@ -226,7 +226,7 @@ def statuses(coordinator: Path) -> Iterator[Status]:
 
 
 def find_run(coordinator: Path, word: str) -> RunFolder:
-    """The run that a person means: by the study's name, the beginning of its digest, or its file.
+    """The run that a person means: by the study's name, 8 or more characters of its digest, or its file.
 
     Raises:
         RunError: there is none, or there are several.
@@ -236,13 +236,16 @@ def find_run(coordinator: Path, word: str) -> RunFolder:
         from fedsurg.study.load import load_study, study_digest
 
         digest = study_digest(load_study(Path(word)))
-    found, known = [], []
+    named, meant, known = [], [], []
     for run in runs_of(coordinator):
         with contextlib.suppress(FedsurgError):
             status = run.status()
             known.append(f"{status.name} ({status.study[:12]})")
-            if digest == status.study or (not digest and (word == status.name or status.study.startswith(word))):
-                found.append(run)
+            if word == status.name:
+                named.append(run)
+            elif begins(status.study, digest or word):
+                meant.append(run)
+    found = named or meant
     if len(found) == 1:
         return found[0]
     have = ", ".join(known) or "there is no run yet"

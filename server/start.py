@@ -43,7 +43,7 @@ def start_server(folder: Path, say: Say) -> None:
         raise SupervisionError(f"{folder}: runs already (process {running}); fedsurg server status shows how")
     await_leftovers(run)
     advice = f"see {folder / FEDERATION_FILE}"
-    require_free_port(settings.port, f"the gateway ({advice}, port)", "0.0.0.0")
+    require_free_port(settings.port, f"the gateway ({advice}, port)", settings.gateway.listen or "0.0.0.0")
     require_free_port(settings.ports.superlink, f"the SuperLink ({advice}, ports.superlink)")
     require_free_port(settings.ports.metrics, f"metrics ({advice}, ports.metrics)")
     children = children_of(folder, settings)

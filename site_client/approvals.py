@@ -17,13 +17,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from fedsurg.errors import PolicyError, StudyError
-from fedsurg.files import canonical_json, toml_lines, write_atomic
+from fedsurg.files import FEWEST_CHARACTERS, begins, canonical_json, toml_lines, write_atomic
 from fedsurg.study.config import Count, Positive, Section, Study
 from fedsurg.study.load import parse_values, study_digest
 
 FOLDER = "approvals"
 DEFAULT_DAYS = 180  # an approval without a date ends: nobody remembers to close what was opened for ever
-FEWEST_CHARACTERS = 8  # of a digest that is given in part: 2^32 studies apart
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -186,8 +185,8 @@ class Approvals:
             PolicyError: none does, more than one does, or it is too short.
         """
         known = sorted(path.stem for path in self.folder.glob("*.toml")) if self.folder.is_dir() else []
-        found = [digest for digest in known if digest.startswith(text.lower())]
-        if len(text) < FEWEST_CHARACTERS or len(found) != 1:
+        found = [digest for digest in known if begins(digest, text)]
+        if len(found) != 1:
             raise PolicyError(
                 f"{text!r} names {len(found)} studies here; give {FEWEST_CHARACTERS} or more characters of one digest, "
                 "as fedsurg site approvals lists them"

@@ -122,7 +122,7 @@ def renew(folder: Path, out: Path | None, now: datetime) -> Asked:
     A request that still waits is replaced: its admission would no longer be taken.
 
     Raises:
-        JoiningError: the site has not joined, its certificate has ended, or the file exists.
+        JoiningError: the site has not joined, its certificate has ended, or the file exists or cannot be written.
     """
     membership = read_membership(folder)
     with locked(folder):
@@ -135,11 +135,15 @@ def renew(folder: Path, out: Path | None, now: datetime) -> Asked:
         text = request_text(request, keys, identity.key)
         told = {"site": membership.site, "request": request.digest, "serial": serial}
         site_log(folder).append(Event("renewal asked for", facts=told), who=account())
-        # Key first: a request without its key could not be joined with, a key without its request is replaced.
-        (folder / PENDING).unlink(missing_ok=True)
-        write_atomic(folder / PENDING_KEY, private_pem(keys.site), error=JoiningError)
-        write_atomic(folder / PENDING, text, error=JoiningError)
-        write_new(target, text)
+        write_new(target, text)  # first: where it cannot be written, the request that waits is still good
+        try:
+            # Key first: a request without its key could not be joined with, a key without its request is replaced.
+            (folder / PENDING).unlink(missing_ok=True)
+            write_atomic(folder / PENDING_KEY, private_pem(keys.site), error=JoiningError)
+            write_atomic(folder / PENDING, text, error=JoiningError)
+        except JoiningError:
+            target.unlink(missing_ok=True)  # nobody could join with its admission
+            raise
     return Asked(request, target)
 
 

@@ -10,7 +10,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from fedsurg.errors import VaultError
 from fedsurg.files import canonical_json
@@ -34,7 +36,7 @@ OTHERS = 0o077  # permission bits of the group and of everyone else
 class Scrypt:
     """How a passphrase becomes a key; stored in the clear beside what the key seals."""
 
-    salt: str  # hex
+    salt: Annotated[str, Field(pattern=r"^([0-9a-f]{2})+$")]  # checked where a file is read
     n: int = SCRYPT_N
     r: int = SCRYPT_R
     p: int = SCRYPT_P

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fedsurg.audit.log import FOLDER, AuditLog
 from fedsurg.errors import AlteredError, JoiningError
 from fedsurg.files import toml_lines, write_atomic
-from fedsurg.joining.certificates import public_key, read_certificate, verify_site_certificate
+from fedsurg.joining.certificates import public_key, read_certificate_file, verify_site_certificate
 from fedsurg.joining.clock import Moment
 from fedsurg.joining.envelope import Strict, read_settings
 from fedsurg.joining.folders import require_owner_only
@@ -18,6 +18,8 @@ from fedsurg.joining.invitation import Hex64
 from fedsurg.joining.keys import public_bytes, read_private_key
 from fedsurg.joining.names import Host, Port, SiteName, at
 from site_client.layout import AUTHORITY, FEDERATION_FILE, IDENTITY
+
+RESTORE = "restore it from a backup"
 
 
 class Membership(Strict):
@@ -97,9 +99,9 @@ def read_identity(folder: Path, site: str, now: datetime) -> Identity:
             f"{folder}: {site} has not joined yet; run fedsurg site join with the coordinator's admission"
         )
     key = read_private_key(path)
-    certificate = read_certificate(path.read_text("utf-8"), str(path))
+    certificate = read_certificate_file(path, RESTORE)
     if public_bytes(public_key(certificate)) != public_bytes(key.public_key()):
         raise AlteredError(f"{path}: key and certificate do not belong together; restore it from a backup")
-    authority = read_certificate((folder / AUTHORITY).read_text("utf-8"), str(folder / AUTHORITY))
+    authority = read_certificate_file(folder / AUTHORITY, RESTORE)
     verify_site_certificate(certificate, authority, site, now, str(path))
     return Identity(certificate, key, authority)

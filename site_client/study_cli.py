@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,8 +67,8 @@ def approve(
 ) -> None:
     """Approve a study: from now on this site answers its requests, within the limits given.
 
-    Exit code 0; 2: the study has a mistake, has no start file or does not name this site; 4: --dir is no site's folder;
-    5: the approval makes no sense.
+    Exit code 0; 1: it cannot be logged; 2: the study has a mistake, has no start file or does not name this site; 4:
+    --dir is no site's folder; 5: the approval makes no sense.
     """
     from fedsurg.audit.log import Event
     from site_client.approvals import Approval, Approvals
@@ -89,7 +90,7 @@ def approve(
         study,
         name,
         contract.digest,
-        approver or getpass.getuser(),
+        approver or _account(),
         second=second_approver,
         max_rounds=max_rounds,
         expires=_day(expires),
@@ -135,7 +136,8 @@ def approvals(folder: Path, as_json: bool) -> None:
 def revoke(study: str, folder: Path) -> None:
     """Close a study at once: STUDY is its digest, or its first 8 characters or more.
 
-    Exit code 0; 4: --dir is no site's folder; 5: no such study was approved here.
+    Exit code 0; 1: it is closed, but that cannot be logged; 4: --dir is no site's folder; 5: no such study was
+    approved here.
     """
     from fedsurg.audit.log import Event
     from site_client.approvals import Approvals
@@ -207,9 +209,9 @@ def _described(study_file: Path, folder: Path, method: str | None) -> tuple["Stu
     from fedsurg.study.cli import describe
     from fedsurg.study.deployed import federated_site, require_deployable
     from fedsurg.study.load import load_study
-    from fedsurg.study.start import with_absolute_start
+    from fedsurg.study.paths import with_absolute_paths
 
-    study = with_absolute_start(load_study(study_file))
+    study = with_absolute_paths(load_study(study_file))
     name = method or study.methods[0]
     if name not in study.methods:
         raise StudyError(f"--method {name!r} is not in this study; it has {', '.join(study.methods)}")
@@ -217,6 +219,14 @@ def _described(study_file: Path, folder: Path, method: str | None) -> tuple["Stu
     federated_site(study, site_name(folder), str(study_file))
     facts, contract = describe(study, name)
     return study, name, facts, contract
+
+
+def _account() -> str:
+    """The name of this account; its number where it has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _day(text: str | None) -> date | None:

@@ -115,6 +115,7 @@ class Vault:
 
         Raises:
             VaultError: the vault has nothing of it.
+            AuditError: it cannot be logged; nothing was changed.
         """
         with self.locked() as ledger:
             if study not in ledger:
@@ -122,9 +123,9 @@ class Vault:
                     f"{self.folder}: has nothing of study {study[:12]}; fedsurg site vault check lists all"
                 )
             gone = ledger.pop(study).files
+            self.audit.append(Event("private state forgotten", study=study, why="a person asked for it"))
             self.write_ledger(ledger)
             self._move_aside(study, [one.file for one in gone.values()])
-        self.audit.append(Event("private state forgotten", study=study, why="a person asked for it"))
         return len(gone)
 
     def _move_aside(self, study: str, files: Collection[str]) -> None:
@@ -278,10 +279,11 @@ def rekey(folder: Path, old: Secret | None, new: Secret, audit: AuditLog) -> int
     2. The change is written down, so nobody uses the vault until it is done.
     3. Each file is sealed anew, in its place; what has the new key already is left.
     4. So is the ledger. It holds digests of contents, not of sealed bytes: they are the same as before.
-    5. The change is done.
+    5. The change is logged, and done.
 
     Raises:
         VaultError: a key is wrong, or a file does not open; nothing is lost, and the old key is still needed.
+        AuditError: the change cannot be logged; the same call finishes it.
     """
     with _locked(folder):
         # 1.
@@ -307,8 +309,8 @@ def rekey(folder: Path, old: Secret | None, new: Secret, audit: AuditLog) -> int
             content = unseal(old_key, sealed, path, known)
             write_atomic(path, seal(new_key, content, known), error=VaultError)
         # 5.
+        audit.append(Event("vault key changed", facts={"from": facts.key, "to": fresh.key, "files": len(paths)}))
         write_vault_file(folder, VaultFile(**dict(fresh)))
-    audit.append(Event("vault key changed", facts={"from": facts.key, "to": fresh.key, "files": len(paths)}))
     return len(paths)
 
 

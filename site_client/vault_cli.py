@@ -129,17 +129,22 @@ def rekey(
 def forget(study: str, folder: Path, key_file: Path | None, passphrase_file: Path | None, yes: bool) -> None:
     """Let this site begin a study anew: its private state is set aside, not deleted.
 
-    STUDY is the digest, or its beginning. Exit code 0; 1: the vault does not open or has nothing of it.
+    STUDY is the digest, or 8 or more characters of its beginning. Exit code 0; 1: the vault does not open, has nothing
+    of it, or what is done cannot be logged.
     """
     from fedsurg.errors import VaultError
+    from fedsurg.files import FEWEST_CHARACTERS, begins
     from site_client.site_folder import site_log
     from site_client.vault import open_vault
     from site_client.vault_key import secret_of
 
     opened = open_vault(folder / VAULT, site_log(folder), secret_of(key_file, passphrase_file))
-    found = [digest for digest in opened.studies() if digest.startswith(study)]
+    found = [digest for digest in opened.studies() if begins(digest, study)]
     if len(found) != 1:
-        raise VaultError(f"{study!r} names {len(found)} studies in the vault; fedsurg site vault check lists them")
+        raise VaultError(
+            f"{study!r} names {len(found)} studies in the vault; give {FEWEST_CHARACTERS} or more characters of one "
+            "digest, as fedsurg site vault check lists them"
+        )
     if not yes:
         click.confirm(f"Set aside all private state of study {found[0][:12]}?", abort=True)
     click.echo(f"{opened.forget(found[0])} files are set aside; the next round begins the study anew at this site")

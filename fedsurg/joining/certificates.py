@@ -29,6 +29,21 @@ def read_certificate(pem: str, what: str) -> x509.Certificate:
     return certificate
 
 
+def read_certificate_file(path: Path, advice: str) -> x509.Certificate:
+    """The certificate in a file.
+
+    Args:
+        advice: what a person should do who has no such file.
+
+    Raises:
+        UnreadableError, AlteredError: it cannot be read, or is no certificate.
+    """
+    try:
+        return read_certificate(path.read_text("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UnreadableError(f"{path}: cannot be read; {advice}") from problem
+
+
 def certificate_pem(certificate: x509.Certificate) -> str:
     """PEM text."""
     return certificate.public_bytes(Encoding.PEM).decode()

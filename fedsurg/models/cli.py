@@ -25,8 +25,17 @@ def text_vectors(studies: tuple[Path, ...], listed: tuple[Path, ...], model: str
     from fedsurg.models.text import fill_prompt, write_vectors
     from fedsurg.study.load import load_study
 
-    prompts = [line.strip() for path in listed for line in path.read_text(encoding="utf-8").splitlines()]
+    prompts = [line.strip() for path in listed for line in _text_of(path).splitlines()]
     for study in (load_study(path, with_files=False) for path in studies):
         prompts += [fill_prompt(study.network.gate.prompt, site.name, site.procedure) for site in study.sites]
     count = write_vectors(filter(None, prompts), out, model=model)
     click.echo(f"{out}: {count} text vectors")
+
+
+def _text_of(path: Path) -> str:
+    from fedsurg.errors import NetworkError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise NetworkError(f"{path}: cannot be read as text ({problem}); give it in UTF-8") from problem

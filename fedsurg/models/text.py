@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fedsurg.errors import NetworkError
-from fedsurg.files import write_atomic
+from fedsurg.files import sha256_of_file, write_atomic
 from fedsurg.models.text_encoders import encode_clip, encode_sentences, packaged_encoder
 from fedsurg.study.config import GateConfig
 
@@ -51,7 +51,7 @@ def site_vectors(gate: GateConfig, sites: Sequence[tuple[str, str]]) -> dict[str
     if gate.text == "onehot":
         return dict(zip(names, _onehot(len(sites)), strict=True))
     prompts = [fill_prompt(gate.prompt, name, procedure) for name, procedure in sites]
-    vectors = _clip(prompts, gate.text_model) if gate.text == "clip" else _sentence(prompts, gate.text_model)
+    vectors = _clip(prompts, gate.text_model) if gate.text == "clip" else _sentence(prompts, gate)
     return {name: vectors[prompt] for name, prompt in zip(names, prompts, strict=True)}
 
 
@@ -114,11 +114,14 @@ def _onehot(sites: int) -> list[Tensor]:
     return list(torch.eye(width)[:sites])
 
 
-def _sentence(prompts: list[str], model: str) -> dict[str, Tensor]:
-    """From a file of vectors, or from `model`; by default from the shipped file, completed by its encoder."""
+def _sentence(prompts: list[str], gate: GateConfig) -> dict[str, Tensor]:
+    """From a file of vectors, or from a model; by default from the shipped file, completed by its encoder."""
+    model = gate.text_model
     if model and not model.endswith(".safetensors"):
         return encode_sentences(prompts, model)
     known = read_vectors(Path(model) if model else SHIPPED)
+    if gate.text_model_sha256 and sha256_of_file(Path(model)) != gate.text_model_sha256:
+        raise NetworkError(f"{model}: is not the file that the study was read with; bring that one back")
     missing = [prompt for prompt in prompts if prompt not in known]
     if not missing:
         return known

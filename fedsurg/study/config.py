@@ -1,8 +1,8 @@
 """The study: everything that is decided before the first round, as frozen typed objects.
 
 A study is one TOML file (`fedsurg.study.load`). Each class below is one table of it; the docstring of a class
-and the comments beside its keys are the reference for that table. `[D]`-marked defaults are decisions where
-the literature is silent; they are keys, never constants in code.
+and the comments beside its keys are the reference for that table. Where the literature is silent a default is a
+decision: a key, never a constant in code.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -18,6 +18,8 @@ Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Scales = Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)]
+Factors = Annotated[tuple[Positive, ...], Field(min_length=1)]
+Targets = Annotated[tuple[Literal["kv", "proj"], ...], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
@@ -46,6 +48,10 @@ class TaskConfig(Section):
         unknown = sorted(set(self.includes) - set(self.classes))
         if unknown:
             raise ValueError(f"includes names {unknown}, which are no classes of {list(self.classes)}")
+        parts = [part for names in self.includes.values() for part in names]
+        double = sorted({part for part in parts if parts.count(part) > 1 or part in self.classes})
+        if double:
+            raise ValueError(f"includes lists {double} twice, or as part of a class of that name; a part has one class")
         return self
 
 
@@ -56,7 +62,7 @@ class TemporalConfig(Section):
     frames: Positive = 3
     channels: Positive = 64
     heads: Positive = 4
-    pooling: tuple[Positive, ...] = (2, 4, 8)  # history tokens are average-pooled by these factors
+    pooling: Factors = (2, 4, 8)  # history tokens are average-pooled by these factors
     feed_forward: Positive = 3
     history_gradient: bool = False  # train through the features of past frames too
 
@@ -72,7 +78,8 @@ class GateConfig(Section):
 
     enabled: bool = True
     text: Literal["onehot", "sentence", "clip"] = "sentence"
-    text_model: str = ""  # folder or hub name of an encoder; empty: shipped vectors (`fedsurg study text-vectors`)
+    text_model: str = ""  # file of `study text-vectors`, or folder or hub name of an encoder; empty: shipped vectors
+    text_model_sha256: Sha256 = ""  # of that file; filled in if left out, empty for a folder or hub name
     prompt: str = "surgical instruments in {procedure} at {site}"
 
 
@@ -82,7 +89,7 @@ class AdaptersConfig(Section):
     enabled: bool = True
     rank: Positive = 4
     alpha: Rate = 4.0
-    targets: tuple[Literal["kv", "proj"], ...] = ("kv", "proj")
+    targets: Targets = ("kv", "proj")
 
 
 class NetworkConfig(Section):
@@ -109,6 +116,12 @@ class FederationConfig(Section):
     max_samples: Positive = 1_000_000  # a reply that claims more is refused
     max_update_norm: Rate = 1000.0  # L2 norm of (reply - sent)
     minimum_samples: Positive = 1
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.minimum_samples > self.max_samples:
+            raise ValueError(f"minimum_samples ({self.minimum_samples}) is above max_samples ({self.max_samples})")
+        return self
 
 
 class AugmentationConfig(Section):

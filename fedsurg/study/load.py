@@ -12,11 +12,10 @@ from pydantic import BaseModel, ValidationError
 from fedsurg.errors import StudyError
 from fedsurg.files import digest_of
 from fedsurg.study.config import Study
+from fedsurg.study.network_files import NETWORK_FILES, with_network_digests
 from fedsurg.study.pictures import KEYS, PICTURES, with_picture_digests
 from fedsurg.study.start import KEY as START
 from fedsurg.study.start import with_start_digest
-from fedsurg.study.weights import KEY as WEIGHTS
-from fedsurg.study.weights import with_weights_digest
 
 
 def load_study(path: Path, *, overrides: Mapping[str, Any] | None = None, with_files: bool = True) -> Study:
@@ -25,8 +24,8 @@ def load_study(path: Path, *, overrides: Mapping[str, Any] | None = None, with_f
     Args:
         path: a TOML file.
         overrides: values that replace keys of the file, by dotted key: `{"federation.rounds": 3}`.
-        with_files: look at the files and folders that it names (start, encoder weights, pictures); who does not train
-            needs none.
+        with_files: look at the files and folders that it names (start, encoder weights, text vectors, pictures); who
+            does not train needs none.
 
     Raises:
         StudyError: the file is missing or not TOML, a key is unknown, ill-typed or contradicts another, or the
@@ -77,14 +76,14 @@ def changed(study: Study, overrides: Mapping[str, Any]) -> Study:
         StudyError: a key is unknown, ill-typed or contradicts another, or another start file or folder is missing.
     """
     source, values = f"study {study.name!r}", study.resolved()
-    named = [key for key in (START, WEIGHTS, *PICTURES) if key in overrides]
+    named = [key for key in (START, *NETWORK_FILES, *PICTURES) if key in overrides]
     for key in named:
         _set(values, f"{key}_sha256", "", source)
     found = parse_values(values, source, overrides)
     if START in named:
         found = with_start_digest(found, source)
-    if WEIGHTS in named:
-        found = with_weights_digest(found, source)
+    if set(named) & set(NETWORK_FILES):
+        found = with_network_digests(found, source)
     return with_picture_digests(found, source) if set(named) & set(PICTURES) else found
 
 
@@ -95,15 +94,18 @@ def study_digest(study: Study) -> str:
     """
     values = study.resolved()
     del values["server"]["pretrain"]["start"]
-    if study.network.encoder_weights_sha256:
-        del values["network"]["encoder_weights"]
+    for table, name in ((values["network"], "encoder_weights"), (values["network"]["gate"], "text_model")):
+        if table[f"{name}_sha256"]:
+            del table[name]
+    if not study.network.gate.text_model_sha256:
+        del values["network"]["gate"]["text_model_sha256"]  # so that studies from before there was this key are known
     for key in KEYS:
         del values["synthetic"][key]
     return digest_of(values)
 
 
 def _with_files(study: Study, source: str) -> Study:
-    return with_picture_digests(with_weights_digest(with_start_digest(study, source), source), source)
+    return with_picture_digests(with_network_digests(with_start_digest(study, source), source), source)
 
 
 def _set(values: dict[str, Any], key: str, value: Any, source: str) -> None:

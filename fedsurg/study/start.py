@@ -6,21 +6,14 @@ from fedsurg.errors import StudyError
 from fedsurg.files import sha256_of_file
 from fedsurg.study.config import Study
 
+SHIPPED_NAME = "shipped"
 SHIPPED = Path(__file__).parent.parent / "models" / "weights" / "start.safetensors"
 KEY = "server.pretrain.start"
 
 
 def start_path(start: str) -> Path:
     """The file that a study's `server.pretrain.start` stands for."""
-    return SHIPPED if start == "shipped" else Path(start).expanduser()
-
-
-def with_absolute_start(study: Study) -> Study:
-    """The study with the whole path of its start file: it is read later, in another working directory."""
-    config = study.server.pretrain
-    if config.start in ("", "shipped"):
-        return study
-    return _with_pretrain(study, start=str(start_path(config.start).absolute()))
+    return SHIPPED if start == SHIPPED_NAME else Path(start).expanduser()
 
 
 def with_start_digest(study: Study, source: str) -> Study:
@@ -46,7 +39,8 @@ def with_start_digest(study: Study, source: str) -> Study:
             f"{source}: {KEY}: {start_path(config.start)} has the SHA-256 {found[:16]}, "
             f"start_sha256 asks for {config.start_sha256[:16]}; get that file, or change start_sha256"
         )
-    return _with_pretrain(study, start_sha256=found)
+    pretrain = config.model_copy(update={"start_sha256": found})
+    return study.model_copy(update={"server": study.server.model_copy(update={"pretrain": pretrain})})
 
 
 def start_sha256(start: str, source: str) -> str:
@@ -59,13 +53,8 @@ def start_sha256(start: str, source: str) -> str:
     try:
         return sha256_of_file(path)
     except OSError as problem:
-        what = "this installation ships no start" if start == "shipped" else f"{path}: {problem.strerror or problem}"
+        what = "this installation ships no start" if start == SHIPPED_NAME else f"{path}: {problem.strerror or problem}"
         raise StudyError(
             f"{source}: {KEY}: {what}; give the path of that file here, or make one with fedsurg "
             "pretrain STUDY.toml --out FILE"
         ) from problem
-
-
-def _with_pretrain(study: Study, **values: str) -> Study:
-    pretrain = study.server.pretrain.model_copy(update=values)
-    return study.model_copy(update={"server": study.server.model_copy(update={"pretrain": pretrain})})

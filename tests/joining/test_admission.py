@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from server.joining import admit
 from server.revocation import is_revoked
 from site_client.doctor.finding import Site, ToDoError
 from site_client.doctor.folder import certificate
-from site_client.enrolment import enrol, join
+from site_client.enrolment import enrol, join, renew
 from site_client.site_folder import read_identity, read_membership
 
 CHANGED = "changed after the coordinator signed it; ask for the file again"
@@ -174,6 +175,24 @@ def test_joining_again_after_a_stop_half_way(world: Any, monkeypatch: pytest.Mon
     world.join()
     assert advice(world) == "until 2027-03-01, renew from 2026-12-31 on"
     assert (world.site() / "site.crt").read_text().count("BEGIN") == 1
+
+
+def test_a_renewal_that_cannot_be_written_leaves_the_one_that_waits(world: Any, tmp_path: Path) -> None:
+    world.joined()
+    world.now += timedelta(days=310)
+    world.renew()
+    (tmp_path / "file").touch()
+    with pytest.raises(JoiningError, match="cannot be written"):
+        renew(world.site(), tmp_path / "file" / "second.request", world.now)
+    world.admit()
+    world.join()
+
+
+def test_a_site_without_the_authoritys_certificate_is_told_what_to_do(world: Any) -> None:
+    world.joined()
+    (world.site() / "ca.pem").unlink()
+    with pytest.raises(JoiningError, match=r"ca\.pem: cannot be read; restore it from a backup"):
+        read_identity(world.site(), "hospital-a", world.now)
 
 
 def test_a_renewal_changes_the_key_and_keeps_the_node(world: Any) -> None:

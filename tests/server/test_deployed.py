@@ -21,11 +21,11 @@ from fedsurg.joining.keys import read_private_key
 from fedsurg.models.start_file import read_start, write_start
 from fedsurg.sharing.protocol import CERTIFICATE, HEAD, REQUEST
 from fedsurg.study.load import parse_study, study_digest
+from fedsurg.study.paths import with_absolute_paths
 from fedsurg.tensor_file import read_tensors, write_tensors
 from server import deployed
 from server.control import Node, node_key
 from server.joining import revoke
-from server.launch import _settings
 from server.layout import GATEWAY
 from server.members import Members
 from server.runs import RunFolder, Status, Wanted
@@ -67,7 +67,7 @@ class World:
         self.folder, self.job = coordinator, job
         self.digest = study_digest(job.study)
         self.run = RunFolder.of(coordinator, self.digest, job.study.name)
-        settings = _settings(job.study)
+        settings = with_absolute_paths(job.study).resolved()
         self.run.want(Wanted(self.digest, job.study.name, job.method, settings, str(job.synthetic), "cpu"))
         self.run.update(Status(self.digest, job.study.name, "waiting", 0, job.study.federation.rounds))
         self.requests: list[RecordDict] = []

@@ -68,7 +68,10 @@ def test_one_process_holds_a_run(coordinator: Path) -> None:
 
 
 def test_how_a_person_names_a_run(coordinator: Path) -> None:
-    assert find_run(coordinator, "bbbb").status().name == "beta"
+    assert find_run(coordinator, "bbbbbbbb").status().name == "beta"
+    for too_little in ("", "b", "bbbbbbb"):
+        with pytest.raises(RunError, match="no such run in"):
+            find_run(coordinator, too_little)
     with pytest.raises(RunError, match=r"gamma: no such run in .*; known: alpha \(aaaaaaaaaaaa\), beta"):
         find_run(coordinator, "gamma")
     with pytest.raises(RunError, match="known: there is no run yet"):
@@ -77,7 +80,10 @@ def test_how_a_person_names_a_run(coordinator: Path) -> None:
     other.update(Status("c" * 64, "alpha", "waiting", 0, 5))
     with pytest.raises(RunError, match=r"alpha: 2 runs in .* have this name; give the digest"):
         find_run(coordinator, "alpha")
-    assert find_run(coordinator, "cc").path == other.path
+    assert find_run(coordinator, "cccccccc").path == other.path
+    named = RunFolder.of(coordinator, "d" * 64, "cccccccc")  # a name wins over a digest that begins like it
+    named.update(Status("d" * 64, "cccccccc", "waiting", 0, 5))
+    assert find_run(coordinator, "cccccccc").path == named.path
 
 
 def test_a_damaged_file_is_one_line(coordinator: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from fedsurg.audit import AuditLog
-from fedsurg.audit.log import read_events
-from fedsurg.errors import VaultError
+from fedsurg.audit.log import Event, read_events
+from fedsurg.errors import AuditError, VaultError
 from site_client import sealing
 from site_client.private_state import PrivateState, PrivateStore
 from site_client.sealing import make_key_file, read_key_file
@@ -329,6 +329,38 @@ def test_forgetting_on_a_persons_word(store: PrivateStore, vault: Vault, folder:
     assert events(log)[-1] == ("private state forgotten", 0)
     with pytest.raises(VaultError, match="has nothing of study abababababab"):
         vault.forget(STUDY)
+
+
+def test_what_cannot_be_logged_is_not_done(
+    store: PrivateStore, vault: Vault, folder: Path, log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_log: AuditLog, _event: Event, **_options: Any) -> None:
+        raise AuditError("the log cannot be written")
+
+    new = Secret(key_file=tmp_path / "new.key")
+    with monkeypatch.context() as patch:
+        patch.setattr(AuditLog, "append", broken)
+        with pytest.raises(AuditError):
+            vault.forget(STUDY)
+        assert store.before(4) is not None
+        with pytest.raises(AuditError):
+            rekey(folder, None, new, log)
+    with pytest.raises(VaultError, match="a change of key was interrupted"):
+        open_vault(folder, log)
+    rekey(folder, None, new, log)
+    assert open_vault(folder, log, new).check() == []
+    assert events(log)[-1] == ("vault key changed", 0)
+
+
+def test_a_damaged_salt_is_a_damaged_file(tmp_path: Path, log: AuditLog) -> None:
+    secret = Secret(passphrase="staple")
+    make_vault(tmp_path / "other", secret, log)
+    path = tmp_path / "other" / "vault.json"
+    values = json.loads(path.read_text())
+    values["scrypt"]["salt"] = "zz" + values["scrypt"]["salt"][2:]
+    path.write_text(json.dumps(values))
+    with pytest.raises(VaultError, match=r"vault\.json: cannot be read; restore it from a backup"):
+        open_vault(tmp_path / "other", log, secret)
 
 
 def test_an_engine_keeps_everything_in_the_vault(

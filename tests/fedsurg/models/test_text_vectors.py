@@ -114,6 +114,21 @@ def test_a_damaged_file(tmp_path: Path) -> None:
         text.site_vectors(GateConfig(text_model=str(damaged)), SITES)
 
 
+def test_a_file_that_changed_since_the_study_was_read(tmp_path: Path) -> None:
+    file = tmp_path / "vectors.safetensors"
+    file.write_bytes(text.SHIPPED.read_bytes())
+    with pytest.raises(NetworkError, match=r"vectors\.safetensors: is not the file that the study was read with"):
+        text.site_vectors(GateConfig(text_model=str(file), text_model_sha256="0" * 64), SITES)
+
+
+def test_prompts_in_another_encoding_are_one_clear_line(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_bytes("Klinik Süd".encode("latin-1"))
+    result = CliRunner().invoke(text_vectors, ["--prompts", str(prompts), "--out", str(tmp_path / "out.safetensors")])
+    assert isinstance(result.exception, NetworkError)
+    assert "prompts.txt: cannot be read as text" in str(result.exception)
+
+
 def test_clip_needs_a_model(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match=r"network\.gate\.text_model: is empty"):
         text.site_vectors(GateConfig(text="clip"), SITES)

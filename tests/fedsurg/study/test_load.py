@@ -9,6 +9,7 @@ import pytest
 from fedsurg.errors import StudyError
 from fedsurg.study import Study, load_study, study_digest
 from fedsurg.study.load import changed, parse_study
+from fedsurg.study.paths import with_absolute_paths
 
 SITES = """
 [[sites]]
@@ -71,6 +72,16 @@ def test_reads_a_file(tmp_path: Path) -> None:
         (
             "[task]\nimage_size = [16, 64]",
             r"task\.image_size\.0: found 16; input should be greater than or equal to 32",
+        ),
+        (
+            "[task]\nclasses = ['tissue', 'shaft', 'wrist']\nincludes = {shaft = ['tube'], wrist = ['tube']}",
+            r"task: includes lists \['tube'\] twice, or as part of a class of that name; a part has one class",
+        ),
+        ("[network.temporal]\npooling = []", r"network\.temporal\.pooling: found \[\]; "),
+        ("[network.adapters]\ntargets = []", r"network\.adapters\.targets: found \[\]; "),
+        (
+            "[federation]\nminimum_samples = 3\nmax_samples = 2",
+            r"federation: minimum_samples \(3\) is above max_samples \(2\)",
         ),
         ("[network.temporal]\nchannels = 66", r"network\.temporal: channels \(66\) must be a multiple of heads \(4\)"),
         ("[sharing]\nneck = 'site'", r"sharing\.neck.*: found 'neck'; input should be 'encoder', 'query'"),
@@ -192,6 +203,35 @@ def test_encoder_weights_are_known_by_what_is_in_them(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"encoder_weights_sha256: is set, but network.encoder_weights is empty"):
         parse(network__encoder_weights_sha256=sha256)
     assert parse(network__encoder_weights="in1k").network.encoder_weights_sha256 == ""  # a name on a hub
+
+
+def test_text_vectors_are_known_by_what_is_in_them(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    one.write_bytes(b"vectors")
+    two.write_bytes(b"vectors")
+    studies = [parse(network__gate__text_model=str(file)) for file in (one, two)]
+    assert study_digest(studies[0]) == study_digest(studies[1]) != study_digest(parse())
+    two.write_bytes(b"others")
+    assert study_digest(changed(studies[0], {"network.gate.text_model": str(two)})) != study_digest(studies[0])
+    assert parse(network__gate__text_model="some/encoder").network.gate.text_model_sha256 == ""
+
+
+def test_paths_hold_in_another_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("start.safetensors", "vectors.safetensors", "shipped"):
+        (tmp_path / name).write_bytes(b"values")
+    study = parse(
+        server__pretrain__start="start.safetensors",
+        network__gate__text_model="~/vectors.safetensors",
+        network__encoder_weights="in1k",
+    )
+    whole = with_absolute_paths(study)
+    assert whole.server.pretrain.start == str(tmp_path / "start.safetensors")
+    assert whole.network.gate.text_model == str(tmp_path / "vectors.safetensors")
+    assert whole.network.encoder_weights == "in1k"
+    assert study_digest(whole) == study_digest(study)
+    assert with_absolute_paths(parse(server__pretrain__start="shipped")).server.pretrain.start == "shipped"
 
 
 @pytest.mark.parametrize(
