@@ -15,11 +15,12 @@ import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
 from fedsurg.study.config import Study
+from fedsurg.study.load import model_in
 
 TARGET = Path(__file__).with_name("study.md")
 
@@ -173,17 +174,11 @@ def _models(model: type[BaseModel], path: str) -> Iterator[tuple[type[BaseModel]
         seen.add(model)
         yield model, path
         for name, field in model.model_fields.items():
-            inner = _model_in(field.annotation)
+            inner = model_in(field.annotation)
             if inner:
                 yield from walk(inner, f"{path}.{name}".lstrip("."))
 
     return walk(model, path)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
 
 
 def _table(model: type[BaseModel], path: str, unused: set[str]) -> str:
@@ -201,7 +196,7 @@ def _table(model: type[BaseModel], path: str, unused: set[str]) -> str:
         meaning = comments.get(name) or MEANINGS.get(key)
         if not meaning:
             raise SystemExit(f"{key} is not explained; put a comment beside it in fedsurg/study/config.py")
-        inner = _model_in(model.model_fields[name].annotation)
+        inner = model_in(model.model_fields[name].annotation)
         property_ = schema["properties"][name]
         kind = "tables" if property_.get("type") == "array" and inner else "table" if inner else None
         kind = kind or _kind(property_, schema.get("$defs", {}))

@@ -84,6 +84,15 @@ def try_lock(handle: int) -> bool:
     return True
 
 
+def look_at(path: Path) -> tuple[int, int, int] | None:
+    """What changes with a file: a replaced one has another inode even within one tick of the clock. None: not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from fedsurg.errors import JoiningError
+from fedsurg.files import look_at
 
 Made = TypeVar("Made")
-Look = tuple[int, int, int]
 
 
 def server_context(pem: Path, authority: Path | None = None) -> ssl.SSLContext:
@@ -68,12 +68,12 @@ class Fresh(Generic[Made]):
 
     def __init__(self, path: Path, make: Callable[[], Made], failed: Callable[[JoiningError], None]) -> None:
         self._path, self._make, self._failed = path, make, failed
-        self._seen = _look(path)
+        self._seen = look_at(path)
         self._made = make()
 
     def get(self) -> Made:
         """As the file is now."""
-        seen = _look(self._path)
+        seen = look_at(self._path)
         if seen is not None and seen != self._seen:
             self._seen = seen
             try:
@@ -81,12 +81,3 @@ class Fresh(Generic[Made]):
             except JoiningError as problem:
                 self._failed(problem)
         return self._made
-
-
-def _look(path: Path) -> Look | None:
-    """What changes with a file: a replaced one has another inode even within one tick of the clock."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size

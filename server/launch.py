@@ -14,7 +14,7 @@ from fedsurg.methods.registry import plan
 from fedsurg.models.start_file import read_start
 from fedsurg.simulator.of_study import Progress, synthetic_video
 from fedsurg.study.config import Study
-from fedsurg.study.deployed import require_deployable
+from fedsurg.study.deployed import method_of, require_deployable
 from fedsurg.study.load import load_study, study_digest
 from fedsurg.study.paths import with_absolute_paths
 from fedsurg.supervision import supervisor_of
@@ -55,7 +55,7 @@ def launch(
     """
     # 1.
     study = load_study(file)
-    name = _method_of(study, method, str(file))
+    name = _deployable(study, method, str(file))
     # 2.
     digest = study_digest(study)
     run = RunFolder.of(folder, digest, study.name)
@@ -73,22 +73,33 @@ def launch(
     # 5.
     read_start(study)
     choose_device(device)
-    learns = plan(study, name).method.server != "none"
-    video = str(synthetic_video(study, (folder / CACHE).absolute(), progress)) if learns else ""
+    video = _video(folder, study, name, progress)
     event = Event("run set going", study=digest, facts={"name": study.name, "method": name})
     coordinator_log(folder).append(event, who=account())
     write_atomic(run.path / "study.toml", file.read_bytes())
     run.want(Wanted(digest, study.name, name, with_absolute_paths(study).resolved(), video, device))
     if status and not wanted and _stays(folder, run, say):
         return run
-    run.want_pause(False)
-    goes_on = begun and not status and run.holder()[0]  # a process does its rounds: it tells again how far it is
-    if not goes_on:
-        run.forget_flower()
     first = Status(digest, study.name, "waiting", 0, study.federation.rounds, quorum=study.quorum)
-    run.update(replace(status or first, state="running" if goes_on else "waiting", why=""))
+    _set_going(run, status or first, lost=begun and not status)
     say(f"{study.name} ({digest[:12]}), method {name}: {'goes on' if begun else 'begins'}; its folder is {run.path}")
     return run
+
+
+def _video(folder: Path, study: Study, method: str, progress: Progress) -> str:
+    """The site folder of the server's video, rendered if it is not there yet; empty where the server does not learn."""
+    if plan(study, method).method.server == "none":
+        return ""
+    return str(synthetic_video(study, (folder / CACHE).absolute(), progress))
+
+
+def _set_going(run: RunFolder, status: Status, *, lost: bool) -> None:
+    """The run waits to be started; one whose status was `lost` may be done by a process, which tells how far it is."""
+    run.want_pause(False)
+    going = lost and bool(run.holder()[0])
+    if not going:
+        run.forget_flower()
+    run.update(replace(status, state="running" if going else "waiting", why=""))
 
 
 def _readable(read: Callable[[], T], say: Callable[[str], None]) -> T | None:
@@ -116,10 +127,8 @@ def _stays(folder: Path, run: RunFolder, say: Callable[[str], None]) -> bool:
     return False
 
 
-def _method_of(study: Study, method: str | None, source: str) -> str:
-    name = method or study.methods[0]
-    if name not in study.methods:
-        raise StudyError(f"--method {name!r} is not in {source}; it has {', '.join(study.methods)}")
+def _deployable(study: Study, method: str | None, source: str) -> str:
+    name = method_of(study, method, source)
     require_deployable(study, name, source)
     for key in ("folds", "leave_one_site_out"):
         if getattr(study.evaluation, key):

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from fedsurg.errors import AlteredError, JoiningError, UnreadableError
-from fedsurg.files import write_atomic
+from fedsurg.files import look_at, write_atomic
 from fedsurg.joining.certificates import begin, public_key
 from fedsurg.joining.keys import HASH
 from server.authority import Authority, read_authority_certificate
@@ -80,24 +80,11 @@ class RevocationList:
         Raises:
             UnreadableError, AlteredError: there is no list to trust; whoever asks has to refuse.
         """
-        seen = self._look()
+        seen = look_at(self._path)
         if seen is None or seen != self._seen:
             self._serials = frozenset(entry.serial_number for entry in read_revoked(self._path, self._authority))
             self._seen = seen
         return serial in self._serials
-
-    def _look(self) -> tuple[int, int, int] | None:
-        """What changes with the file: a replaced one has another inode even within one tick of the clock."""
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
-
-
-def is_revoked(folder: Path, serial: int) -> bool:
-    """One question, without keeping the list; see `RevocationList`."""
-    return RevocationList(folder).is_revoked(serial)
 
 
 def _signed(authority: Authority, entries: Iterable[x509.RevokedCertificate], number: int, now: datetime) -> bytes:

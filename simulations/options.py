@@ -10,18 +10,18 @@ class RunOptions:
 
     Args:
         out: the run folder.
+        cache: folder of rendered video and starts.
         resume: go on in an existing run folder.
         data: folder that holds the sites' data folders.
         jobs: how many jobs run at once.
         threads: of torch in each job.
         device: name of the device, or auto.
-        cache: folder of rendered video and starts.
     """
 
     out: Path
+    cache: Path
     resume: bool = False
     data: Path | None = None
     jobs: int = 1
     threads: int = 1
     device: str = "auto"
-    cache: Path = Path("~/.cache/fedsurg")

@@ -1,6 +1,5 @@
 """The folder of a run: taken by one run of one study at a time, and what it says about the run."""
 
-import fcntl
 import json
 import os
 import platform
@@ -15,7 +14,7 @@ from typing import Any
 from fedsurg.data.manifest import find_manifest
 from fedsurg.data.site_file import SITE_FILE
 from fedsurg.errors import FedsurgError, InterruptedRunError, RunError
-from fedsurg.files import digest_of, sha256_of_file, write_atomic
+from fedsurg.files import digest_of, sha256_of_file, try_lock, write_atomic
 from fedsurg.simulator.dataset import RECORD as RENDERED
 from fedsurg.tensor_file import read_tensors
 from simulations.preparation import Prepared
@@ -49,12 +48,8 @@ def claimed(folder: Path, digest: str, *, resume: bool, record: str = RECORD) ->
     """
     spent = _resume(folder, digest, record) if resume else _take(folder, digest)
     with (folder / CLAIM).open() as claim:
-        try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as problem:
-            raise RunError(
-                f"{folder}: another fedsurg is at work there; wait for it or choose another --out"
-            ) from problem
+        if not try_lock(claim.fileno()):
+            raise RunError(f"{folder}: another fedsurg is at work there; wait for it or choose another --out")
         try:
             yield spent
         except FedsurgError as problem:

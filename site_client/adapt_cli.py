@@ -75,18 +75,17 @@ def _ward(study_file: Path, model: Path, data: Path, method: str | None, device:
     """
     from fedsurg.data.check import check_pixels
     from fedsurg.data.site import load_site
-    from fedsurg.errors import ContractError, StudyError
+    from fedsurg.errors import ContractError
     from fedsurg.learning.device import choose_device
     from fedsurg.methods.registry import plan
     from fedsurg.models.network import network_of
     from fedsurg.models.text import site_vectors
+    from fedsurg.study.deployed import method_of
     from fedsurg.study.load import load_study
     from site_client.adaptation import Ward
 
     study = load_study(study_file, with_files=False)
-    if method and method not in study.methods:
-        raise StudyError(f"--method {method!r} is not in this study; it has {', '.join(study.methods)}")
-    plans = [plan(study, name) for name in ([method] if method else study.methods)]
+    plans = [plan(study, name) for name in ([method_of(study, method, str(study_file))] if method else study.methods)]
     contracts = [each.contract(network_of(study)) for each in plans]
     found = [each for each, contract in zip(plans, contracts, strict=True) if contract.shared and contract.site]
     if not found:

@@ -205,16 +205,13 @@ def _described(study_file: Path, folder: Path, method: str | None) -> tuple["Stu
     Raises:
         StudyError: the study has a mistake, cannot run between hospitals, or does not name this site.
     """
-    from fedsurg.errors import StudyError
     from fedsurg.study.cli import describe
-    from fedsurg.study.deployed import federated_site, require_deployable
+    from fedsurg.study.deployed import federated_site, method_of, require_deployable
     from fedsurg.study.load import load_study
     from fedsurg.study.paths import with_absolute_paths
 
     study = with_absolute_paths(load_study(study_file))
-    name = method or study.methods[0]
-    if name not in study.methods:
-        raise StudyError(f"--method {name!r} is not in this study; it has {', '.join(study.methods)}")
+    name = method_of(study, method, str(study_file))
     require_deployable(study, name, str(study_file))
     federated_site(study, site_name(folder), str(study_file))
     facts, contract = describe(study, name)

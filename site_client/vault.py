@@ -78,7 +78,7 @@ class Vault:
         Raises:
             VaultError: the ledger does not open, or the key was changed since this vault was opened.
         """
-        with _locked(self.folder):
+        with locked_vault(self.folder):
             facts = read_vault_file(self.folder)
             if facts.key != key_id(self._key) or facts.next:
                 raise VaultError(
@@ -272,48 +272,6 @@ def open_vault(folder: Path, audit: AuditLog, secret: Secret | None = None) -> V
     return Vault(folder, key, audit)
 
 
-def rekey(folder: Path, old: Secret | None, new: Secret, audit: AuditLog) -> int:
-    """Seal everything under a new key; returns how many files. After a crash, the same call finishes the work.
-
-    1. The old key is this vault's; the new one, if the change was begun before, is the one it was begun with.
-    2. The change is written down, so nobody uses the vault until it is done.
-    3. Each file is sealed anew, in its place; what has the new key already is left.
-    4. So is the ledger. It holds digests of contents, not of sealed bytes: they are the same as before.
-    5. The change is logged, and done.
-
-    Raises:
-        VaultError: a key is wrong, or a file does not open; nothing is lost, and the old key is still needed.
-        AuditError: the change cannot be logged; the same call finishes it.
-    """
-    with _locked(folder):
-        # 1.
-        facts = read_vault_file(folder)
-        old_key = key_for(folder, facts, old)
-        if new.key_file and not new.key_file.exists() and not facts.next:
-            make_key_file(new.key_file)
-        fresh, new_key = facts_of(new, facts.next.scrypt if facts.next else None)
-        if facts.next and fresh.key != facts.next.key:
-            raise VaultError(f"{folder}: a change to another new key was begun; finish it with that one")
-        if new_key == old_key:
-            raise VaultError(f"{folder}: the new key is the old one; give another")
-        # 2.
-        write_vault_file(folder, facts.model_copy(update={"next": fresh}))
-        # 3. and 4.
-        paths = sorted(folder.rglob(f"[!.]*{SUFFIX}"))
-        for path in paths:
-            sealed = bytes_of(path)
-            header, _ = read_header(sealed, path)
-            if header["key"] == fresh.key:
-                continue
-            known = {name: value for name, value in header.items() if name not in ("key", "nonce")}
-            content = unseal(old_key, sealed, path, known)
-            write_atomic(path, seal(new_key, content, known), error=VaultError)
-        # 5.
-        audit.append(Event("vault key changed", facts={"from": facts.key, "to": fresh.key, "files": len(paths)}))
-        write_vault_file(folder, VaultFile(**dict(fresh)))
-    return len(paths)
-
-
 def _open_entry(vault: Vault, study: str, name: str, entry: Entry, *, site: str | None) -> bytes:
     """The content of a file of the ledger: sealed whole, for this place, and the newest."""
     path = vault.folder / study / entry.file
@@ -333,7 +291,7 @@ def _unlink(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked_vault(folder: Path) -> Iterator[None]:
     """One process at a time; the lock goes with its holder."""
     if not folder.is_dir():
         raise VaultError(f"{folder}: there is no vault; make one with fedsurg site vault init")

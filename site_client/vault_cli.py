@@ -43,7 +43,7 @@ def init(folder: Path, key_file: Path | None, passphrase: bool, passphrase_file:
 
     site_name(folder)
     if passphrase or passphrase_file:
-        secret = secret_of(None, passphrase_file) or Secret(passphrase=_typed("passphrase of the vault", twice=True))
+        secret = secret_of(None, passphrase_file) or Secret(passphrase=_typed("passphrase of the vault"))
     else:
         secret = Secret(key_file or folder / VAULT_KEY)
     make_vault(folder / VAULT, secret, site_log(folder))
@@ -98,8 +98,8 @@ def rekey(
     """
     from fedsurg.errors import SupervisionError
     from fedsurg.supervision import supervisor_of
-    from site_client import vault as vaults
     from site_client.layout import RUN
+    from site_client.rekeying import rekey as seal_anew
     from site_client.site_folder import site_log
     from site_client.vault_key import Secret, passphrase_in, secret_of
 
@@ -113,8 +113,8 @@ def rekey(
     elif new_passphrase_file:
         new = Secret(passphrase=passphrase_in(new_passphrase_file))
     else:
-        new = Secret(passphrase=_typed("new passphrase", twice=True))
-    count = vaults.rekey(folder / VAULT, old, new, site_log(folder))
+        new = Secret(passphrase=_typed("new passphrase"))
+    count = seal_anew(folder / VAULT, old, new, site_log(folder))
     click.echo(f"{folder / VAULT}: {count} files are sealed under the new key")
     if new_key_file:
         click.echo(f"from now on it is opened by {new_key_file}; the key before opens older backups only")
@@ -150,9 +150,9 @@ def forget(study: str, folder: Path, key_file: Path | None, passphrase_file: Pat
     click.echo(f"{opened.forget(found[0])} files are set aside; the next round begins the study anew at this site")
 
 
-def _typed(what: str, *, twice: bool) -> str:
-    """A passphrase from the terminal, not shown."""
+def _typed(what: str) -> str:
+    """A passphrase from the terminal, typed twice, not shown."""
     first = getpass.getpass(f"{what}: ")
-    if twice and getpass.getpass(f"{what}, again: ") != first:
+    if getpass.getpass(f"{what}, again: ") != first:
         raise click.UsageError("the two passphrases differ")
     return first

@@ -4,14 +4,12 @@ The head that one end keeps is a line in its own log. So neither end can rewrite
 the proof. A signature is ECDSA over the head's canonical JSON with the key that the federation's CA certified.
 """
 
-import base64
-import binascii
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fedsurg.audit.log import AuditLog, Event, read_events
 from fedsurg.errors import AuditError
@@ -70,12 +68,11 @@ def sign_head(log: AuditLog, name: str, key: "EllipticCurvePrivateKey") -> Signe
     Raises:
         AuditError: the log cannot be read.
     """
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from fedsurg.joining.keys import sign  # it imports cryptography
 
     head = log.head()
     bare = SignedHead(name, head.sequence, head.sha256, datetime.now(UTC).isoformat(timespec="milliseconds"))
-    signature = key.sign(bare.signed_bytes(), ec.ECDSA(_hash_for(key.curve.key_size)))
-    return SignedHead(**{**asdict(bare), "signature": base64.b64encode(signature).decode()})
+    return replace(bare, signature=sign(key, bare.signed_bytes()))
 
 
 def verify_head(head: SignedHead, certificates: Sequence["Certificate"]) -> None:
@@ -87,26 +84,17 @@ def verify_head(head: SignedHead, certificates: Sequence["Certificate"]) -> None
     Raises:
         AuditError: no certificate fits, or the signature is none.
     """
-    from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    try:
-        signature = base64.b64decode(head.signature, validate=True)
-    except (binascii.Error, ValueError):
-        raise AuditError(f"the head of {head.log!r} at line {head.sequence}: its signature is not base64") from None
-    for certificate in certificates:
-        key = certificate.public_key()
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            continue
-        try:
-            key.verify(signature, head.signed_bytes(), ec.ECDSA(_hash_for(key.curve.key_size)))
-        except InvalidSignature:
-            continue
-        return
-    raise AuditError(
-        f"the head of {head.log!r} at line {head.sequence} is not signed by that end's key; "
-        "give all certificates it has had, or ask it for its log"
-    )
+    from fedsurg.joining.keys import is_signed
+
+    keys = [certificate.public_key() for certificate in certificates]
+    message = head.signed_bytes()
+    if not any(isinstance(key, ec.EllipticCurvePublicKey) and is_signed(key, message, head.signature) for key in keys):
+        raise AuditError(
+            f"the head of {head.log!r} at line {head.sequence} is not signed by that end's key; "
+            "give all certificates it has had, or ask it for its log"
+        )
 
 
 def keep_head(log: AuditLog, head: SignedHead, name: str, certificates: Sequence["Certificate"]) -> None:
@@ -185,13 +173,3 @@ def _contradiction(newest: SignedHead | None, head: SignedHead) -> str:
             f"line {head.sequence} of the log {head.log!r} is another one than before: it was rewritten; call that end"
         )
     return ""
-
-
-def _hash_for(bits: int) -> Any:
-    """SHA-256 for P-256 and SHA-384 for P-384; nothing else is used."""
-    from cryptography.hazmat.primitives import hashes
-
-    known: dict[int, Any] = {256: hashes.SHA256, 384: hashes.SHA384}
-    if bits not in known:
-        raise AuditError(f"a key on a curve of {bits} bits cannot sign heads; use P-256 or P-384")
-    return known[bits]()

@@ -67,24 +67,24 @@ def require_owner_only(path: Path) -> None:
         )
 
 
-def write_new(path: Path, content: str, option: str = "--out") -> None:
+def write_new(path: Path, content: str) -> None:
     """Write a file that is to be handed on; an existing one is kept.
 
     Raises:
         JoiningError: `path` exists or cannot be written.
     """
-    require_free(path, option)
+    require_free(path)
     write_atomic(path, content, error=JoiningError)
 
 
-def require_free(path: Path, option: str = "--out") -> None:
+def require_free(path: Path) -> None:
     """There is nothing at `path` yet.
 
     Raises:
         JoiningError: there is.
     """
     if path.exists():
-        raise JoiningError(f"{path}: exists already; remove it or choose another {option}")
+        raise JoiningError(f"{path}: exists already; remove it or choose another --out")
 
 
 @contextlib.contextmanager

@@ -29,9 +29,6 @@ class Sight:
     lens: Lens | None = None
 
 
-CLEAR = Sight()
-
-
 @dataclass(frozen=True, eq=False)
 class Murk:
     """What dims the view over one clip."""

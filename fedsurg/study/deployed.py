@@ -6,6 +6,18 @@ from fedsurg.study.config import SiteConfig, Study
 from fedsurg.study.start import KEY
 
 
+def method_of(study: Study, method: str | None, source: str) -> str:
+    """The method that a person named, or the study's first.
+
+    Raises:
+        StudyError: the study does not list it; `source` names the study.
+    """
+    name = method or study.methods[0]
+    if name not in study.methods:
+        raise StudyError(f"--method {name!r} is not in {source}; it has {', '.join(study.methods)}")
+    return name
+
+
 def require_deployable(study: Study, method: str, source: str) -> None:
     """The study begins from a file that all ends have, and nobody needs another's frames.
 

@@ -23,7 +23,7 @@ from fedsurg.joining.certificates import certificate_pem, public_key, site_of
 from fedsurg.joining.keys import make_key
 from server.authority import Authority, read_authority
 from server.joining import admit
-from server.revocation import is_revoked
+from server.revocation import RevocationList
 from site_client.doctor.finding import Site, ToDoError
 from site_client.doctor.folder import certificate
 from site_client.enrolment import enrol, join, renew
@@ -212,7 +212,7 @@ def test_a_renewal_changes_the_key_and_keeps_the_node(world: Any) -> None:
     assert public_key(new.certificate) != public_key(old.certificate)
     assert (world.site() / "private" / "node.key").read_bytes() == node
     assert advice(world) == "until 2028-01-05, renew from 2027-11-06 on"
-    assert not is_revoked(world.coordinator, old.certificate.serial_number)
+    assert not RevocationList(world.coordinator).is_revoked(old.certificate.serial_number)
     public = (world.site() / "site.crt").read_text()
     assert public == certificate_pem(new.certificate) + certificate_pem(old.certificate)
 

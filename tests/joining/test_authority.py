@@ -21,7 +21,7 @@ from server.authority import read_authority
 from server.federation_file import read_federation_file
 from server.joining import invite, make_federation, renew_gateway, retire_superseded, revoke
 from server.members import Members
-from server.revocation import RevocationList, is_revoked
+from server.revocation import RevocationList
 
 
 def extension(certificate: x509.Certificate, kind: Any) -> Any:
@@ -161,7 +161,7 @@ def test_the_list_grows_and_forgets_nothing(world: Any) -> None:
     world.joined("hospital-a", "hospital-b")
     revoke(world.coordinator, "hospital-a", "", world.now)
     revoke(world.coordinator, "hospital-b", "", world.now + timedelta(days=1))
-    assert is_revoked(world.coordinator, serials(world, "hospital-a")[0])
+    assert RevocationList(world.coordinator).is_revoked(serials(world, "hospital-a")[0])
     found = x509.load_pem_x509_crl((world.coordinator / "crl.pem").read_bytes())
     assert [entry.revocation_date_utc - world.now for entry in found] == [timedelta(0), timedelta(days=1)]
     assert extension(found, x509.CRLNumber).crl_number == 3
@@ -187,7 +187,7 @@ def test_without_a_list_to_trust_nobody_is_let_in(world: Any) -> None:
     with pytest.raises(AlteredError, match=r"crl.pem: not signed by this federation's authority; restore it"):
         watched.is_revoked(1)
     path.unlink()
-    for question in (watched.is_revoked, lambda serial: is_revoked(world.coordinator, serial)):
+    for question in (watched.is_revoked, lambda serial: RevocationList(world.coordinator).is_revoked(serial)):
         with pytest.raises(UnreadableError, match=r"crl.pem: no list of revoked certificates can be read; restore it"):
             question(1)
     with pytest.raises(UnreadableError, match=r"crl.pem: no list"):  # a new list would let the revoked in again
@@ -210,7 +210,7 @@ def test_a_revoked_site_may_come_back_with_new_keys(world: Any) -> None:
     world.file("request").unlink()
     world.joined()
     assert Members(world.coordinator).find("hospital-a").state(world.now) == "admitted"
-    assert [is_revoked(world.coordinator, one) for one in serials(world)] == [True, False]
+    assert [RevocationList(world.coordinator).is_revoked(one) for one in serials(world)] == [True, False]
 
 
 def test_states(world: Any) -> None:

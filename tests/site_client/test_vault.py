@@ -15,8 +15,9 @@ from fedsurg.audit.log import Event, read_events
 from fedsurg.errors import AuditError, VaultError
 from site_client import sealing
 from site_client.private_state import PrivateState, PrivateStore
+from site_client.rekeying import rekey
 from site_client.sealing import make_key_file, read_key_file
-from site_client.vault import Vault, make_vault, open_vault, rekey
+from site_client.vault import Vault, make_vault, open_vault
 from site_client.vault_key import Secret
 
 STUDY = "ab" * 32
@@ -291,10 +292,10 @@ def test_a_change_of_key_that_crashed_is_finished(
 
     new = Secret(passphrase="staple")
     with monkeypatch.context() as patch:
-        patch.setattr("site_client.vault.write_atomic", crash)
+        patch.setattr("site_client.rekeying.write_atomic", crash)
         with pytest.raises(KeyboardInterrupt):
             if after == 3:  # all files, but not the last word
-                patch.setattr("site_client.vault.write_vault_file", _crash_at_second(2))
+                patch.setattr("site_client.rekeying.write_vault_file", _crash_at_second(2))
             rekey(folder, None, new, log)
     with pytest.raises(VaultError, match="a change of key was interrupted; finish it with"):
         open_vault(folder, log)

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from fedsurg.audit import AuditLog, Event
+from fedsurg.joining.keys import make_key
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -21,8 +22,8 @@ class Identity(NamedTuple):
     certificate: x509.Certificate
 
 
-def identity(name: str, curve: ec.EllipticCurve) -> Identity:
-    key = ec.generate_private_key(curve)
+def identity(name: str) -> Identity:
+    key = make_key()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = x509.CertificateBuilder(subject, subject, key.public_key(), 1, NOON, NOON + timedelta(days=1))
     return Identity(key, builder.sign(key, hashes.SHA256()))
@@ -30,12 +31,12 @@ def identity(name: str, curve: ec.EllipticCurve) -> Identity:
 
 @pytest.fixture(scope="session")
 def hospital() -> Identity:
-    return identity("hospital-a", ec.SECP256R1())
+    return identity("hospital-a")
 
 
 @pytest.fixture(scope="session")
 def coordinator() -> Identity:
-    return identity("coordinator", ec.SECP384R1())
+    return identity("coordinator")
 
 
 @pytest.fixture

@@ -137,8 +137,9 @@ def test_a_head_of_a_foreign_key_or_without_its_form(log: AuditLog, hospital, co
     with pytest.raises(AuditError, match="the head of 'hospital-a' at line 3 is not signed by that end's key"):
         verify_head(head, [hospital.certificate])
     facts = head.facts()
-    with pytest.raises(AuditError, match="its signature is not base64"):
-        verify_head(SignedHead.from_facts(facts | {"signature": "?"}), [hospital.certificate])
+    for signature in ("?", "ü", ""):
+        with pytest.raises(AuditError, match="is not signed by that end's key"):
+            verify_head(SignedHead.from_facts(facts | {"signature": signature}), [hospital.certificate])
     with pytest.raises(AuditError, match="fields of the wrong type"):
         SignedHead.from_facts(facts | {"sequence": "3"})
     with pytest.raises(AuditError, match="expected"):

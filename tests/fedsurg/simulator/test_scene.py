@@ -16,7 +16,7 @@ from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import grid, translation
 from fedsurg.simulator.painter import GREY
 from fedsurg.simulator.profiles import PROFILES
-from fedsurg.simulator.sight import CLEAR, draw_murk
+from fedsurg.simulator.sight import Sight, draw_murk
 from fedsurg.simulator.smoke import SMOKES, moments_of_puffs
 
 SIZE = (48, 64)
@@ -76,9 +76,10 @@ def test_what_passes_close_to_the_lens_is_blurred_in_the_picture() -> None:
     shot = clip.shot(clip.painter(), 0.0)
     perfect = clip.look.without(frozenset({"nuisance"}))
     near = replace(shot, depth=np.where(shot.parts > 0, shot.depth / 4, shot.depth))
-    sharp, blurred = (photographed(near, replace(perfect, defocus_mm=reach), CLEAR, 0).picture for reach in (0.0, 1.0))
+    looks = (replace(perfect, defocus_mm=reach) for reach in (0.0, 1.0))
+    sharp, blurred = (photographed(near, look, Sight(), 0).picture for look in looks)
     assert (shot.parts > 0).any() and not np.array_equal(sharp, blurred)
-    assert np.array_equal(photographed(shot, perfect, CLEAR, 0).picture, sharp)
+    assert np.array_equal(photographed(shot, perfect, Sight(), 0).picture, sharp)
 
 
 def test_every_instrument_has_a_number_and_a_kind() -> None:
