@@ -89,7 +89,7 @@ def status(as_json: bool, folder: Path) -> int:
 @click.argument("study")
 @in_folder
 def pause(study: str, folder: Path) -> None:
-    """Hold the run of STUDY (its name, the beginning of its digest, or its file) after the present round.
+    """Hold the run of STUDY (its name, 8 or more characters of its digest, or its file) after the present round.
 
     fedsurg server run with the same study goes on.
 

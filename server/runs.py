@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from fedsurg.errors import FedsurgError, RunError
-from fedsurg.files import begins, try_lock, write_atomic
+from fedsurg.files import FEWEST_CHARACTERS, begins, try_lock, write_atomic
 from server.layout import RUNS
 
 State = Literal["waiting", "running", "paused", "failed", "finished"]
@@ -249,8 +249,9 @@ def find_run(coordinator: Path, word: str) -> RunFolder:
     if len(found) == 1:
         return found[0]
     have = ", ".join(known) or "there is no run yet"
+    if found:
+        raise RunError(f"{word}: {len(found)} runs in {coordinator} have this name; give the digest ({have})")
     raise RunError(
-        f"{word}: {len(found)} runs in {coordinator} have this name; give the digest ({have})"
-        if found
-        else f"{word}: no such run in {coordinator}; known: {have}"
+        f"{word or 'no word'}: no such run in {coordinator}; give a name, {FEWEST_CHARACTERS} or more characters of a "
+        f"digest, or the study's file; known: {have}"
     )

@@ -48,7 +48,11 @@ def claimed(folder: Path, digest: str, *, resume: bool, record: str = RECORD) ->
     """
     spent = _resume(folder, digest, record) if resume else _take(folder, digest)
     with (folder / CLAIM).open() as claim:
-        if not try_lock(claim.fileno()):
+        try:
+            mine = try_lock(claim.fileno())
+        except OSError as problem:  # a network's file system without locks
+            raise RunError(f"{folder}: cannot be locked ({problem.strerror}); choose another --out") from problem
+        if not mine:
             raise RunError(f"{folder}: another fedsurg is at work there; wait for it or choose another --out")
         try:
             yield spent

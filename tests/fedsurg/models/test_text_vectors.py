@@ -1,10 +1,12 @@
 """Text vectors: the control, the shipped file, and what happens to a prompt nobody has a vector for."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import save
 
 from fedsurg.errors import NetworkError
 from fedsurg.models import text, text_encoders
@@ -117,8 +119,16 @@ def test_a_damaged_file(tmp_path: Path) -> None:
 def test_a_file_that_changed_since_the_study_was_read(tmp_path: Path) -> None:
     file = tmp_path / "vectors.safetensors"
     file.write_bytes(text.SHIPPED.read_bytes())
+    first = hashlib.sha256(file.read_bytes()).hexdigest()
+    before = text.read_vectors(file, first)
+    file.write_bytes(save({prompt: -vector for prompt, vector in before.items()}))
     with pytest.raises(NetworkError, match=r"vectors\.safetensors: is not the file that the study was read with"):
-        text.site_vectors(GateConfig(text_model=str(file), text_model_sha256="0" * 64), SITES)
+        text.site_vectors(GateConfig(text_model=str(file), text_model_sha256=first), SITES)
+    prompt = next(iter(before))
+    assert torch.allclose(text.read_vectors(file)[prompt], -before[prompt], atol=1e-6)  # the file as it is now
+    file.unlink()
+    with pytest.raises(NetworkError, match=r"vectors\.safetensors: cannot be read as text vectors"):
+        text.site_vectors(GateConfig(text_model=str(file), text_model_sha256=first), SITES)
 
 
 def test_prompts_in_another_encoding_are_one_clear_line(tmp_path: Path) -> None:

@@ -230,6 +230,10 @@ def test_paths_hold_in_another_working_directory(tmp_path: Path, monkeypatch: py
     assert whole.server.pretrain.start == str(tmp_path / "start.safetensors")
     assert whole.network.gate.text_model == str(tmp_path / "vectors.safetensors")
     assert whole.network.encoder_weights == "in1k"
+    (tmp_path / "in1k").mkdir()  # a folder that is called like a name on a hub
+    (tmp_path / "encoder").mkdir()
+    folders = parse(network__encoder_weights="in1k", network__gate__text_model="encoder")
+    assert with_absolute_paths(folders) == folders
     assert study_digest(whole) == study_digest(study)
     assert with_absolute_paths(parse(server__pretrain__start="shipped")).server.pretrain.start == "shipped"
 
