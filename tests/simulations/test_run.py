@@ -77,7 +77,9 @@ def test_one_job_per_fold_and_method(tiny_study: MakeStudy, tmp_path: Path) -> N
 
     def names(folds: tuple[int, ...] = (), **overrides: Any) -> list[str]:
         study = tiny_study(methods=["fedst", "local"], **overrides)
-        return [job.name for job in jobs_of(study, prepared, Options(out=tmp_path, folds=folds))]
+        return [
+            job.name for job in jobs_of(study, prepared, Options(out=tmp_path, cache=tmp_path / "cache", folds=folds))
+        ]
 
     assert names() == ["fedst", "local"]
     assert names(evaluation__folds=2) == ["fedst-fold0", "local-fold0", "fedst-fold1", "local-fold1"]

@@ -34,7 +34,9 @@ def test_controls_begin_at_the_common_start(
     tiny_study: MakeStudy, prepared: Prepared, start: Path, tmp_path: Path
 ) -> None:
     plan = Plan(tiny_study(federation__rounds=1, evaluation__bootstrap=100), (), True, 1)
-    jobs = {job.name: job for job in jobs_of(plan, Options(out=tmp_path, device="cpu"), prepared)}
+    jobs = {
+        job.name: job for job in jobs_of(plan, Options(out=tmp_path, cache=tmp_path / "cache", device="cpu"), prepared)
+    }
     common, reduced = (read_tensors(jobs[name].start)[0] for name in ("fedst-seed3", "no-temporal-seed3"))
     assert jobs["no-gate-seed3"].start == start
     assert reduced.keys() == {name for name in common if not name.startswith("temporal")}
@@ -66,7 +68,9 @@ def test_other_models_of_an_unseen_site_are_rows_of_their_own(
     """The study makes the mean-query model itself, so the control reads the cell of FedST; nobody adapts anything."""
     study = tiny_study(federation__rounds=1, evaluation__bootstrap=100, evaluation__mean_query=True)
     plan = Plan(study, (), True, 1)
-    jobs = {job.name: job for job in jobs_of(plan, Options(out=tmp_path, device="cpu"), prepared)}
+    jobs = {
+        job.name: job for job in jobs_of(plan, Options(out=tmp_path, cache=tmp_path / "cache", device="cpu"), prepared)
+    }
     assert not {"mean-query-seed3", "adapted-seed3", "finetuned-seed3"} & jobs.keys()
     run_job(jobs["fedst-seed3"], lambda record: None, lambda: False)
     table = summarise(plan, collect(plan, tmp_path / CELLS)).of("ablations").set_index("variant")
@@ -79,7 +83,7 @@ def test_other_models_of_an_unseen_site_are_rows_of_their_own(
 
 
 def test_only_open_cells_are_run(tiny_study: MakeStudy, prepared: Prepared, tmp_path: Path) -> None:
-    plan, options = Plan(tiny_study(), ("fedavg", "local"), False, 1), Options(out=tmp_path)
+    plan, options = Plan(tiny_study(), ("fedavg", "local"), False, 1), Options(out=tmp_path, cache=tmp_path / "cache")
     first, second = jobs_of(plan, options, prepared)
     second.folder.mkdir(parents=True)
     done = second.folder / "done.json"
@@ -103,7 +107,7 @@ def test_only_open_cells_are_run(tiny_study: MakeStudy, prepared: Prepared, tmp_
 def test_what_a_cell_died_before_removing_goes_with_the_next_command(
     tiny_study: MakeStudy, prepared: Prepared, tmp_path: Path, keep: bool
 ) -> None:
-    plan, options = Plan(tiny_study(), ("local",), False, 1), Options(out=tmp_path)
+    plan, options = Plan(tiny_study(), ("local",), False, 1), Options(out=tmp_path, cache=tmp_path / "cache")
     (cell,) = jobs_of(plan, options, prepared)
     (cell.folder / "sites" / "north").mkdir(parents=True)
     facts = {"digest": job_digest(cell), "start": "start.safetensors", "keep_models": keep}
@@ -136,7 +140,7 @@ def test_a_folder_keeps_to_one_start_and_one_set_of_pictures(prepared: Prepared,
 
 def test_a_folder_remembers_all_that_was_run_in_it(tiny_study: MakeStudy, prepared: Prepared, tmp_path: Path) -> None:
     first = Plan(tiny_study(), ("fedavg",), False, 3)
-    made = _made_with(Options(out=tmp_path, jobs=7), prepared)
+    made = _made_with(Options(out=tmp_path, cache=tmp_path / "cache", jobs=7), prepared)
     record = _record(first, {}, "fedsurg compare tiny.toml") | made
     (tmp_path / "compare.json").write_text(json.dumps(record))
     old = read_record(tmp_path)
