@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_one_line(words: list[object], fedsurg: Fedsurg, st
         assert message in err
     for more, code, message in (
         (["--out", other / "model"], 1, f"cannot be written, as {other} cannot"),
-        (["--method", "local"], 2, "--method 'local' is not in this study; it has fedavg, fedst"),
+        (["--method", "local"], 2, f"--method 'local' is not in {words[2]}; it has fedavg, fedst"),
         (["--method", "fedavg"], 1, "none of fedavg shares one part of the network and keeps another at a site"),
         (["--data", tmp_path / "nowhere"], 3, "nowhere"),
     ):
