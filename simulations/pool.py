@@ -43,11 +43,14 @@ def run_jobs(jobs: list["Job"], workers: int, progress: Progress) -> None:
     ):
         with no_interrupt():
             running = {pool.submit(_work, job): job for job in jobs}
+        interrupts = _Interrupts()
+        brake = _Brake(stop, pool, interrupts, progress)
         try:
-            with _Interrupts() as interrupts:
-                _follow(running, rounds, progress, _Brake(stop, pool, interrupts, progress))
+            with interrupts:
+                _follow(running, rounds, progress, brake)
         except BaseException:
-            stop.set()
+            if not brake.pulled:  # a worker that was killed may hold the lock of `stop` for ever
+                stop.set()
             for future in running:
                 future.cancel()
             raise
