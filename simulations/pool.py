@@ -107,7 +107,8 @@ def _follow(running: dict[Future[None], "Job"], rounds: Any, progress: Progress,
         brake.pull(waiting)
         done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
         brake.pull(waiting)  # what ended the workers may have been meant for all
-        _drain(rounds, progress)
+        if brake.interrupts.count < 2:  # a worker that was killed may have left half a message
+            _drain(rounds, progress)
         for future in done:
             if not brake.pulled:
                 _result(future, running[future].name)
