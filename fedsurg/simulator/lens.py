@@ -27,10 +27,10 @@ class Drop:
 
 @dataclass(frozen=True, eq=False)
 class Lens:
-    """What is on a lens.
+    """What is on a lens: at one moment, or all that ever falls on it in a clip.
 
     Attributes:
-        drops: out of focus, where they fell.
+        drops: out of focus, where they fell; each is there from its `since` until a wipe.
         mist: share of a veil of condensation, 0 to 1; shape: where it is thick (n, n), 0 to 1.
     """
 
@@ -73,7 +73,7 @@ def wetted(picture: NDArray[np.uint8], lens: Lens) -> NDArray[np.uint8]:
 
 
 def _blur_through(seen: Field, drop: Drop) -> None:
-    """Changes the part of a picture (h, w, 3) that is seen through a drop."""
+    """Changes the part of a picture (h, w, 3), values 0 to 255, that is seen through a drop."""
     height, width = seen.shape[:2]
     row, column, radius = drop.down * height, drop.across * width, drop.radius * width
     reach = 3 * radius  # to the drop's soft edge at 1.4, and to what is spread into it
