@@ -25,7 +25,7 @@ import psutil
 from plain_flower import plain_flower
 from processor_time import processor_seconds
 
-from fedsurg.study.cli import describe
+from fedsurg.methods.facts import facts_of
 from fedsurg.study.load import load_study, study_digest
 from simulations.loopback import Loopback, wait_for
 from simulations.thin_site import ThinSite, echo
@@ -114,7 +114,7 @@ def deployed(
         seconds = [sum(record["seconds"].values()) for record in history if record["work"] == "train"]
         if processes != by_kind(federation):
             sys.exit("processes were started again meanwhile; their logs are in run/logs, run this again")
-        contract = describe(load_study(study), "fedavg")[1].bytes_per_message
+        contract = facts_of(load_study(study), "fedavg")[1].bytes_per_message
         work = {kind: after[kind] - before[kind] for kind in after}
         return seconds, work, on_the_wire(federation, len(history)), contract, started
 

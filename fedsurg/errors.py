@@ -30,6 +30,10 @@ The command line prints the message and exits with `exit_code`; the traceback ap
 """
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 DEBUG = "FEDSURG_DEBUG"  # set by `--debug`; an environment variable, so that worker processes know it too
 
@@ -37,6 +41,14 @@ DEBUG = "FEDSURG_DEBUG"  # set by `--debug`; an environment variable, so that wo
 def debugging() -> bool:
     """A person asked for tracebacks."""
     return bool(os.environ.get(DEBUG))
+
+
+def first_mistake(problem: "ValidationError") -> str:
+    """The first of pydantic's complaints in one line, `key: what is wrong`; the value found may be secret."""
+    first = problem.errors(include_url=False, include_input=False)[0]
+    key = ".".join(map(str, first["loc"]))
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {said}" if key else said
 
 
 class FedsurgError(Exception):

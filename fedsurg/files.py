@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,24 @@ def try_lock(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, *, error: type[FedsurgError] = RunError) -> Iterator[None]:
+    """Hold the lock of the file `path`, which is made where there is none; wait for whoever holds it.
+
+    Raises:
+        error: the file cannot be made.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as problem:
+        raise error(f"{path.parent}: cannot be written ({problem.strerror}); check space and permissions") from problem
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def look_at(path: Path) -> tuple[int, int, int] | None:

@@ -4,12 +4,13 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 from rich.console import Console
 
 from fedsurg.cli.bars import Bars
 from fedsurg.errors import SupervisionError
+from fedsurg.report.reading import read_rounds
+from fedsurg.report.records import Round
 from fedsurg.report.wording import plural
 from server.runs import GOING, RunFolder, Status
 
@@ -39,22 +40,23 @@ class Display(Bars):
         """Show where the run stands."""
         note = ", ".join(f"{name} {site.get('doing', '')}" for name, site in status.sites.items()) or status.state
         self.advance(status.name, status.round, status.rounds, note)
-        records = _records(run)
+        finished = read_rounds(run.path / "history.jsonl")
         if self._rounds < 0:
-            self._rounds = len(records)
-        for record in records[self._rounds :]:
+            self._rounds = len(finished)
+        for record in finished[self._rounds :]:
             self._record(status, record)
-        self._rounds = len(records)
+        self._rounds = len(finished)
 
-    def _record(self, status: Status, record: dict[str, Any]) -> None:
+    def _record(self, status: Status, record: Round) -> None:
         if self._as_json:
-            self._console.print(json.dumps(record), highlight=False, soft_wrap=True, markup=False)
+            self._console.print(record.model_dump_json(), highlight=False, soft_wrap=True, markup=False)
             return
-        known = [site["received"]["iou"] for site in record["sites"].values() if site["received"]["iou"] is not None]
+        scores = [site.received["iou"] for site in record.sites.values() if site.received]
+        known = [score for score in scores if score is not None]
         score = f", mean IoU {sum(known) / len(known):.3f}" if known else ""
-        what = f"round {record['round']} of {status.rounds}" if record["work"] == "train" else "model delivered"
-        self.say(f"{what}: {plural(len(record['sites']), 'site')}{score}")
-        for name, why in record["refused"].items():
+        what = f"round {record.round} of {status.rounds}" if record.work == "train" else "model delivered"
+        self.say(f"{what}: {plural(len(record.sites), 'site')}{score}")
+        for name, why in record.refused.items():
             self.say(f"    {name} refused: {why}")
 
 
@@ -91,11 +93,3 @@ def last_line(run: RunFolder, status: Status, as_json: bool) -> str:
     if status.state == "finished":
         return f"{status.name}: finished; the shared model is {run.path / 'global.safetensors'}"
     return f"{status.name}: paused after round {status.round}; fedsurg server run with the same study goes on"
-
-
-def _records(run: RunFolder) -> list[dict[str, Any]]:
-    try:
-        whole, _, _ = (run.path / "history.jsonl").read_text("utf-8").rpartition("\n")
-    except OSError:
-        return []
-    return [json.loads(line) for line in whole.split("\n") if line]

@@ -12,7 +12,6 @@ from fedsurg.data.site import load_site
 from fedsurg.errors import FedsurgError
 from fedsurg.learning.serq import ServerStep, server_step
 from fedsurg.methods.registry import Plan
-from fedsurg.models.network import network_of
 from fedsurg.models.text import site_vectors
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.update import Update
@@ -48,8 +47,7 @@ class ServerSetup:
     def contract(self) -> Contract:
         """The sharing contract of the sites' networks."""
         vector = next(iter(self.vectors.values())) if self.plan.has_gate else None
-        network = network_of(self.study, text_vector=vector, adapters=self.plan.has_adapters)
-        return self.plan.contract(network)
+        return self.plan.contract(self.plan.network(vector))
 
     def server(self, contract: Contract) -> ServerStep:
         """The method's server step on the synthetic video."""

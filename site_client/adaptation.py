@@ -94,11 +94,7 @@ class Ward:
 
     def private_network(self) -> SegmentationNetwork:
         """The global model with a fresh private part: it still computes what the global model does."""
-        return network_of(
-            self.study,
-            text_vector=self.text_vector if self.plan.has_gate else None,
-            adapters=self.plan.has_adapters,
-        )
+        return self.plan.network(self.text_vector)
 
     def frames(self, cases: Collection[str]) -> pd.DataFrame:
         """The labelled frames of some of its cases."""

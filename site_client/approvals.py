@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from fedsurg.errors import PolicyError, StudyError
+from fedsurg.errors import PolicyError, StudyError, first_mistake
 from fedsurg.files import FEWEST_CHARACTERS, begins, canonical_json, toml_lines, write_atomic
 from fedsurg.study.config import Count, Positive, Section, Study
 from fedsurg.study.load import parse_values, study_digest
@@ -151,8 +151,8 @@ class Approvals:
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
             found = Approval.model_validate(values)
-        except (OSError, ValueError, ValidationError) as problem:
-            why = " ".join(str(problem).split())[:120]
+        except (OSError, ValueError) as problem:
+            why = first_mistake(problem) if isinstance(problem, ValidationError) else problem
             raise PolicyError(f"{path}: is no approval ({why}); approve the study again") from problem
         if found.study != digest:
             raise PolicyError(f"{path}: approves the study {found.study[:12]}, not the one in its name; approve again")

@@ -30,7 +30,6 @@ from fedsurg.learning.optimiser import freeze
 from fedsurg.learning.serq import give_shared, take_shared
 from fedsurg.methods.registry import Plan
 from fedsurg.metrics.summary import mean_of_known
-from fedsurg.models.network import network_of
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, Update
 from site_client.policy import Cohort
@@ -74,9 +73,7 @@ class SiteEngine:
         self.name, self.folder = setup.name, setup.folder
         self._plan, self._digest, self._device = plan, digest, device
         study = plan.study
-        self.network = network_of(
-            study, text_vector=setup.text_vector if plan.has_gate else None, adapters=plan.has_adapters
-        )
+        self.network = plan.network(setup.text_vector)
         self.network.load_tensors(setup.start)
         to_device(self.network, device)
         self.contract = plan.contract(self.network)

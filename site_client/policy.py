@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from fedsurg.audit.log import AuditLog, Event, read_events
-from fedsurg.errors import FedsurgError, PolicyError
+from fedsurg.errors import FedsurgError, PolicyError, first_mistake
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, Update
@@ -238,10 +238,8 @@ def read_policy(folder: Path) -> PolicyConfig:
     except FileNotFoundError:
         return PolicyConfig()
     except ValidationError as problem:
-        first = problem.errors()[0]
-        key = ".".join(map(str, first["loc"]))
         allowed = ", ".join(PolicyConfig.model_fields)
-        raise PolicyError(f"{path}: {key}: {first['msg']}; keys: {allowed}") from None
+        raise PolicyError(f"{path}: {first_mistake(problem)}; keys: {allowed}") from None
     except (OSError, ValueError) as problem:
         raise PolicyError(f"{path}: cannot be read ({problem}); mend it: until then nothing is allowed") from problem
     unknown = sorted(set(found.withhold) - set(METRICS))

@@ -205,7 +205,7 @@ def _described(study_file: Path, folder: Path, method: str | None) -> tuple["Stu
     Raises:
         StudyError: the study has a mistake, cannot run between hospitals, or does not name this site.
     """
-    from fedsurg.study.cli import describe
+    from fedsurg.methods.facts import facts_of
     from fedsurg.study.deployed import federated_site, method_of, require_deployable
     from fedsurg.study.load import load_study
     from fedsurg.study.paths import with_absolute_paths
@@ -214,7 +214,7 @@ def _described(study_file: Path, folder: Path, method: str | None) -> tuple["Stu
     name = method_of(study, method, str(study_file))
     require_deployable(study, name, str(study_file))
     federated_site(study, site_name(folder), str(study_file))
-    facts, contract = describe(study, name)
+    facts, contract = facts_of(study, name)
     return study, name, facts, contract
 
 

@@ -11,7 +11,6 @@ ledger says so.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedsurg.audit.log import AuditLog, Event
 from fedsurg.errors import VaultError
-from fedsurg.files import sync_folder, write_atomic
+from fedsurg.files import file_lock, sync_folder, write_atomic
 from site_client.ledger import (
     SUFFIX,
     Entry,
@@ -295,13 +294,8 @@ def locked_vault(folder: Path) -> Iterator[None]:
     """One process at a time; the lock goes with its holder."""
     if not folder.is_dir():
         raise VaultError(f"{folder}: there is no vault; make one with fedsurg site vault init")
-    with _explained(folder):
-        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with file_lock(folder / "lock", error=VaultError):
         yield
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fedsurg.errors import VaultError
+from fedsurg.errors import VaultError, first_mistake
 from fedsurg.files import write_atomic
 from site_client.layout import PASSPHRASE
 from site_client.sealing import OTHERS, Scrypt, key_id, key_of_passphrase, read_key_file
@@ -51,8 +51,10 @@ def read_vault_file(folder: Path) -> VaultFile:
         found = VaultFile.model_validate_json(path.read_bytes(), strict=True)
     except FileNotFoundError:
         raise VaultError(f"{path}: is missing; make a vault with fedsurg site vault init, or restore it") from None
-    except (OSError, ValidationError) as problem:
-        raise VaultError(f"{path}: cannot be read; restore it from a backup ({str(problem)[:80]})") from problem
+    except OSError as problem:
+        raise VaultError(f"{path}: cannot be read ({problem.strerror}); restore it from a backup") from problem
+    except ValidationError as problem:
+        raise VaultError(f"{path}: {first_mistake(problem)}; it is damaged, restore it from a backup") from problem
     if found.format != FORMAT:
         raise VaultError(f"{path}: has format {found.format}, this version knows {FORMAT}; update fedsurg")
     return found

@@ -5,7 +5,6 @@ chain goes on over files. What a crash left half-written at the end is put besid
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsurg.errors import AuditError
-from fedsurg.files import sync_folder, write_atomic
+from fedsurg.files import file_lock, sync_folder, write_atomic
 
 ROTATE_BYTES = 8 << 20  # about 20,000 events: still opened by an editor, and read in well under a second
 MAX_LINE_BYTES = 64 << 10  # so that the last line is found with one read; a line with a signed head has about 1 KiB
@@ -167,12 +166,8 @@ class AuditLog:
         """One writer at a time, over processes and threads; the lock goes with its holder."""
         with _explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with file_lock(self.folder / "lock", error=AuditError):
             yield
-        finally:
-            os.close(handle)
 
 
 def account() -> str:

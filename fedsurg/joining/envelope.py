@@ -12,7 +12,7 @@ from typing import Any, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fedsurg.errors import UnreadableError
+from fedsurg.errors import UnreadableError, first_mistake
 from fedsurg.files import canonical_json
 
 VERSION = 1
@@ -93,10 +93,7 @@ def parse_model(text: str, model: type[Body], path: Path, advice: str = "ask for
     try:
         return model.model_validate_json(text)
     except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"])) or "content"
-        said = first["msg"].removeprefix("Value error, ")
-        raise UnreadableError(f"{path}: {key}: {said}; the file is damaged, {advice}") from None
+        raise UnreadableError(f"{path}: {first_mistake(problem)}; the file is damaged, {advice}") from None
 
 
 def _read_json(path: Path, kind: str) -> dict[str, Any]:

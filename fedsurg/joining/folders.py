@@ -1,7 +1,6 @@
 """Private folders: made whole, read by their owner alone, changed by one command at a time."""
 
 import contextlib
-import fcntl
 import shutil
 import stat
 import tempfile
@@ -9,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fedsurg.errors import ExposedError, JoiningError
-from fedsurg.files import sync_folder, write_atomic
+from fedsurg.files import file_lock, sync_folder, write_atomic
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -95,10 +94,5 @@ def locked(folder: Path) -> Iterator[None]:
         ExposedError, JoiningError: as `require_owner_only`; or the folder cannot be written.
     """
     require_owner_only(folder)
-    try:
-        handle = (folder / ".lock").open("w")
-    except OSError as problem:
-        raise JoiningError(f"{folder}: cannot be written ({problem.strerror}); run as its owner") from problem
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with file_lock(folder / ".lock", error=JoiningError):
         yield

@@ -13,6 +13,8 @@ from fedsurg.sharing.contract import Contract
 from fedsurg.study.config import Part, Scope, Study
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fedsurg.data.clips import ClipDataset
     from fedsurg.models.network import SegmentationNetwork
 
@@ -163,6 +165,16 @@ class Plan:
     def has_adapters(self) -> bool:
         """The sites' network has LoRA adapters."""
         return self.method.adapters and self.study.network.adapters.enabled
+
+    def network(self, text_vector: "Tensor | None" = None) -> "SegmentationNetwork":
+        """A site's network, untrained.
+
+        Args:
+            text_vector: (e,), of the site's prompt; only a method with a gate needs one.
+        """
+        from fedsurg.models.network import network_of
+
+        return network_of(self.study, text_vector=text_vector if self.has_gate else None, adapters=self.has_adapters)
 
     def magnification(self, train: "ClipDataset") -> float:
         """How much a site with these training frames enlarges them; 1 where the method does not.

@@ -18,10 +18,11 @@ from typing import Any, Self, TypeVar
 
 import pandas as pd
 from pandas import DataFrame
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from fedsurg.errors import RunError
 from fedsurg.metrics.summary import COLUMNS, MEASURES
+from fedsurg.report.reading import parsed, read_rounds, text_of
 from fedsurg.report.records import Overlay, Round, RunInfo, Tensor
 from fedsurg.study.holdout import Holdout, left_out_name
 
@@ -89,8 +90,8 @@ def _read_info(path: Path) -> RunInfo:
     file = path / "run.json"
     if not file.is_file():
         raise RunError(f"{path}: run.json is missing, so this is no run's output; give the folder above runs/")
-    content = _parse(TypeAdapter(dict[str, Any]), _text(file), file)
-    info = _parse(TypeAdapter(RunInfo), json.dumps(content | {"settings": content.get("study")}), file)
+    content = parsed(TypeAdapter(dict[str, Any]), text_of(file), file)
+    info = parsed(TypeAdapter(RunInfo), json.dumps(content | {"settings": content.get("study")}), file)
     drawn = {name for site in info.simulated_sites if (name := left_out_name(site)) in info.left_out}
     return info.model_copy(update={"simulated_sites": info.simulated_sites | drawn})
 
@@ -109,16 +110,7 @@ def _read_method(folder: Path) -> MethodRun:
 
 
 def _read_list(file: Path, kind: TypeAdapter[list[T]]) -> list[T]:
-    return _parse(kind, _text(file), file) if file.is_file() else []
-
-
-def read_rounds(file: Path) -> list[Round]:
-    """Rounds in order. A last line without its newline was cut off by a crash, and is left out."""
-    if not file.is_file():
-        return []
-    whole, _, _ = _text(file).rpartition("\n")
-    kind = TypeAdapter(Round)
-    return [_parse(kind, line, file, number) for number, line in enumerate(whole.split("\n"), 1) if line.strip()]
+    return parsed(kind, text_of(file), file) if file.is_file() else []
 
 
 def _overlays(file: Path, left_out: str) -> list[Overlay]:
@@ -148,31 +140,3 @@ def read_scores(file: Path, left_out: str = "") -> DataFrame | None:
     if cut.any():
         raise RunError(f"{file}, line {int(cut.to_numpy().argmax()) + 2}: is not whole; evaluate the run again")
     return table.replace({"site": {left_out: left_out_name(left_out)}}) if left_out else table
-
-
-def _text(file: Path) -> str:
-    """What is written in a file.
-
-    Raises:
-        RunError: it cannot be read, or is no text.
-    """
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise RunError(f"{file}: cannot be read ({problem}); the file is damaged") from problem
-
-
-def _parse(kind: TypeAdapter[T], text: str, file: Path, line: int | None = None) -> T:
-    """Read JSON into `kind`.
-
-    Raises:
-        RunError: naming the file, the line and the first field that is wrong.
-    """
-    try:
-        return kind.validate_json(text)
-    except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        place = f"{file}" if line is None else f"{file}, line {line}"
-        detail = f"{where}: {first['msg']}" if where else first["msg"]
-        raise RunError(f"{place}: {detail}; the file is damaged or was not written by fedsurg") from problem

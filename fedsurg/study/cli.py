@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fedsurg.sharing.contract import Contract
-    from fedsurg.study.config import Study
 
 
 @click.group()
@@ -33,6 +32,7 @@ def show(study_file: Path, method: str | None, as_json: bool) -> None:
     Example: fedsurg study show studies/fedst.toml --json
     """
     from fedsurg.errors import StudyError
+    from fedsurg.methods.facts import facts_of
     from fedsurg.methods.registry import METHODS
     from fedsurg.study.load import load_study
 
@@ -40,38 +40,13 @@ def show(study_file: Path, method: str | None, as_json: bool) -> None:
     name = method or found.methods[0]
     if name not in METHODS:
         raise StudyError(f"--method {name!r} is unknown; known: {', '.join(sorted(METHODS))}")
-    facts, contract = describe(found, name)
+    facts, contract = facts_of(found, name)
     if as_json:
         click.echo(json.dumps(facts | {"study": found.resolved(), "contract": contract.rows()}, indent=2))
     else:
         from rich.console import Console
 
         _print(facts, contract, Console())
-
-
-def describe(study: "Study", method: str) -> tuple[dict[str, Any], "Contract"]:
-    """Digest, parameter counts, scopes and bytes of a study under a method, and its contract."""
-    from fedsurg.methods.registry import plan
-    from fedsurg.models.network import count_parameters, network_of
-    from fedsurg.models.text import site_vectors
-    from fedsurg.study.load import study_digest
-
-    applied = plan(study, method)
-    sites = [(site.name, site.procedure) for site in study.sites]
-    vector = site_vectors(study.network.gate, sites)[study.sites[0].name] if applied.has_gate else None
-    network = network_of(study, text_vector=vector, adapters=applied.has_adapters)
-    contract = applied.contract(network)
-    facts = {
-        "name": study.name,
-        "digest": study_digest(study),
-        "method": method,
-        "parameters": count_parameters(network),
-        "scopes": contract.scope_counts(),
-        "bytes_per_round": contract.bytes_per_message,
-        "own_model": applied.method.own_model,
-        "contract_digest": contract.digest,
-    }
-    return facts, contract
 
 
 def _print(facts: dict[str, Any], contract: "Contract", console: "Console") -> None:

@@ -11,7 +11,8 @@ from pandas import DataFrame
 from fedsurg.errors import RunError
 from fedsurg.methods.registry import METHODS
 from fedsurg.metrics.summary import GLOBAL, MEASURES, PERSONAL_OF, case_means
-from fedsurg.report.run_folder import read_rounds, read_scores
+from fedsurg.report.reading import read_rounds
+from fedsurg.report.run_folder import read_scores
 from fedsurg.report.tables import FIRST_CHOICE
 from simulations.compare.plan import Cell, Plan, Variant
 

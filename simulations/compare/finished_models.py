@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fedsurg.errors import RunError
 from fedsurg.files import canonical_json
-from fedsurg.report.run_folder import read_rounds
+from fedsurg.report.reading import read_rounds
 from fedsurg.study.config import Study
 from fedsurg.study.load import changed, parse_values
 from simulations.compare.plan import Cell, Plan

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsurg.errors import CheckpointError, RunError
-from fedsurg.files import canonical_json, derived_seed, digest_of, write_atomic
+from fedsurg.files import canonical_json, derived_seed, digest_of, file_lock, try_lock, write_atomic
 
 
 def test_writes_and_makes_folders(tmp_path: Path) -> None:
@@ -75,3 +75,17 @@ def test_derived_seeds_differ_by_every_part() -> None:
 
 def _full(*_arguments: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_lock_is_held_until_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with file_lock(path), path.open() as other:
+        assert not try_lock(other.fileno())
+    with path.open() as other:
+        assert try_lock(other.fileno())
+
+
+def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"gone: cannot be written \(No such file or directory\); check space"):
+        with file_lock(tmp_path / "gone" / "lock", error=CheckpointError):
+            pass
