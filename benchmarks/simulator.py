@@ -4,7 +4,6 @@ python benchmarks/simulator.py [--clips 14] [--frames 8] [--size 160x192] [--siz
 """
 
 import argparse
-import os
 import resource
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import time
 from pathlib import Path
 
 from fedsurg.simulator import PROFILES, RenderRequest, render
+from fedsurg.workers import usable_processors
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=14)
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--size", action="append", help="height x width; repeat for several, the smallest first")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=usable_processors())
     options = parser.parse_args()
     for size in options.size or ["160x192", "512x640"]:
         height, width = (int(part) for part in size.split("x"))

@@ -1,9 +1,14 @@
-"""Worker processes of a pool: Ctrl-C and a closed terminal are their parent's, and none outlives it."""
+"""Worker processes of a pool: how many; Ctrl-C and a closed terminal are their parent's, and none outlives it."""
 
 import os
 import signal
 import threading
 from multiprocessing import connection, parent_process
+
+
+def usable_processors() -> int:
+    """Processors that this process may run on: a container or `taskset` may leave it fewer than there are."""
+    return len(os.sched_getaffinity(0))
 
 
 def stand_by() -> None:

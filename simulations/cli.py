@@ -44,6 +44,7 @@ def simulate(
     from rich.console import Console
 
     from fedsurg.errors import RunError
+    from fedsurg.workers import usable_processors
     from simulations.progress import Progress
     from simulations.run import Options
     from simulations.run import simulate as run
@@ -64,7 +65,7 @@ def simulate(
     chosen = Options(
         out=out or free_folder(Path("runs"), study.name),
         data=data,
-        jobs=jobs or os.cpu_count() or 1,
+        jobs=jobs or usable_processors(),
         cache=cache or default_cache(),
         **options,
     )

@@ -1,7 +1,6 @@
 """`fedsurg data check`: read everything in a site folder, and collect all that is wrong with it."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +19,7 @@ from fedsurg.data.site import SiteData
 from fedsurg.data.site_file import SITE_FILE, read_site_file
 from fedsurg.errors import DataError
 from fedsurg.study.config import TaskConfig
+from fedsurg.workers import usable_processors
 
 # Stands in when `site.toml` is unusable: masks are then checked for everything but their values.
 _ANY_VALUE: Mapping[int, int] = dict.fromkeys(range(256), IGNORE)
@@ -170,7 +170,7 @@ def _read_all(folder: Path, rows: pd.DataFrame, values: Mapping[int, int]) -> It
     """Read the files of each row, in order; several at a time, as decoding runs outside Python's lock."""
     if rows.empty:
         return
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, usable_processors())) as pool:
         yield from pool.map(partial(_read, folder, values=values), rows["image"], rows["mask"])
 
 

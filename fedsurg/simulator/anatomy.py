@@ -100,7 +100,7 @@ def _displaced(mesh: Mesh, relief: Floats) -> Mesh:
 
 
 def _clips(view: View, distance: float, rng: Rng) -> list[Body]:
-    """Surgical clips, thread and gauze lying about; masks must not contain them."""
+    """Surgical clips and thread lying about; masks must not contain them."""
     bodies = []
     for _ in range(int(rng.integers(1, 6))):
         size = distance * rng.uniform(0.01, 0.05)

@@ -118,9 +118,11 @@ def opened(picture: Picture) -> Iterator["Image.Image"]:
             yield image
     except UnidentifiedImageError:
         raise SimulatorError(f"{picture.path}: is no picture; replace or remove it") from None
-    # Pillow's decoders raise whatever their format suggests; all of it means a damaged file.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as problem:
-        raise SimulatorError(f"{picture.path}: cannot be read ({problem}); replace or remove it") from problem
+    except SimulatorError:
+        raise
+    except Exception as problem:  # Pillow's decoders raise whatever their format suggests: the file is damaged
+        said = str(problem) or type(problem).__name__
+        raise SimulatorError(f"{picture.path}: cannot be read ({said}); replace or remove it") from problem
 
 
 def _cutouts(folder: Path) -> tuple[CutOut, ...]:

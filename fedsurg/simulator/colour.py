@@ -19,6 +19,11 @@ def linear_of(display: NDArray[np.floating]) -> Field:
     return np.where(display <= 0.04045, display / 12.92, ((np.maximum(display, 0) + 0.055) / 1.055) ** 2.4)
 
 
+def linear(colour: str) -> Field:
+    """Linear light (3,) of a '#rrggbb' colour."""
+    return linear_of(np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255)
+
+
 def display_of(linear: Field) -> Field:
     """Display values in [0, 1] of linear light, which is cut off at 0 and 1."""
     light = np.clip(linear, 0, 1)

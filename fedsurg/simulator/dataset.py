@@ -6,10 +6,10 @@ leaves a small record there; a later attempt at the same request keeps those cli
 
 import contextlib
 import csv
-import fcntl
+import errno
 import json
 import os
-import shutil
+import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -22,18 +22,20 @@ from fedsurg.data.site_file import SITE_FILE, SiteFile
 from fedsurg.errors import SimulatorError
 from fedsurg.files import toml_lines, write_atomic
 from fedsurg.simulator.assets import check_pictures
-from fedsurg.simulator.places import UNFINISHED, remove_left_behind, replaceable
+from fedsurg.simulator.instruments import BACKGROUND, CLASPER, SHAFT, WRIST
+from fedsurg.simulator.places import UNFINISHED, remove_left_behind, replaceable, wait_for
 from fedsurg.simulator.request import SIMULATOR_VERSION, RenderRequest
 from fedsurg.stopping import no_interrupt, stopped_by_exception
-from fedsurg.workers import stand_by
+from fedsurg.workers import stand_by, usable_processors
 
 INSTRUMENT_VALUE = 255
-PART_VALUES = {"background": 0, "shaft": 1, "wrist": 2, "clasper": 3}
+PART_VALUES = {"background": BACKGROUND, "shaft": SHAFT, "wrist": WRIST, "clasper": CLASPER}
 WHOLE_VALUES = {"background": 0, "instrument": INSTRUMENT_VALUE}
 COLUMNS = ("image", "mask", "case", "clip", "frame", "split", "activity")
 MANIFEST = "manifest.csv"
 RECORD = "simulator.json"
 INSTRUMENTS = "instruments.json"
+RECORDS = "clips"  # of the finished ones, until all are
 DIGITS = 16  # of a digest in the name of a folder
 DEPTH_STEP_MM = 0.1  # of one grey level in a depth map
 Progress = Callable[[int, int], None]
@@ -62,7 +64,7 @@ def render(request: RenderRequest, out: Path, *, workers: int | None = None, pro
     with stopped_by_exception(), _only_one(partial, private=bool(request.assets)):
         if _is_complete(request, out):  # another process finished it while this one waited
             return out
-        _render_clips(request, partial, workers or os.cpu_count() or 1, progress)
+        _render_clips(request, partial, workers or usable_processors(), progress)
         _describe(request, partial)
         _publish(partial, out)
     return out
@@ -99,7 +101,7 @@ def _is_complete(request: RenderRequest, out: Path) -> bool:
 
 
 def _lost_file(request: RenderRequest, out: Path) -> str:
-    """The first file of a finished rendering that is not there; empty: all are. Pictures are not opened."""
+    """The first file of a finished rendering that is not there or empty; "": none. Pictures are not opened."""
     try:
         with (out / MANIFEST).open(encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines))
@@ -112,7 +114,11 @@ def _lost_file(request: RenderRequest, out: Path) -> str:
     names += [f"{label}/{stem}.png" for label in request.labels if label != "parts" for stem in stems]
     names += [f"videos/clip{clip:05d}.mp4" for clip in range(request.clips) if request.video]
     names += [SITE_FILE, *([INSTRUMENTS] if "instances" in request.labels else [])]
-    return next((name for name in names if not (out / name).is_file()), "")
+    return next((name for name in names if not _holds_something(out / name)), "")
+
+
+def _holds_something(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
 
 
 @contextlib.contextmanager
@@ -130,7 +136,7 @@ def _only_one(partial: Path, *, private: bool) -> Iterator[None]:
                 f"{partial.parent}: cannot be written ({problem.strerror}); check permissions and free space, or "
                 "choose another folder"
             ) from problem
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        wait_for(handle, partial.parent)
         if partial.exists() and os.fstat(handle).st_ino == partial.stat().st_ino:
             break
         os.close(handle)  # it was published under its final name meanwhile
@@ -183,7 +189,7 @@ def _render_clip(request: RenderRequest, clip: int, partial: Path) -> None:
 
 
 def _record(partial: Path, clip: int) -> Path:
-    return partial / "clips" / f"{clip:05d}.json"
+    return partial / RECORDS / f"{clip:05d}.json"
 
 
 def _describe(request: RenderRequest, partial: Path) -> None:
@@ -222,8 +228,15 @@ def site_file_of(request: RenderRequest) -> SiteFile:
 
 def _publish(partial: Path, out: Path) -> None:
     try:
-        partial.replace(out)  # `out` is absent or an empty folder
+        if out.exists():  # an empty folder, which may be closed to others
+            partial.chmod(stat.S_IMODE(partial.stat().st_mode & out.stat().st_mode))
+        partial.replace(out)
     except OSError as problem:
+        if problem.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise SimulatorError(
+                f"{out}: something else was put there meanwhile; the frames are kept in {partial}, move that folder to "
+                "another place"
+            ) from problem
         raise SimulatorError(
             f"{out}: cannot be written ({problem.strerror}); the frames are kept in {partial}, the same command goes "
             "on from there"
@@ -233,5 +246,8 @@ def _publish(partial: Path, out: Path) -> None:
 
 def _tidy(out: Path) -> None:
     """Removes the clips' records, which are needed until the last rename has worked, and what never became `out`."""
-    shutil.rmtree(out / "clips", ignore_errors=True)
+    with contextlib.suppress(OSError):  # the folder may hold what is a person's
+        for record in (out / RECORDS).glob("[0-9]" * 5 + ".json"):
+            record.unlink()
+        (out / RECORDS).rmdir()
     remove_left_behind(out, letters=DIGITS)

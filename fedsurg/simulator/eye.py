@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fedsurg.simulator.fields import Field, Rng, above, fractal, linear, smooth, vessels
+from fedsurg.simulator.colour import linear
+from fedsurg.simulator.fields import Field, Rng, above, fractal, smooth, vessels
 from fedsurg.simulator.profiles import AnatomyProfile
 from fedsurg.simulator.tissue import Surface, finish
 

@@ -105,9 +105,3 @@ def spread_over(field: Field, size: tuple[int, int]) -> Field:
     large = Image.fromarray(field.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
     covered: Field = np.clip(np.asarray(large, float)[: size[0], : size[1]], 0, 1)
     return covered
-
-
-def linear(colour: str) -> Field:
-    """Linear RGB (3,) of a '#rrggbb' sRGB colour."""
-    srgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)

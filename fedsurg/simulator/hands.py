@@ -57,7 +57,7 @@ def draw_work(
     moving = []
     for hand in hands:
         x, y = np.clip(site + rng.normal(0, 0.15, 2), -0.55, 0.55)
-        hover = (0.003, 0.03) if profile.eye else (0.02, 1 - profile.reach[0])
+        hover = (0.003, 0.03) if profile.eye else (0.02, 1 - profile.reach)
         place = Workplace(
             float(x), float(y), rng.uniform(0.05, 0.2), hover, 0.0 if profile.eye else rng.uniform(0.01, 0.04)
         )

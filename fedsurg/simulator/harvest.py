@@ -23,14 +23,13 @@ from fedsurg.data.site import SiteData, load_site
 from fedsurg.data.site_file import SITE_FILE, read_site_file
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.assets import PARTS_ENDING, CutOut, Picture
-from fedsurg.simulator.instruments import CLASPER, SHAFT, WRIST
+from fedsurg.simulator.dataset import PART_VALUES
 from fedsurg.simulator.pictures import load_cutout
 from fedsurg.simulator.places import replaceable, scratch_beside
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
 
-PARTS = {"shaft": SHAFT, "wrist": WRIST, "clasper": CLASPER}
 BLACK = 8  # of 255: what is darker in every channel up to the picture's edge lies outside of the view
 SMALLEST_INSTRUMENT = 0.005  # of the view's area; smaller pieces are specks of a mask
 SMALLEST_TISSUE = 0.3  # of the view's shorter side
@@ -181,8 +180,8 @@ def _write_cutout(file: Path, frame: _Frame, piece: Mask, site: SiteData) -> boo
     alpha = np.where(piece, 255, 0).astype(np.uint8)[..., None]
     Image.fromarray(np.concatenate([picture, alpha], axis=2)[box]).save(file)
     parts = file.with_name(file.name.removesuffix(".png") + PARTS_ENDING)
-    if set(site.labels.names[1:]) <= set(PARTS):
-        values = np.array([0, *(PARTS[name] for name in site.labels.names[1:])], np.uint8)
+    if set(site.labels.names[1:]) <= set(PART_VALUES):
+        values = np.array([0, *(PART_VALUES[name] for name in site.labels.names[1:])], np.uint8)
         Image.fromarray(np.where(piece, values[np.where(piece, labels, 0)], 0).astype(np.uint8)[box]).save(parts)
     try:
         load_cutout(CutOut(_picture(file), _picture(parts) if parts.exists() else None))

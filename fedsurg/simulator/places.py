@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import glob
+import logging
 import os
 import shutil
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 from fedsurg.errors import SimulatorError
 from fedsurg.files import try_lock
 from fedsurg.stopping import stopped_by_exception
+
+log = logging.getLogger("fedsurg.simulator")
 
 UNFINISHED = ".partial"  # ending of the folders for what is not finished yet
 
@@ -58,9 +61,16 @@ def _locked_folder(out: Path) -> tuple[Path, int]:
     """The folder, and what holds its lock. It has the lock before it has the name that others remove."""
     folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".new"))
     handle = os.open(folder, os.O_RDONLY)
-    with contextlib.suppress(OSError):  # a disk without locks: there nobody removes what others left, either
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    wait_for(handle, folder)
     return folder.rename(folder.with_suffix(UNFINISHED)), handle
+
+
+def wait_for(handle: int, place: Path) -> None:
+    """Take the lock of an open folder. Who must wait for another process is told so; `place` is where both write."""
+    with contextlib.suppress(OSError):  # a disk without locks: there nobody removes what others left, either
+        if not try_lock(handle):
+            log.warning("%s: another process writes the same there; waiting for it", place)
+            fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def remove_left_behind(out: Path, *, letters: int) -> None:

@@ -83,12 +83,12 @@ class AnatomyProfile:
         wetness: 0 dry to 1 dripping: decides the sharpness of the glare.
         blood, char, fibres, films: probability that a case shows them; films are adhesions and gauze.
         strands: probability of ligaments and ducts, as slim and often as pale as a shaft.
-        clutter: probability of things that are no instrument: clips, thread, gauze.
+        clutter: probability of things that are no instrument: clips and thread.
         instruments: styles with their weights.
         counts: probabilities of 1, 2, ... instruments at a time.
         radius_mm: of the shafts.
         distance_mm: from the camera to the bed.
-        reach: depth of idle tips as a share of the tissue's; at work they are at the tissue.
+        reach: least depth of idle tips as a share of the tissue's; at work they are at the tissue.
         view_deg: horizontal angle of view.
         tilt_deg: largest tilt of the bed against the camera.
         round_view: probability of black corners.
@@ -113,7 +113,7 @@ class AnatomyProfile:
     counts: tuple[float, ...] = (0.28, 0.42, 0.22, 0.08)
     radius_mm: Range = (2.5, 4.5)
     distance_mm: Range = (55.0, 110.0)
-    reach: Range = (0.55, 1.0)
+    reach: float = 0.55
     view_deg: Range = (55.0, 75.0)
     tilt_deg: float = 35.0
     round_view: float = 0.15
@@ -187,7 +187,7 @@ _ALL = (
         clutter=0.4,
         counts=(0.2, 0.45, 0.35),
         radius_mm=(3.5, 5.5),
-        reach=(0.4, 0.95),
+        reach=0.4,
     ),
     AnatomyProfile(
         "prostate_fossa",

@@ -7,7 +7,7 @@ from fedsurg.files import digest_of
 from fedsurg.simulator.assets import RENDERED, Assets
 from fedsurg.simulator.ingredients import INGREDIENTS, Ingredient
 from fedsurg.simulator.profiles import profile_named
-from fedsurg.simulator.video import check_video
+from fedsurg.simulator.video import LONGEST_CLIP_S, check_video
 
 SIMULATOR_VERSION = 10  # part of every digest: raise it whenever pictures change
 SMALLEST_SIDE = 16  # pixels; nothing can be recognised below
@@ -31,7 +31,7 @@ class RenderRequest:
         val_cases, test_cases: the last cases go to `test`, those before to `val`, the rest to `train`.
         whole_instruments: masks hold one value for all parts.
         look_seed: fixes the camera and the instruments' materials, so that a simulated hospital has a look of
-            its own; None: one per case.
+            its own, one per profile; None: one per case.
         frame_rate_hz: of the clips.
         plain: ingredients left out to measure what they are worth; see `Look.without`.
         worn: a worn camera: bent lens, drops and mist on it, interlaced or poor recording.
@@ -84,25 +84,18 @@ class RenderRequest:
             raise SimulatorError("a rendering needs at least one profile; see: fedsurg simulator profiles")
         for name in self.profiles:
             profile_named(name)
-        for name, value, least in (
-            ("clips", self.clips, 1),
-            ("frames", self.frames, 1),
-            ("height", self.height, SMALLEST_SIDE),
-            ("width", self.width, SMALLEST_SIDE),
-            ("cases", self.cases, 0),
-            ("val_cases", self.val_cases, 0),
-            ("test_cases", self.test_cases, 0),
+        for name, value, least, most in (
+            ("clips", self.clips, 1, MOST),
+            ("frames", self.frames, 1, MOST),
+            ("height", self.height, SMALLEST_SIDE, LARGEST_SIDE),
+            ("width", self.width, SMALLEST_SIDE, LARGEST_SIDE),
+            ("cases", self.cases, 0, MOST),
+            ("val_cases", self.val_cases, 0, MOST),
+            ("test_cases", self.test_cases, 0, MOST),
         ):
-            if value < least:
-                raise SimulatorError(f"{name} is {value}; it must be at least {least}")
-        for name, value, most in (
-            ("clips", self.clips, MOST),
-            ("frames", self.frames, MOST),
-            ("height", self.height, LARGEST_SIDE),
-            ("width", self.width, LARGEST_SIDE),
-        ):
-            if value > most:
-                raise SimulatorError(f"{name} is {value}; it must be at most {most}")
+            if not least <= value <= most:
+                bound = f"least {least}" if value < least else f"most {most}"
+                raise SimulatorError(f"{name} is {value}; it must be at {bound}")
         unknown = sorted(set(self.plain) - set(INGREDIENTS))
         if unknown:
             raise SimulatorError(f"plain names {unknown[0]!r}; choose from {', '.join(INGREDIENTS)}")
@@ -115,6 +108,11 @@ class RenderRequest:
             raise SimulatorError(f"val_cases + test_cases is {held}; there are only {self.case_count} cases")
         if not 0 < self.frame_rate_hz < MOST:
             raise SimulatorError(f"frame_rate_hz is {self.frame_rate_hz}; it must be above 0 and below {MOST}")
+        if self.frames / self.frame_rate_hz > LONGEST_CLIP_S:
+            raise SimulatorError(
+                f"{self.frames} frames at frame_rate_hz {self.frame_rate_hz} are a clip of more than a day; ask for "
+                "fewer frames, or for more of them in a second"
+            )
         self._check_names()
         self._check_outputs()
 

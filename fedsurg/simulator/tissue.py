@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fedsurg.simulator.fields import Field, Rng, above, cells, fractal, linear, smooth, vessels, warped
+from fedsurg.simulator.colour import linear
+from fedsurg.simulator.fields import Field, Rng, above, cells, fractal, smooth, vessels, warped
 from fedsurg.simulator.profiles import AnatomyProfile, Tissue
 
 PALE = ("#d8d4cc", "#b8b4b0", "#9aa0a8", "#c9b8ae", "#e4dcd8", "#8f8a90")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+LONGEST_CLIP_S = 86_400  # of one frame in a day: no clip lasts longer, see `request`
 QUALITY = 18  # x264's constant rate factor: about the limit of what the eye sees
 
 
@@ -29,22 +30,15 @@ def check_video(height: int, width: int) -> None:
         raise SimulatorError("video needs PyAV; install it: pip install 'fedsurg[video]'")
 
 
-def h264(
-    pictures: Sequence[NDArray[np.uint8]], frame_rate_hz: float, *, quality: int = QUALITY, preset: str = "medium"
-) -> bytes:
-    """An MP4 file of pictures (h, w, 3), the same bytes on every call: one thread, no date.
-
-    Args:
-        quality: constant rate factor, 0 lossless to 51 worst.
-        preset: of x264; a faster one makes larger files.
-    """
+def h264(pictures: Sequence[NDArray[np.uint8]], frame_rate_hz: float) -> bytes:
+    """An MP4 file of pictures (h, w, 3), the same bytes on every call: one thread, no date."""
     import av
 
     height, width = pictures[0].shape[:2]
     stream = io.BytesIO()
     with av.open(stream, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        rate = Fraction(frame_rate_hz).limit_denominator(1000)
-        track = container.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": preset})
+        rate = Fraction(frame_rate_hz).limit_denominator(LONGEST_CLIP_S)
+        track = container.add_stream("libx264", rate=rate, options={"crf": str(QUALITY), "preset": "medium"})
         track.width, track.height, track.pix_fmt = width, height, "yuv420p"
         track.codec_context.thread_count = 1
         track.codec_context.flags |= av.codec.context.Flags.bitexact

@@ -1,6 +1,5 @@
 """`fedsurg compare`."""
 
-import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -62,6 +61,7 @@ def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None,
     # Slow to load: mistakes in the command are told before.
     from rich.console import Console
 
+    from fedsurg.workers import usable_processors
     from simulations.compare.outputs import PAGE, write_outputs
     from simulations.compare.run import Options
     from simulations.compare.run import compare as run
@@ -69,7 +69,7 @@ def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None,
     from simulations.progress import Progress
     from simulations.run_folder import free_folder
 
-    cache, jobs = options.pop("cache") or default_cache(), options.pop("jobs") or os.cpu_count() or 1
+    cache, jobs = options.pop("cache") or default_cache(), options.pop("jobs") or usable_processors()
     words = _command(
         study_file, chosen, seeds, reference=reference, ablate=ablate, each_site=each_site, settings=settings
     )

@@ -1,6 +1,7 @@
 """Folders of pictures: what is in them, and what is refused."""
 
 import hashlib
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -165,6 +166,16 @@ def test_unreadable_pictures_are_named(backgrounds: Path, instruments: Path) -> 
     (backgrounds / "two.jpg").write_text("no picture")
     with pytest.raises(SimulatorError, match=r"two.jpg: is no picture; replace or remove it"):
         check(backgrounds, None)
+    palette = io.BytesIO()
+    Image.new("P", (40, 80)).save(palette, "PNG")
+    without, start = palette.getvalue(), palette.getvalue().index(b"PLTE") - 4
+    (backgrounds / "three.png").write_bytes(
+        without[:start] + without[start + 12 + int.from_bytes(without[start : start + 4]) :]
+    )
+    (backgrounds / "two.jpg").unlink()
+    with pytest.raises(SimulatorError, match=r"three.png: cannot be read \(.+\); replace or remove it"):
+        check(backgrounds, None)
+    (backgrounds / "three.png").unlink()
     save(np.zeros((40, 80, 3), np.uint8), backgrounds / "two.jpg")
     with pytest.raises(SimulatorError, match=r"two.jpg: is black; a background shows tissue, replace or remove it"):
         check(backgrounds, None)

@@ -65,6 +65,22 @@ def test_photographs_are_seen_through_smoke_and_drops_as_well(given: str, backgr
     assert np.abs(pictures[2] - pictures[0])[12:20, 20:28].mean() > 3
 
 
+def test_the_activity_of_a_composed_clip(backgrounds: Path, instruments: Path) -> None:
+    """Cut-outs do nothing; rendered instruments do what their scripts say, and behind a wiper nobody sees it."""
+    assert {scene_of(read_assets(backgrounds, instruments), 1).activity(time) for time in (0.0, 1.0)} == {"idle"}
+    scene = scene_of(read_assets(backgrounds), 1)
+    clip = scene.ground.clip
+    assert clip
+    assert scene.activity(0.5) == clip.activity(0.5) != "out_of_view"
+
+
+def test_depth_behind_a_cutout_is_not_known(instruments: Path) -> None:
+    scene = next(s for seed in range(20) if (s := scene_of(read_assets(None, instruments), seed)).pasted)
+    frame = scene.frame(0, 0.0)
+    pasted = (frame.instances > len(scene.ground.clip.tools if scene.ground.clip else ())) & (frame.parts > 0)
+    assert pasted.any() and (frame.depth[pasted] == 0).all() and (frame.depth[~pasted] > 0).any()
+
+
 @pytest.mark.parametrize("given", ["both", "backgrounds", "instruments"])
 def test_bytes_do_not_depend_on_processes_or_places(
     given: str, backgrounds: Path, instruments: Path, tmp_path: Path

@@ -125,6 +125,9 @@ def test_a_finished_rendering_that_lost_a_file_is_not_taken_for_whole(folder: Pa
     (broken / lost).unlink()
     with pytest.raises(SimulatorError, match=f"{lost}: is missing or damaged; delete the folder and draw it again"):
         render(REQUEST, broken)
+    (broken / lost).touch()
+    with pytest.raises(SimulatorError, match=f"{lost}: is missing or damaged; delete the folder and draw it again"):
+        render(REQUEST, broken)
 
 
 def test_a_manifest_that_was_cut_is_not_taken_for_whole(folder: Path, tmp_path: Path) -> None:
@@ -190,6 +193,38 @@ def interrupted(folder: Path, out: Path) -> Path:
     (partial / "clips").mkdir()
     (partial / "clips/00000.json").write_text(json.dumps({"rows": rows, "instruments": {}}))
     return partial
+
+
+def test_what_a_person_put_beside_the_frames_stays(folder: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(folder, tmp_path / "mine"))
+    (mine / "clips").mkdir()
+    for name in ("00000.json", "notes.txt"):
+        (mine / "clips" / name).write_text("")
+    render(REQUEST, mine)
+    assert [path.name for path in (mine / "clips").iterdir()] == ["notes.txt"]
+
+
+def test_an_empty_folder_keeps_its_permissions(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    out.mkdir(mode=0o700)
+    interrupted(folder, out)
+    render(REQUEST, out, workers=2)
+    assert out.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_place_that_was_taken_meanwhile(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    partial = interrupted(folder, tmp_path / "site")
+    described = dataset._describe
+
+    def and_another_comes(request: RenderRequest, place: Path) -> None:
+        described(request, place)
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site" / "notes.txt").touch()
+
+    monkeypatch.setattr(dataset, "_describe", and_another_comes)
+    with pytest.raises(SimulatorError, match=r"site: something else was put there meanwhile; the frames are kept in"):
+        render(REQUEST, tmp_path / "site", workers=2)
+    assert (partial / "images/clip00002_00001.jpg").exists()
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:

@@ -24,9 +24,7 @@ def test_every_style_is_a_sound_instrument_with_a_long_shaft(style: Style) -> No
     tool = drawn(style)
     assert tool.kind == style.kind
     assert (tool.bend > 0) == (style.carrier == "robotic")
-    expected = {SHAFT, WRIST, CLASPER}
-    if style.kind == "suction":
-        expected = {SHAFT} if style.carrier == "straight" else {SHAFT, WRIST}
+    expected = {SHAFT} if style.kind == "suction" else {SHAFT, WRIST, CLASPER}
     assert {piece.part for piece in tool.pieces} - {BACKGROUND} == expected
     for piece in tool.pieces:
         assert np.isfinite(piece.mesh.vertices).all()

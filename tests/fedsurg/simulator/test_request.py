@@ -60,6 +60,7 @@ def test_digest_of_equal_requests_is_equal() -> None:
         ({"clips": 50_000_000}, "clips is 50000000; it must be at most 1000000"),
         ({"frames": 50_000_000}, "frames is 50000000; it must be at most 1000000"),
         ({"frame_rate_hz": float("inf")}, "frame_rate_hz is inf; it must be above 0 and below 1000000"),
+        ({"frame_rate_hz": 1e-8}, "2 frames at frame_rate_hz 1e-08 are a clip of more than a day"),
         ({"site": "x\udcff"}, "which is not all text; give it in UTF-8"),
         ({"site": " "}, "site is empty; give what site.toml is to say"),
         ({"procedure": ""}, "procedure is empty; give what site.toml is to say"),
@@ -100,5 +101,5 @@ def test_profiles_have_weights_and_ordered_ranges() -> None:
     for name, profile in PROFILES.items():
         assert profile_named(name) is profile
         assert sum(profile.counts) == pytest.approx(1)
-        for low, high in (profile.radius_mm, profile.distance_mm, profile.reach, profile.view_deg):
+        for low, high in (profile.radius_mm, profile.distance_mm, (profile.reach, 1.0), profile.view_deg):
             assert 0 < low <= high

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedsurg.simulator.clip import Clip, ClipSeeds, draw_clip, look_of, photographed
+from fedsurg.simulator.clip import Clip, ClipSeeds, Frame, draw_clip, look_of, photographed, taken
 from fedsurg.simulator.ingredients import Recipe
 from fedsurg.simulator.painter import Shot
 from fedsurg.simulator.profiles import PROFILES
@@ -94,3 +94,18 @@ def test_a_worn_camera_changes_pictures_and_is_the_same_again() -> None:
     assert not np.array_equal(worn.picture, usual.picture)
     assert worn.parts.any()
     assert not np.array_equal(worn.parts, usual.parts)  # the labels bend with the picture
+    assert np.array_equal(worn.parts > 0, worn.instances > 0)  # all of them
+    assert (worn.depth[worn.parts > 0] < usual.depth.max()).all() and not np.array_equal(worn.depth, usual.depth)
+
+
+def test_the_first_frame_of_a_clip_is_whole() -> None:
+    asked: list[float] = []
+
+    def frame_at(time: float) -> Frame:
+        asked.append(time)
+        return Frame(np.zeros((8, 8, 3), np.uint8), *(np.zeros((8, 8), np.uint8),) * 2, np.zeros((8, 8)))
+
+    look = replace(worn_clip(0).look, wear=replace(CLEAN, combed=1))
+    for time in (0.0, 0.5):
+        taken(frame_at, time, look)
+    assert asked == [0.0, 0.0, 0.5, pytest.approx(0.48)]
