@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedsurg.learning.serq import Broadcast
+from fedsurg.learning.server_step import Broadcast
 from fedsurg.sharing.contract import Contract, Entry
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, RunningMean, Update

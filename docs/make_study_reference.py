@@ -32,7 +32,8 @@ INTRODUCTION = """\
 A study is one TOML file with everything that is decided before the first round. It is checked once, when it is read:
 an unknown key, a wrong type or two values that contradict each other is an error which names the key, the value found
 and what is allowed. Only `name` and one federated site are required. The SHA-256 over the study with all defaults
-filled in is its *digest*; approvals, checkpoints and reports carry it.
+filled in, files and folders by their content instead of their place, is its *digest*; approvals, checkpoints and
+reports carry it.
 
 ```
 fedsurg study show studies/demo.toml                    # digest, sharing contract, bytes a round sends
@@ -45,6 +46,9 @@ The shortest useful study, one hospital drawn by the simulator:
 ```toml
 name = "first"
 
+[task]
+classes = ["background", "shaft", "wrist", "clasper"]
+
 [[sites]]
 name = "north"
 procedure = "laparoscopic cholecystectomy"
@@ -55,7 +59,7 @@ profiles = ["abdominal"]
 
 MEANINGS = {
     "name": "of the study, in tables and run folders",
-    "seed": "of the run; every random number is derived from it",
+    "seed": "of new weights, batches and augmentation; what the simulator draws has seeds of its own",
     "methods": "rows of the methods registry, run in this order: {methods}",
     "task": "table `[task]`",
     "network": "table `[network]`",

@@ -15,7 +15,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedsurg.errors import ContractError, FederationError, InterruptedRunError
-from fedsurg.learning.serq import ServerStep
+from fedsurg.learning.server_step import ServerStep
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import RunningMean

@@ -17,6 +17,7 @@ from fedsurg.study.config import Study
 from fedsurg.study.deployed import method_of, require_deployable
 from fedsurg.study.load import load_study, study_digest
 from fedsurg.study.paths import with_absolute_paths
+from fedsurg.study.simulated import check_server_video
 from fedsurg.supervision import supervisor_of
 from server.federation_file import coordinator_log
 from server.layout import CACHE, RUN
@@ -90,6 +91,7 @@ def _video(folder: Path, study: Study, method: str, progress: Progress) -> str:
     """The site folder of the server's video, rendered if it is not there yet; empty where the server does not learn."""
     if plan(study, method).method.server == "none":
         return ""
+    check_server_video(study)
     return str(synthetic_video(study, (folder / CACHE).absolute(), progress))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.site import load_site
 from fedsurg.errors import FedsurgError
-from fedsurg.learning.serq import ServerStep, server_step
+from fedsurg.learning.server_step import ServerStep, server_step
 from fedsurg.methods.registry import Plan
 from fedsurg.models.text import site_vectors
 from fedsurg.sharing.contract import Contract

@@ -13,13 +13,13 @@ from fedsurg.methods.registry import plan
 from fedsurg.simulator import cached
 from fedsurg.simulator.of_study import (
     Progress,
-    check_synthetic_video,
     site_request,
     synthetic_request,
     synthetic_video,
 )
 from fedsurg.stopping import stopped_by_exception
 from fedsurg.study.config import SiteConfig, Study
+from fedsurg.study.simulated import check_server_video
 from fedsurg.study.splits import lacking_split
 from simulations.options import RunOptions
 from simulations.progress import Progress as RunProgress
@@ -75,6 +75,7 @@ def prepare(study: Study, data: Path | None, cache: Path, device: str, progress:
         NetworkError: a network that cannot be built, a start file that does not fit it, or a site without a text
             vector; before anything is drawn.
         DataError: a site's folder is missing or inconsistent.
+        StudyError: the labels of the server's video are no classes of the study; before anything is drawn.
         SimulatorError: a picture that the server's video is to use cannot be, before anything is drawn; or rendering
             failed.
         FedsurgError: there is no such device here; before anything is drawn as well.
@@ -85,7 +86,7 @@ def prepare(study: Study, data: Path | None, cache: Path, device: str, progress:
     check_networks(study)
     learns = any(plan(study, method).method.server != "none" for method in study.methods)
     if learns or study.server.pretrain.training_steps:
-        check_synthetic_video(study)
+        check_server_video(study)
     sites = {site.name: _site_folder(site, study, data, cache, progress) for site in study.sites}
     loaded = {name: load_site(folder, study.task) for name, folder in sites.items()}
     _check_names(loaded)

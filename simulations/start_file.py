@@ -21,6 +21,7 @@ from fedsurg.simulator.request import SIMULATOR_VERSION
 from fedsurg.study.config import Study
 from fedsurg.study.load import study_digest
 from fedsurg.study.pictures import KEYS
+from fedsurg.study.simulated import check_server_video
 from fedsurg.study.start import SHIPPED, start_path, with_start_digest
 from fedsurg.tensor_file import read_tensors
 from simulations.preparation import start_of
@@ -139,6 +140,7 @@ def make_file(
 
 def _check_before(study: Study, out: Path, card: Path, data: Path | None) -> None:
     """Training takes long: what would fail after it fails now."""
+    check_server_video(study)
     if card.resolve() == out.resolve():
         raise RunError(f"{out}: would hold both the start and its card; give --out a name that ends in .safetensors")
     if study.server.pretrain.start:

@@ -23,11 +23,11 @@ from fedsurg.data.site import SiteData
 from fedsurg.errors import ContractError, FederationError
 from fedsurg.files import derived_seed
 from fedsurg.learning.evaluate import Quick, quick_validation
+from fedsurg.learning.exchange import give_shared, take_shared
 from fedsurg.learning.local import Schedule, Trained, to_device
 from fedsurg.learning.loss import LossWeights, SegmentationLoss
 from fedsurg.learning.objectives import Learner, Work, learn, steps_on_shared
 from fedsurg.learning.optimiser import freeze
-from fedsurg.learning.serq import give_shared, take_shared
 from fedsurg.methods.registry import Plan
 from fedsurg.metrics.summary import mean_of_known
 from fedsurg.sharing.protocol import Report, Request

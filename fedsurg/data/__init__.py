@@ -8,12 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedsurg.data.augment import Augmentation, normalise
+    from fedsurg.data.augment import Augmentation
     from fedsurg.data.check import SiteReport, check_site
     from fedsurg.data.clips import Clip, ClipDataset, FrameId
     from fedsurg.data.folds import case_folds, with_fold
     from fedsurg.data.labels import IGNORE, LabelSpace, label_space
     from fedsurg.data.loader import Batch, ClipLoader, PooledLoader
+    from fedsurg.data.normalisation import normalise
     from fedsurg.data.site import SiteData, load_site
 
 __all__ = [
@@ -37,12 +38,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "augment": ("Augmentation", "normalise"),
+    "augment": ("Augmentation",),
     "check": ("SiteReport", "check_site"),
     "clips": ("Clip", "ClipDataset", "FrameId"),
     "folds": ("case_folds", "with_fold"),
     "labels": ("IGNORE", "LabelSpace", "label_space"),
     "loader": ("Batch", "ClipLoader", "PooledLoader"),
+    "normalisation": ("normalise",),
     "site": ("SiteData", "load_site"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

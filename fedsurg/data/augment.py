@@ -14,29 +14,11 @@ from fedsurg.data.lookalikes import lay_pale_tissue, mirror_tissue
 from fedsurg.data.magnification import instrument_width
 from fedsurg.study.config import AugmentationConfig
 
-# Of ImageNet, in the 0-1 range: what pretrained backbones expect.
-MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
-
 _MOST = 4.0  # times a clip is enlarged for `apparent_width`, beside the random scale: more is a blur
 _SHOWN = 0.75  # of these clips are cropped to where an instrument is
 
 # RGB -> luma and two chroma axes (NTSC's YIQ); hue is an angle in the chroma plane.
 _YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
-
-
-def normalise(frames: Tensor) -> Tensor:
-    """(..., 3, h, w) uint8 -> float32 with ImageNet's mean and standard deviation taken out."""
-    mean = torch.tensor(MEAN, device=frames.device).view(3, 1, 1)
-    deviation = torch.tensor(DEVIATION, device=frames.device).view(3, 1, 1)
-    return frames.float().mul_(1 / 255).sub_(mean).div_(deviation)
-
-
-def denormalise(frames: Tensor) -> Tensor:
-    """(..., 3, h, w) that `normalise` made -> float32 in the 0-1 range."""
-    mean = torch.tensor(MEAN, device=frames.device).view(3, 1, 1)
-    deviation = torch.tensor(DEVIATION, device=frames.device).view(3, 1, 1)
-    return frames.float() * deviation + mean
 
 
 class Augmentation:

@@ -85,9 +85,11 @@ def _print(report: SiteReport) -> None:
 
 def _table(report: SiteReport) -> Table:
     """Counts, and the share of labelled pixels, by split."""
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("split", "cases", "clips", "frames", *report.labels, "not labelled", box=None, pad_edge=False)
+    labels = map(escape, report.labels)
+    table = Table("split", "cases", "clips", "frames", *labels, "not labelled", box=None, pad_edge=False)
     for name, split in report.splits.items():
         shares = [f"{100 * split.shares[label]:.2f} %" if label in split.shares else "-" for label in report.labels]
         counts = (str(split.cases), str(split.clips), str(split.frames))

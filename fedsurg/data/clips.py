@@ -1,6 +1,7 @@
 """Clips: a labelled frame with the frames before it, decoded once."""
 
 import threading
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -63,14 +64,14 @@ class ClipDataset:
         self.site = site
         self.size = size
         images_of = _images_by_clip(site.frames)
-        video = site.frame_rate_hz > 0 and any(len(images) > 1 for images in images_of.values())
+        video = site.frame_rate_hz > 0 and any(len(images) > 1 for _, images in images_of.values())
         self.length = history + 1 if video else 1  # t
         self._rows = [
             FrameId(case, clip, int(frame))
             for case, clip, frame in zip(rows["case"], rows["clip"], rows["frame"], strict=True)
         ]
         self._masks = list(rows["mask"])
-        self._images = [self._window(row, images_of[row.case, row.clip]) for row in self._rows]
+        self._images = [self._window(row, *images_of[row.case, row.clip]) for row in self._rows]
         self._cache = _Cache(cache_bytes)
 
     def __len__(self) -> int:
@@ -94,9 +95,10 @@ class ClipDataset:
         """(H, W) int64 label map of row `index` at the size of its file: what scores are computed on."""
         return torch.from_numpy(self._full_label(index)).to(torch.int64)
 
-    def _window(self, row: FrameId, images: dict[int, str]) -> tuple[str, ...]:
-        """The `length` image names up to and including `row`, oldest first."""
-        past = [images[frame] for frame in sorted(images) if frame <= row.frame][-self.length :]
+    def _window(self, row: FrameId, frames: list[int], images: list[str]) -> tuple[str, ...]:
+        """The `length` image names up to and including `row`, oldest first, of those of its clip."""
+        end = bisect_right(frames, row.frame)
+        past = images[max(end - self.length, 0) : end]
         return (past[0],) * (self.length - len(past)) + tuple(past)
 
     def _frame(self, name: str) -> Tensor:
@@ -137,10 +139,13 @@ class _Cache:
         return made
 
 
-def _images_by_clip(frames: pd.DataFrame) -> dict[tuple[str, str], dict[int, str]]:
-    """(case, clip) -> frame -> image name."""
-    images: dict[tuple[str, str], dict[int, str]] = {}
-    columns = (frames[column] for column in ("case", "clip", "frame", "image"))
+def _images_by_clip(frames: pd.DataFrame) -> dict[tuple[str, str], tuple[list[int], list[str]]]:
+    """(case, clip) -> numbers of its frames, ascending, and their image names."""
+    ordered = frames.sort_values("frame", kind="stable")
+    images: dict[tuple[str, str], tuple[list[int], list[str]]] = {}
+    columns = (ordered[column] for column in ("case", "clip", "frame", "image"))
     for case, clip, frame, image in zip(*columns, strict=True):
-        images.setdefault((case, clip), {})[int(frame)] = image
+        numbers, names = images.setdefault((case, clip), ([], []))
+        numbers.append(int(frame))
+        names.append(image)
     return images

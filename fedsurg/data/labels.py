@@ -84,10 +84,12 @@ def own_task(site: SiteFile, *, where: str = "site.toml") -> TaskConfig:
     """A task whose classes are the site's own names: what a folder is checked against without a study.
 
     Raises:
-        DataError: there is only one name.
+        DataError: there is only one name, or none is the background.
     """
     names = [*site.mask_values, *(name for name in site.missing if name not in site.mask_values)]
     names.sort(key=lambda name: name != "background")
+    if names[0] != "background":
+        raise DataError(f"{where}: mask_values has no 'background'; give what is none of {', '.join(names)} that name")
     if len(names) < 2:
         raise DataError(f"{where}: mask_values holds only {names[0]!r}; name the background and one class or more")
     return TaskConfig(classes=tuple(names))

@@ -11,8 +11,9 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from fedsurg.data.augment import Augmentation, normalise
+from fedsurg.data.augment import Augmentation
 from fedsurg.data.clips import Clip, ClipDataset, evenly_spread
+from fedsurg.data.normalisation import normalise
 from fedsurg.files import derived_seed
 
 

@@ -1,5 +1,6 @@
 """The manifest: one row per labelled frame, and everything that must hold between rows."""
 
+import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def read_manifest(path: Path) -> pd.DataFrame:
             rows = pd.read_parquet(path)
     except (OSError, ValueError) as problem:  # pandas' and pyarrow's own errors are ValueErrors
         raise DataError(f"{path}: cannot be read as a table ({_one_line(problem)})") from problem
+    _check_cells(rows, path)
     _check_columns(rows, path)
     # Line 1 of a CSV file is its header.
     rows.index = pd.RangeIndex(2, 2 + len(rows)) if path.suffix == ".csv" else pd.RangeIndex(1, 1 + len(rows))
@@ -67,11 +69,26 @@ def problems_of(rows: pd.DataFrame, path: Path) -> Iterator[str]:
 def path_problem(folder: Path, name: str) -> str:
     """Why a manifest in `folder` may not name this file; empty if it may."""
     inside = folder.resolve()
-    target = (inside / name).resolve()
-    # A manifest must not reach outside: the folder is what the hospital agreed to open.
-    if not target.is_relative_to(inside):
-        return "lies outside the site folder; copy it inside"
-    return "" if target.is_file() else "does not exist; add it or remove the line"
+    try:
+        target = (inside / name).resolve()
+        # A manifest must not reach outside: the folder is what the hospital agreed to open.
+        if not target.is_relative_to(inside):
+            return "lies outside the site folder; copy it inside"
+        return "" if target.is_file() else "does not exist; add it or remove the line"
+    except (OSError, ValueError, RuntimeError) as problem:  # too long, a NUL, a link to itself
+        return f"is no usable path ({problem}); correct it or remove the line"
+
+
+def _check_cells(rows: pd.DataFrame, path: Path) -> None:
+    """Tables whose cells are not under the names that were meant, or are no plain values."""
+    if path.suffix == ".csv" and not isinstance(rows.index, pd.RangeIndex):  # pandas makes what is left over an index
+        raise DataError(
+            f"{path}: its rows have more cells than its header; remove commas at their ends, and put text that holds a "
+            "comma in quotes"
+        )
+    for column in rows:
+        if rows[column].map(pd.api.types.is_list_like).any():
+            raise DataError(f"{path}: column {column!r} holds lists; give one text or number per row")
 
 
 def _check_columns(rows: pd.DataFrame, path: Path) -> None:
@@ -90,6 +107,12 @@ def _check_filled(column: "pd.Series[str]", path: Path) -> None:
     empty = column[column.isna() | (column.astype(str).str.strip() == "")]
     if not empty.empty:
         raise DataError(f"{path}: line {empty.index[0]}: {column.name} is empty; fill it in or remove the line")
+    text = column.astype(str)
+    padded = text[text != text.str.strip()]
+    if not padded.empty:  # ' op1' would be another case than 'op1'
+        raise DataError(
+            f"{path}: line {padded.index[0]}: {column.name} is {padded.iloc[0]!r}; remove the blank at its end or start"
+        )
 
 
 def _whole_numbers(column: "pd.Series[str]", path: Path) -> "pd.Series[int]":
@@ -112,6 +135,11 @@ def _unknown_splits(rows: pd.DataFrame, path: Path) -> Iterator[str]:
 
 
 def _repeated(rows: pd.DataFrame, path: Path) -> Iterator[str]:
+    rows = rows.assign(**{column: rows[column].map(posixpath.normpath) for column in ("image", "mask")})
+    images = {image: line for line, image in rows["image"].items()}
+    for line, mask in rows["mask"].items():
+        if mask in images:
+            yield f"{path}: line {line}: mask {mask!r} is the image of line {images[mask]}; name the file of its labels"
     for columns in (["image"], ["case", "clip", "frame"]):
         for _, found in rows[rows.duplicated(columns, keep=False)].groupby(columns, sort=False):
             what = ", ".join(f"{column} {found[column].iloc[0]}" for column in columns)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from fedsurg.errors import DataError
 
 Pixels = NDArray[np.uint8]
+
+UPRIGHT = 1  # of EXIF's orientations
 
 # 1-bit masks hold 0 and 1, palette masks their indices; a colour mask has no value to look up.
 _MASK_MODES = ("1", "L", "P")
@@ -20,15 +22,25 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Pixels:
     """An image as (h, w, 3) uint8 RGB, at `size` (height, width) with antialiasing, or as large as it is.
 
     Raises:
-        DataError: missing, truncated or not an image.
+        DataError: missing, truncated, not an image, turned by its EXIF, or of more than 8 bits to a channel.
     """
     with _opened(path) as image:
+        if image.mode[0] in "IF":  # Pillow would cut off what is above 255
+            raise DataError(f"{path}: has more than 8 bits to a channel (mode {image.mode}); export it as 8-bit")
+        if size is not None:
+            # A JPEG can be decoded at 1/2, 1/4 or 1/8 directly; Pillow keeps it at least as large as asked for.
+            image.draft("RGB", size[::-1])
+        turned = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+        if turned != UPRIGHT:
+            raise DataError(
+                f"{path}: its EXIF says that it is shown turned or mirrored (orientation {turned}), and masks do not "
+                "say whether they are; export it as it is shown"
+            )
+        whole = image.convert("RGBA") if "transparency" in image.info else image
+        picture = whole.convert("RGB")
         if size is None:
-            return np.array(image.convert("RGB"))
-        height, width = size
-        # A JPEG can be decoded at 1/2, 1/4 or 1/8 directly; Pillow keeps it at least as large as asked for.
-        image.draft("RGB", (width, height))
-        return np.array(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0))
+            return np.array(picture)
+        return np.array(picture.resize(size[::-1], Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
 def read_mask(path: Path, image: Path, label_of_value: Mapping[int, int]) -> Pixels:
@@ -80,10 +92,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: no such file; add it or remove its line from the manifest") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: not an image; replace it or remove its line from the manifest") from None
-    # Pillow's decoders raise whatever their format suggests; all of it means a damaged file.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as problem:
+    except DataError:
+        raise
+    except Exception as problem:  # Pillow's decoders raise whatever their format suggests: the file is damaged
+        said = str(problem) or type(problem).__name__
         raise DataError(
-            f"{path}: cannot be decoded ({problem}); replace it or remove its line from the manifest"
+            f"{path}: cannot be decoded ({said}); replace it or remove its line from the manifest"
         ) from problem
 
 

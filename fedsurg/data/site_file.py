@@ -75,7 +75,7 @@ def read_site_file(folder: Path) -> SiteFile:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that holds {SITE_FILE} and the manifest")
     try:
-        return SiteFile.model_validate(tomllib.loads(path.read_text("utf-8")))
+        return SiteFile.model_validate(tomllib.loads(path.read_text("utf-8-sig")))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; every site folder needs one (name, procedure, mask_values)") from None
     except (OSError, UnicodeDecodeError) as problem:

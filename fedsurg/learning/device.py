@@ -21,8 +21,8 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as problem:
+        torch.zeros(1, device=device).item()  # a device without memory makes tensors, but holds nothing in them
+    except (RuntimeError, AssertionError, NotImplementedError) as problem:
         raise FedsurgError(f"device {name!r} cannot be used here; take 'auto' or 'cpu'") from problem
     return device
 

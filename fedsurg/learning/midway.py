@@ -14,7 +14,7 @@ from torch import Tensor
 from fedsurg.sharing.update import Update
 
 if TYPE_CHECKING:
-    from fedsurg.learning.serq import ServerStep
+    from fedsurg.learning.server_step import ServerStep
 
 
 class Midway:

@@ -15,7 +15,6 @@ fine-tuning on synthetic video, the other control, is the same with no SERQ-a an
 import copy
 import math
 from collections.abc import Mapping
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +27,9 @@ from fedsurg.data.loader import Batch, ClipLoader
 from fedsurg.errors import CheckpointError
 from fedsurg.files import derived_seed
 from fedsurg.learning.device import precision
+from fedsurg.learning.exchange import give_shared, take_shared
 from fedsurg.learning.local import Schedule, to_device
 from fedsurg.learning.loss import LossWeights, SegmentationLoss
-from fedsurg.learning.midway import Midway
 from fedsurg.learning.moving_average import MovingAverage, MovingFeatures, MovingWeights
 from fedsurg.learning.optimiser import Optimiser, freeze, seed_everything
 from fedsurg.methods.registry import Plan
@@ -38,59 +37,6 @@ from fedsurg.models.network import Output, SegmentationNetwork, network_of
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.update import Update
 from fedsurg.study.config import SerqConfig
-
-
-class ServerStep(Protocol):
-    """What happens to the average before it is broadcast."""
-
-    def advance(self, mean: Update, number: int) -> tuple[Update, dict[str, float]]:
-        """Round `number`'s average -> what is broadcast, and numbers for the history."""
-        ...
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything that the next round needs, for the checkpoint."""
-        ...
-
-    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what `tensors` gave."""
-        ...
-
-    def neutral(self, shared: Update) -> dict[str, Tensor]:
-        """The whole global network: shared tensors plus the server's own (its query projection)."""
-        ...
-
-
-def take_shared(network: SegmentationNetwork, update: Update) -> None:
-    """Copy an update into a network."""
-    network.load_tensors({name: torch.from_numpy(value.copy()) for name, value in update.tensors.items()})
-
-
-def give_shared(network: SegmentationNetwork, contract: Contract) -> Update:
-    """A network's shared tensors as an update."""
-    tensors = network.tensors()
-    return Update.of({name: tensors[name].detach().cpu().float().numpy() for name in contract.shared})
-
-
-class Broadcast:
-    """The server step of methods without one: the average goes out as it is."""
-
-    def __init__(self, start: Mapping[str, Tensor]) -> None:
-        self._start = dict(start)
-
-    def advance(self, mean: Update, number: int) -> tuple[Update, dict[str, float]]:
-        """The average itself."""
-        return mean, {}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Nothing."""
-        return {}
-
-    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Nothing to take up."""
-
-    def neutral(self, shared: Update) -> dict[str, Tensor]:
-        """The start with the shared tensors on top: private parts are those of synthetic pre-training."""
-        return self._start | {name: torch.from_numpy(value.copy()) for name, value in shared.tensors.items()}
 
 
 class DomainDescriptor(nn.Module):
@@ -326,23 +272,6 @@ def instrument_mask(labels: Tensor, size: tuple[int, int], dilation_px: int) -> 
     if dilation_px:
         mask = F.max_pool2d(mask, 2 * dilation_px + 1, stride=1, padding=dilation_px)
     return F.adaptive_max_pool2d(mask, size)
-
-
-def server_step(
-    plan: Plan,
-    contract: Contract,
-    start: Mapping[str, Tensor],
-    synthetic: ClipDataset | None,
-    device: torch.device,
-) -> ServerStep:
-    """The server step that a method's row names."""
-    step: ServerStep = Broadcast(start)
-    if plan.method.server != "none" and synthetic is not None:
-        config = plan.study.server.serq
-        if plan.method.server == "finetune":
-            config = config.model_copy(update={"steps_descriptor": 0, "lambda_3": 0.0})
-        step = Serq(plan, contract, start, synthetic, config, device)
-    return Midway(step, start, plan.study.server.start_share) if plan.method.objective == "averaged" else step
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

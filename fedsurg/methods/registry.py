@@ -59,6 +59,11 @@ class Method:
         """A site has a model of its own beside the network that it shares: it is scored and delivered, never sent."""
         return self.objective in ("personal", "averaged")
 
+    def trained(self, overrides: Mapping[Part, Scope]) -> list[Part]:
+        """The parts of its network that are not frozen."""
+        absent = {"gate": not self.gate, "adapters": not self.adapters}
+        return [part for part, scope in self.scopes(overrides).items() if scope != "frozen" and not absent.get(part)]
+
     def scopes(self, overrides: Mapping[Part, Scope]) -> dict[Part, Scope]:
         """The scope of every part, with the study's overrides on top.
 
@@ -82,7 +87,11 @@ METHODS: dict[str, Method] = {
     for row in (
         Method("start", "the common start on synthetic video, trained at no site", grouping="none"),
         Method("local", "each site alone", site=frozenset(PARTS)),
-        Method("central", "all sites' data in one place: the upper bound", grouping="pooled"),
+        Method(
+            "central",
+            "all sites' data in one place, and the steps of all sites on one model: the upper bound",
+            grouping="pooled",
+        ),
         Method("fedavg", "everything shared, averaged (McMahan 2017)"),
         Method(
             "fedavg-server",

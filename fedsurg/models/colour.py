@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fedsurg.data.augment import denormalise
+from fedsurg.data.normalisation import denormalise
 from fedsurg.study.config import Colour
 
 FLOOR = 0.1  # added to every channel, of 0 to 1: below it, ratios are the sensor's noise

@@ -80,8 +80,13 @@ def read_start(study: Study) -> dict[str, Tensor]:
         raise NetworkError(f"{KEY}: {path} is no safetensors file; {_ADVICE}") from problem
     if facts.get("format") != FORMAT:
         raise NetworkError(f"{KEY}: {path} is no start of this version of fedsurg; {_ADVICE}")
-    _check(path, facts, study)
     parts = facts.get("parts", {})
+    if not (isinstance(parts, dict) and isinstance(facts.get("network", {}), dict)):
+        raise NetworkError(f"{KEY}: {path} says of itself what no start does; {_ADVICE}")
+    _check(path, facts, study)
+    for name, value in tensors.items():
+        if not (value.is_floating_point() and bool(torch.isfinite(value).all())):
+            raise NetworkError(f"{KEY}: {path} is damaged: tensor {name!r} holds a value that is no number; {_ADVICE}")
     dropped = () if study.network.temporal.enabled else ("temporal",)
     kept = {name: value.float() for name, value in tensors.items() if parts.get(name) not in dropped}
     try:

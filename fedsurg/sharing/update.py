@@ -159,6 +159,8 @@ class RunningMean:
             raise ValueError(f"weight must be positive, got {weight}")
         if self._sum is None:
             self._sum, self._layout = np.zeros(update.vector.shape, np.float64), update.layout
+        if self._layout is None or self._layout.shapes != update.layout.shapes:
+            raise ValueError("two updates of different layouts do not combine")
         self._sum += update.vector if weight == 1.0 else update.vector.astype(np.float64) * weight
         self._weight += weight
         self.count += 1

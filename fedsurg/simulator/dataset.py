@@ -216,14 +216,18 @@ def _describe(request: RenderRequest, partial: Path) -> None:
 
 def site_file_of(request: RenderRequest) -> SiteFile:
     """What a rendered folder says of itself."""
-    values = WHOLE_VALUES if request.whole_instruments else PART_VALUES
     return SiteFile(
         name=request.site,
         procedure=request.procedure,
         frame_rate_hz=request.frame_rate_hz,
         simulated=not request.assets,  # pictures of patients are theirs, composed or not
-        mask_values={name: (value,) for name, value in values.items()},
+        mask_values=mask_values(request.whole_instruments),
     )
+
+
+def mask_values(whole_instruments: bool) -> dict[str, tuple[int, ...]]:
+    """Name of a label -> its values in masks."""
+    return {name: (value,) for name, value in (WHOLE_VALUES if whole_instruments else PART_VALUES).items()}
 
 
 def _publish(partial: Path, out: Path) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fedsurg.simulator.assets import check_pictures
 from fedsurg.simulator.dataset import cached
 from fedsurg.simulator.request import RenderRequest
 from fedsurg.study.config import SimulatedSite, SiteConfig, Study, SyntheticConfig
@@ -24,17 +23,6 @@ def synthetic_video(study: Study, cache: Path, progress: Progress) -> Path:
         cache / "synthetic",
         progress=lambda done, total: progress("synthetic video", done, total),
     )
-
-
-def check_synthetic_video(study: Study) -> None:
-    """Whether the server's video can be drawn; every picture that it is to use is decoded.
-
-    Raises:
-        SimulatorError: the first thing in the way.
-    """
-    request = synthetic_request(study)
-    request.check()
-    check_pictures(request.assets, whole_instruments=request.whole_instruments)
 
 
 def synthetic_request(study: Study) -> RenderRequest:

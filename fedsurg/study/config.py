@@ -15,6 +15,7 @@ Colour = Literal["rgb", "log_opponent"]
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=10**18)]  # torch's generators take 64 bits
 Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Scales = Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)]
@@ -174,6 +175,12 @@ class LocalConfig(Section):
     augmentation: AugmentationConfig = AugmentationConfig()
     magnification: MagnificationConfig = MagnificationConfig()
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.cross_entropy and not self.jaccard:
+            raise ValueError("cross_entropy and jaccard are both 0, so there is nothing to learn by; raise one of them")
+        return self
+
 
 class PretrainConfig(Section):
     """`[server.pretrain]`: the start that every method begins from, trained on synthetic video.
@@ -240,7 +247,7 @@ class SyntheticConfig(Section):
     )
     clips: Positive = 100
     frames: Positive = 6
-    seed: Count = 1
+    seed: Seed = 1
     size: Size | None = None  # height, width; none: the task's image size
     plain: tuple[Literal["lighting", "texture", "instruments", "nuisance"], ...] = ()  # left out, to see its worth
     worn: bool = False  # a worn camera: bent lens, drops and mist on it, interlaced or poor recordings
@@ -260,7 +267,7 @@ class SimulatedSite(Section):
     frames: Positive = 6
     val_cases: Count = 1
     test_cases: Count = 0
-    seed: Count = 0
+    seed: Seed = 0
     worn: bool = False  # a worn camera, as in `[synthetic]`
     whole_instruments: bool = False
 
@@ -300,6 +307,8 @@ class EvaluationConfig(Section):
                 f"confidence is {self.confidence:g}, but there is one size to trust in scales; give two or more, as in "
                 "scales = [0.7, 1.0, 1.4, 2.0], or set confidence = 0"
             )
+        if self.folds == 1:
+            raise ValueError("folds is 1, and then nothing would be left to train on; set 2 or more, or 0")
         if self.folds and self.leave_one_site_out:
             raise ValueError(
                 f"folds is {self.folds} and leave_one_site_out is true, but a run leaves out either cases or sites; "
@@ -329,7 +338,7 @@ class Study(Section):
     """One study: the whole file. `fedsurg.study.load.load_study` reads and checks it."""
 
     name: Name
-    seed: Count = 0
+    seed: Seed = 0
     methods: tuple[str, ...] = ("fedst", "fedavg", "local")
     task: TaskConfig = TaskConfig()
     network: NetworkConfig = NetworkConfig()

@@ -32,7 +32,7 @@ def load_study(path: Path, *, overrides: Mapping[str, Any] | None = None, with_f
             start file or a picture folder that it names is missing.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise StudyError(f"{path}: cannot be read ({problem}); give the path of a study file") from problem
     return parse_study(text, str(path), overrides=overrides, with_files=with_files)
@@ -138,6 +138,8 @@ def _check_names(study: Study, source: str) -> None:
                 f"{source}: local.steps: is {study.local.steps}, but {method} trains the head in some steps of a round "
                 "and the body in others; use 2 or more"
             )
+        if METHODS[method].grouping != "none" and not METHODS[method].trained(study.sharing):
+            raise StudyError(f"{source}: sharing: every part that {method} has is frozen, so it would train nothing")
     tables = [("synthetic.profiles", study.synthetic.profiles)]
     tables += [(f"sites[{s.name}].simulate.profiles", s.simulate.profiles) for s in study.sites if s.simulate]
     for key, profiles in tables:

@@ -17,6 +17,8 @@ from fedsurg.cli.main import fedsurg
 from fedsurg.data.check import check_site
 from fedsurg.sharing import protocol
 from fedsurg.study import load_study
+from fedsurg.study.load import parse_study
+from fedsurg.study.simulated import check_server_video
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -61,6 +63,11 @@ def test_the_study_reference_is_up_to_date() -> None:
     assert (ROOT / "docs" / "study.md").read_text(encoding="utf-8") == module.reference(), (
         f"run .venv/bin/python {name_of(path)} and commit docs/study.md"
     )
+
+
+def test_the_shortest_study_is_one_whose_video_can_be_drawn() -> None:
+    (text,) = blocks(ROOT / "docs" / "study.md", "toml")
+    check_server_video(parse_study(text, "study.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

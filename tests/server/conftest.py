@@ -12,7 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 
 from fedsurg.joining.clock import now
-from fedsurg.learning.serq import Broadcast, ServerStep
+from fedsurg.learning.server_step import Broadcast, ServerStep
 from fedsurg.sharing.contract import Contract, Entry
 from fedsurg.sharing.protocol import LAYOUT, ORIGIN, REPORT, REQUEST, UPDATE, VECTOR, Report
 from fedsurg.sharing.update import Packed, Update

@@ -14,7 +14,7 @@ from flwr.app import Message, RecordDict
 from torch import Tensor
 
 from fedsurg.errors import CheckpointError, FederationError, InterruptedRunError
-from fedsurg.learning.serq import Broadcast
+from fedsurg.learning.server_step import Broadcast
 from fedsurg.sharing.protocol import LAYOUT, ORIGIN, REPORT, UPDATE, Report
 from fedsurg.sharing.update import Update
 

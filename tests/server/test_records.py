@@ -6,7 +6,7 @@ import torch
 from flwr.app import Error, Message
 
 from fedsurg.errors import ContractError
-from fedsurg.learning.serq import give_shared
+from fedsurg.learning.exchange import give_shared
 from fedsurg.methods import METHODS
 from fedsurg.models import build_network
 from fedsurg.sharing.contract import Contract

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedsurg.errors import CheckpointError, ContractError, FederationError
 from fedsurg.learning.evaluate import Quick
-from fedsurg.learning.serq import give_shared
+from fedsurg.learning.exchange import give_shared
 from fedsurg.sharing.protocol import Request
 from fedsurg.sharing.update import Packed, Update
 from site_client.engine import SiteEngine

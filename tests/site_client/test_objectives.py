@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fedsurg.learning.exchange import give_shared
 from fedsurg.learning.objectives import only, proximal
-from fedsurg.learning.serq import give_shared
 from fedsurg.sharing.protocol import Request
 from fedsurg.sharing.update import Packed, Update
 from site_client.engine import SiteEngine

@@ -384,7 +384,7 @@ def test_an_engine_keeps_everything_in_the_vault(
     """The same numbers as in the clear, and no file beside the vault."""
     plain = make_engine("fedst", evaluation__choose="best")
     sealed = make_engine("fedst", "sealed", evaluation__choose="best", files=vault.files("study", "north"))
-    from fedsurg.learning.serq import give_shared
+    from fedsurg.learning.exchange import give_shared
 
     packed = give_shared(plain.network, plain.contract).pack()
     for number, work in ((1, "train"), (2, "train"), (3, "finish")):

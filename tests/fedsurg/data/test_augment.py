@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedsurg.data.augment import Augmentation, normalise
+from fedsurg.data.augment import Augmentation
 from fedsurg.data.clips import Clip
 from fedsurg.data.labels import IGNORE
+from fedsurg.data.normalisation import normalise
 from fedsurg.study.config import AugmentationConfig
 
 SIZE = (48, 64)

@@ -1,6 +1,7 @@
 """`fedsurg data check`: the report, the command, and that all problems are in it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from PIL import ExifTags, Image
 
 from fedsurg.data.check import check_site
 from fedsurg.data.cli import data
 from fedsurg.data.clips import ClipDataset
+from fedsurg.data.pixels import read_image
 from fedsurg.data.site import load_site
 from fedsurg.study.config import TaskConfig
 
@@ -54,6 +56,56 @@ def test_without_a_study_the_sites_names_are_the_labels(folder: Path, edit: Edit
     edit(folder / "site.toml", "frame_rate_hz = 25", 'missing = ["needle"]')
     report = check_site(folder)
     assert (report.ok, report.labels, report.missing) == (True, ("background", "grasper"), ("needle",))
+
+
+def test_without_a_study_the_background_must_be_named(folder: Path, edit: Edit) -> None:
+    edit(folder / "site.toml", "background = 0", "tissue = 0")
+    (problem,) = check_site(folder).problems
+    assert problem.endswith("mask_values has no 'background'; give what is none of tissue, instrument that name")
+
+
+def turned(path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    Image.new("RGB", (64, 48)).save(path, exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("save", "message"),
+    [
+        (lambda path: Image.new("I;16", (64, 48), 700).save(path), r"more than 8 bits to a channel \(mode I;16\)"),
+        (lambda path: Image.new("F", (64, 48), 0.5).save(path, "TIFF"), r"more than 8 bits to a channel \(mode F\)"),
+        (turned, r"shown turned or mirrored \(orientation 3\), .*; export it as it is shown"),
+    ],
+)
+def test_pictures_that_would_be_read_wrongly(
+    folder: Path, task: TaskConfig, save: Callable[[Path], None], message: str
+) -> None:
+    save(folder / "images/op1_a_0.png")
+    (problem,) = check_site(folder, task).problems
+    assert re.search(rf"op1_a_0.png: .*{message}", problem)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_palette_with_transparency_is_read_without_a_warning(tmp_path: Path) -> None:
+    picture = Image.new("P", (4, 2), 1)
+    picture.putpalette([0, 0, 0, 10, 20, 30])
+    picture.save(tmp_path / "a.png", transparency=b"\xff\x80")
+    assert read_image(tmp_path / "a.png")[0, 0].tolist() == [10, 20, 30]
+
+
+def test_a_mask_that_is_an_image(folder: Path, task: TaskConfig, edit: Edit) -> None:
+    edit(folder / "manifest.csv", "masks/op1_a_0.png", "./images/op1_a_1.png")
+    assert any(
+        "line 2: mask 'images/op1_a_1.png' is the image of line 3; name the file of its labels" in problem
+        for problem in check_site(folder, task).problems
+    )
+
+
+def test_a_label_with_brackets_in_its_name(folder: Path, edit: Edit) -> None:
+    edit(folder / "site.toml", "instrument = 255", '"[/red]" = 255')
+    result = CliRunner().invoke(data, ["check", str(folder)])
+    assert result.exit_code == 0 and "[/red]" in result.output
 
 
 def test_names_are_checked_against_the_study(folder: Path) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedsurg.data.augment import Augmentation, normalise
+from fedsurg.data.augment import Augmentation
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.loader import ClipLoader, PooledLoader
+from fedsurg.data.normalisation import normalise
 from fedsurg.data.site import SiteData, load_site
 from fedsurg.errors import DataError
 from fedsurg.study.config import AugmentationConfig, TaskConfig

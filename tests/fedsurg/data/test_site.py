@@ -110,6 +110,35 @@ def test_spreadsheet_leftovers_are_harmless(folder: Path, task: TaskConfig) -> N
         load_site(folder, task)
 
 
+def test_a_byte_order_mark_in_the_site_file_is_harmless(folder: Path, task: TaskConfig) -> None:
+    path = folder / "site.toml"
+    path.write_text("\ufeff" + path.read_text(), encoding="utf-8")
+    assert load_site(folder, task).name == "north"
+
+
+def test_rows_longer_than_the_header(folder: Path, task: TaskConfig) -> None:
+    path = folder / "manifest.csv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *(row + "," for row in rows)]))
+    with pytest.raises(DataError, match=r"manifest.csv: its rows have more cells than its header; remove commas at"):
+        load_site(folder, task)
+
+
+def test_lists_in_a_parquet_table(folder: Path, task: TaskConfig) -> None:
+    rows = pd.read_csv(folder / "manifest.csv").assign(phase=[["a", "b"]] * 12)
+    (folder / "manifest.csv").unlink()
+    rows.to_parquet(folder / "manifest.parquet")
+    with pytest.raises(DataError, match="column 'phase' holds lists; give one text or number per row"):
+        load_site(folder, task)
+
+
+def test_a_path_that_leads_to_itself(folder: Path, task: TaskConfig) -> None:
+    (folder / "images/op1_a_0.png").unlink()
+    (folder / "images/op1_a_0.png").symlink_to("op1_a_0.png")
+    with pytest.raises(DataError, match=r"line 2: image 'images/op1_a_0.png' (is no usable path|does not exist)"):
+        load_site(folder, task)
+
+
 def test_link_to_the_outside(folder: Path, task: TaskConfig, tmp_path: Path) -> None:
     image = folder / "images" / "op1_a_0.png"
     image.rename(tmp_path / "elsewhere.png")

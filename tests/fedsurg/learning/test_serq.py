@@ -15,7 +15,8 @@ from fedsurg.data.loader import Batch
 from fedsurg.data.site import load_site
 from fedsurg.errors import CheckpointError
 from fedsurg.learning.moving_average import MovingFeatures
-from fedsurg.learning.serq import Broadcast, DomainDescriptor, Serq, ServerStep, instrument_mask, server_step
+from fedsurg.learning.serq import DomainDescriptor, Serq, instrument_mask
+from fedsurg.learning.server_step import Broadcast, ServerStep, server_step
 from fedsurg.methods import plan
 from fedsurg.models import SegmentationNetwork, build_network
 from fedsurg.sharing.contract import Contract

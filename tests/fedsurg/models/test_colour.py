@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedsurg.data.augment import normalise
+from fedsurg.data.normalisation import normalise
 from fedsurg.models.colour import log_opponent
 from fedsurg.models.network import SegmentationNetwork, build_network
 from fedsurg.study.config import NetworkConfig

@@ -158,6 +158,24 @@ def test_files_that_are_no_start(begun: MakeStudy, file: Path) -> None:
         read_start(begun())
 
 
+@pytest.mark.parametrize("value", [torch.full((4,), torch.nan), torch.zeros(4, dtype=torch.int64)], ids=["nan", "int"])
+def test_a_damaged_tensor(begun: MakeStudy, file: Path, value: torch.Tensor) -> None:
+    tensors, facts = read_tensors(file)
+    write_tensors(file, tensors | {"head.bias": value}, facts)
+    with pytest.raises(
+        NetworkError, match=r"is damaged: tensor 'head\.bias' holds a value that is no number; make one"
+    ):
+        read_start(begun())
+
+
+@pytest.mark.parametrize("facts", [{"network": None}, {"parts": [1]}], ids=str)
+def test_facts_of_another_shape(begun: MakeStudy, file: Path, facts: dict[str, Any]) -> None:
+    tensors, known = read_tensors(file)
+    write_tensors(file, tensors, known | facts)
+    with pytest.raises(NetworkError, match=r"says of itself what no start does; make one"):
+        read_start(begun())
+
+
 def test_a_tensor_is_missing(begun: MakeStudy, file: Path) -> None:
     tensors, facts = read_tensors(file)
     del tensors["head.bias"]

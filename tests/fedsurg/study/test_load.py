@@ -21,6 +21,7 @@ procedure = "robotic partial nephrectomy"
 """
 HEAD = 'name = "trial"\nseed = 7\n'
 PARTS = ["background", "shaft", "wrist", "clasper"]
+SHARED = ("encoder", "query", "temporal", "decoder", "head")  # parts that every method's network has
 
 
 def parse(head: str = HEAD, tables: str = "", sites: str = SITES, **overrides: Any) -> Study:
@@ -276,6 +277,34 @@ def test_classes_that_the_simulator_does_not_draw() -> None:
     with pytest.raises(StudyError, match=r"has no cases in split 'test' or 'val' to be scored on; raise test_cases$"):
         parse(sites=unseen, task__classes=PARTS)
     assert parse(sites=unseen, task__classes=PARTS, evaluation__unseen_cases="all").unseen
+
+
+def test_a_byte_order_mark_is_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "trial.toml"
+    path.write_text("\ufeff" + HEAD + SITES, encoding="utf-8")
+    assert study_digest(load_study(path)) == study_digest(parse())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 2**64}, r"seed: found 18446744073709551616; input should be less than 10+$"),
+        ({"local__cross_entropy": 0, "local__jaccard": 0}, "cross_entropy and jaccard are both 0, so there is nothing"),
+        ({"evaluation__folds": 1}, "folds is 1, and then nothing would be left to train on; set 2 or more, or 0"),
+        (
+            {f"sharing__{part}": "frozen" for part in SHARED} | {"methods": ["fedavg"]},
+            "sharing: every part that fedavg has is frozen, so it would train nothing",
+        ),
+    ],
+)
+def test_a_study_that_could_not_train_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        parse(**change)
+
+
+def test_frozen_parts_leave_others_to_train() -> None:
+    frozen = {f"sharing__{part}": "frozen" for part in SHARED}
+    assert parse(**frozen, methods=["fedst", "start"]).methods == ("fedst", "start")  # gate and adapters
 
 
 def test_overrides_are_checked_like_the_file() -> None:
