@@ -118,10 +118,11 @@ def canonical_json(value: Any) -> str:
 
 def toml_lines(values: Mapping[str, Any]) -> str:
     """Plain values as TOML, one `key = value` per line; those that are None are left out."""
-    return "".join(f"{key} = {_toml(value)}\n" for key, value in values.items() if value is not None)
+    return "".join(f"{key} = {toml_value(value)}\n" for key, value in values.items() if value is not None)
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A plain value as TOML writes it."""
     if isinstance(value, date):  # a time is one too
         return value.isoformat()
     # JSON's own escapes of characters beyond the first 65,536 are two halves each, which TOML refuses

@@ -16,7 +16,8 @@ from fedsurg.report.terminal import print_table
 from fedsurg.study.config import Study
 from fedsurg.study.holdout import Holdout, left_out_name
 from fedsurg.study.load import parse_values
-from simulations.job import Bench, Job, finished, models_for
+from simulations.done import finished
+from simulations.job import Bench, Job, models_for
 from simulations.run_folder import RECORD
 from simulations.scoring import score_site, with_only
 

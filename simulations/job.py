@@ -20,8 +20,7 @@ from torch import Tensor
 from fedsurg.data.folds import case_folds, with_fold
 from fedsurg.data.magnification import MAGNIFICATION
 from fedsurg.data.site import SiteData, load_site
-from fedsurg.errors import RunError
-from fedsurg.files import canonical_json, write_atomic
+from fedsurg.files import canonical_json, sha256_of_file, write_atomic
 from fedsurg.learning.device import choose_device
 from fedsurg.methods.registry import plan
 from fedsurg.metrics.summary import GLOBAL, MEAN_QUERY, PERSONAL, PERSONAL_OF
@@ -34,6 +33,7 @@ from server.federation import Federation
 from server.server_app import make_server_app
 from server.setup import ServerSetup
 from simulations.adaptation import adapt_unseen, adapted_models
+from simulations.done import DONE, SCORES_FILE
 from simulations.inline import run_inline
 from simulations.scoring import ScoredModel, score_site, with_mean_of
 from site_client.client_app import make_client_app
@@ -91,21 +91,7 @@ class Job:
     @property
     def done(self) -> bool:
         """All rounds ran and all frames are scored."""
-        return (self.folder / "done.json").exists()
-
-
-def finished(folder: Path) -> dict[str, Any]:
-    """What the job whose folder this is left in `done.json`: `digest`, `start`, and seconds.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    file = folder / "done.json"
-    try:
-        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return facts | {"digest": str(facts["digest"]), "start": str(facts["start"])}
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise RunError(f"{file}: is damaged ({problem}); delete its folder and go on with --resume") from problem
+        return (self.folder / DONE).exists()
 
 
 class Bench(ServerSetup):
@@ -199,8 +185,15 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
     scoring = time.perf_counter()
     _score(bench)
     ended = time.perf_counter()
-    facts = {"digest": bench.digest, "start": str(job.start), "score_s": ended - scoring, "wall_s": ended - started}
-    write_atomic(job.folder / "done.json", canonical_json(facts | {"keep_models": job.keep_models}))
+    facts = {
+        "digest": bench.digest,
+        "start": str(job.start),
+        "scores_sha256": sha256_of_file(job.folder / SCORES_FILE),
+        "score_s": ended - scoring,
+        "wall_s": ended - started,
+        "keep_models": job.keep_models,
+    }
+    write_atomic(job.folder / DONE, canonical_json(facts))
     drop_models(job.folder)
     _BENCHES.clear()
 
@@ -216,7 +209,7 @@ def _take_models(finished_job: Path, folder: Path) -> dict[str, Tensor]:
 
 def drop_models(folder: Path) -> None:
     """Remove models and private state of a finished job that was to keep none; again, if it died before it had."""
-    if not json.loads((folder / "done.json").read_text()).get("keep_models", True):
+    if not json.loads((folder / DONE).read_text()).get("keep_models", True):
         for name in ("server", "sites"):
             shutil.rmtree(folder / name, ignore_errors=True)
 
@@ -282,11 +275,9 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
         if owner not in files:
             log.warning("%s: %s has no model of its own and is not scored; see its refusals", bench.job.name, owner)
             return []
-        vector = bench.vectors[site.name] if bench.plan.has_gate else None
-        tensors, facts = read_tensors(files[owner])
-        return [ScoredModel(PERSONAL, tensors, vector, bench.plan.has_adapters, facts.get(MAGNIFICATION, 1.0))]
+        return [_own_model(bench, PERSONAL, site.name, files[owner])]
     if files and "shared" not in bench.plan.scopes.values():
-        return [ScoredModel(f"{PERSONAL_OF}{name}", read_tensors(file)[0]) for name, file in files.items()]
+        return [_own_model(bench, f"{PERSONAL_OF}{name}", name, file) for name, file in files.items()]
     shared = ScoredModel(GLOBAL, read_tensors(bench.job.folder / GLOBAL_MODEL)[0])
     found = [shared, *adapted_models(bench, site)]
     if files and bench.study.evaluation.mean_query and bench.plan.scopes["query"] == "site":
@@ -294,6 +285,13 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
         queries = [name for name, entry in bench.contract().site.items() if entry.part == "query"]
         found.append(with_mean_of(shared, MEAN_QUERY, queries, personal))
     return found
+
+
+def _own_model(bench: Bench, label: str, site: str, file: Path) -> ScoredModel:
+    """A site's own model with all that belongs to it: text vector, adapters, magnification."""
+    vector = bench.vectors[site] if bench.plan.has_gate else None
+    tensors, facts = read_tensors(file)
+    return ScoredModel(label, tensors, vector, bench.plan.has_adapters, facts.get(MAGNIFICATION, 1.0))
 
 
 def _score(bench: Bench) -> None:
@@ -315,7 +313,7 @@ def _score(bench: Bench) -> None:
             scored = score_site(bench.plan, data, model, bench.device, overlays)
             rows += [origin | {"model": model.name} | row for row in scored.rows]
             pictures += scored.pictures
-    _write_rows(job.folder / "scores.csv", rows)
+    _write_rows(job.folder / SCORES_FILE, rows)
     write_atomic(job.folder / "overlays" / "overlays.json", json.dumps(pictures, indent=1))
 
 

@@ -4,7 +4,7 @@ Every value below is of one case at one site, already averaged over seeds (and f
 weigh alike, however many cases they have, as in every mean over a federation.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isnan, nan
@@ -16,7 +16,6 @@ from fedsurg.files import derived_seed
 
 ByCase = Mapping[tuple[str, str], float]  # (site, case) -> value
 Values = Mapping[str, NDArray[np.float64]]  # site -> one value per case
-Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # (samples, sites) -> (samples,)
 
 LEVEL = 0.95
 
@@ -46,48 +45,23 @@ class Paired:
     pairs: int
 
 
-def over_sites(values: Values, statistic: Statistic, samples: int, *seed: object) -> Estimate:
-    """A statistic of the sites' means, with a bootstrap interval: cases are drawn anew within each site.
+def over_sites(values: Values, samples: int, *seed: object) -> Estimate:
+    """The mean over sites of the mean over their cases, with a bootstrap interval: cases are drawn anew in each site.
 
     Args:
         values: cases by site; NaN is left out, and a site without any value.
-        statistic: along the sites: mean, the worst, their standard deviation.
         samples: number of resamples.
-        seed: parts of the random seed; the same parts draw the same cases, so variants are resampled alike.
+        seed: parts of the random seed; the same parts draw the same of as many cases, so variants are resampled alike.
     """
     known = {site: found for site, cases in sorted(values.items()) if len(found := cases[~np.isnan(cases)])}
     if not known:
         return NONE
-    value = float(statistic(np.array([[cases.mean() for cases in known.values()]]))[0])
+    value = float(np.mean([cases.mean() for cases in known.values()]))
     if all(len(cases) < 2 for cases in known.values()):
         return Estimate(value, nan, nan)
     draws = np.stack([_resampled(cases, samples, derived_seed(*seed, site)) for site, cases in known.items()], axis=1)
-    low, high = np.quantile(statistic(draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(draws.mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high))
-
-
-def mean(sites: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over sites of (samples, sites)."""
-    found: NDArray[np.float64] = sites.mean(axis=1)
-    return found
-
-
-def lowest(sites: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The worst site where higher is better."""
-    found: NDArray[np.float64] = sites.min(axis=1)
-    return found
-
-
-def highest(sites: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The worst site where lower is better."""
-    found: NDArray[np.float64] = sites.max(axis=1)
-    return found
-
-
-def spread(sites: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Standard deviation over sites (the population's)."""
-    found: NDArray[np.float64] = sites.std(axis=1)
-    return found
 
 
 def paired_differences(first: ByCase, second: ByCase) -> Values:
@@ -107,7 +81,7 @@ def paired(first: ByCase, second: ByCase, samples: int, *seed: object) -> Paired
     """`first` minus `second` over the (site, case) pairs that both have."""
     values = paired_differences(first, second)
     pooled = [float(value) for cases in values.values() for value in cases]
-    return Paired(over_sites(values, mean, samples, *seed), signed_rank(pooled), len(pooled))
+    return Paired(over_sites(values, samples, *seed), signed_rank(pooled), len(pooled))
 
 
 def signed_rank(differences: Sequence[float]) -> float:

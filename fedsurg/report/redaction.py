@@ -10,6 +10,7 @@ from typing import Any
 
 from pandas import DataFrame, Series
 
+from fedsurg.files import toml_value
 from fedsurg.report.records import RunInfo
 from fedsurg.report.run_folder import MethodRun, Run
 
@@ -73,7 +74,8 @@ def setting_without_place(word: str) -> str:
     """`KEY=VALUE` of a command line with a TOML value, which is withheld where it names a place."""
     key, _, text = word.partition("=")
     value = tomllib.loads(f"value = {text}")["value"]
-    return word if _without_place(key.strip().rpartition(".")[2], value) == value else f"{key}={WITHHELD}"
+    kept = _without_place(key.strip().rpartition(".")[2], value) == value
+    return f"{key.strip()}={toml_value(value) if kept else WITHHELD}"  # written anew: a comment may say anything
 
 
 def _without_place(key: str, value: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pandas import DataFrame, Series
 
-from fedsurg.metrics.statistics import mean, over_sites
+from fedsurg.metrics.statistics import over_sites
 from fedsurg.metrics.summary import ADAPTED, FINETUNED
 from fedsurg.report.run_folder import Run
 from fedsurg.report.tables import BASELINE, EVERY_OTHER, UPPER_BOUND, differences, method_table, site_table
@@ -73,7 +73,7 @@ def _worst_site(best: "Series[Any]") -> str:
 
 def _against_baseline(run: Run, first: str) -> list[str]:
     cases = differences(run, first, BASELINE)
-    found = over_sites(cases, mean, run.info.study.evaluation.bootstrap, run.info.digest, "iou", "federated")
+    found = over_sites(cases, run.info.study.evaluation.bootstrap, run.info.digest, "iou", "federated")
     if isnan(found.value):
         return []
     where = standing(found.value, "points of IoU")

@@ -6,7 +6,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from fedsurg.methods.registry import METHODS
-from fedsurg.metrics.statistics import Values, mean, over_sites, paired_differences
+from fedsurg.metrics.statistics import Values, over_sites, paired_differences
 from fedsurg.metrics.summary import (
     GLOBAL,
     MEASURES,
@@ -126,7 +126,7 @@ def _site_row(run: Run, scores: DataFrame, key: tuple[str, str, str, str]) -> di
     for measure in INTERVALS:
         # The seed leaves the method out: two methods on the same cases are resampled alike.
         values = {key[1]: cases[measure].to_numpy()}
-        found = over_sites(values, mean, run.info.study.evaluation.bootstrap, run.info.digest, measure)
+        found = over_sites(values, run.info.study.evaluation.bootstrap, run.info.digest, measure)
         row |= {f"{measure}_low": found.low, f"{measure}_high": found.high}
     return row
 

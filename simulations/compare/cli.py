@@ -73,6 +73,7 @@ def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None,
     words = _command(
         study_file, chosen, seeds, reference=reference, ablate=ablate, each_site=each_site, settings=settings
     )
+    words += " --data DIR" if options["data"] else ""
     words += " --models-of DIR" if options["models_of"] else ""
     folder = out or free_folder(Path("runs"), f"compare-{study.name}")
     console = Console()

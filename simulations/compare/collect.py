@@ -9,12 +9,14 @@ import pandas as pd
 from pandas import DataFrame
 
 from fedsurg.errors import RunError
+from fedsurg.files import sha256_of_file
 from fedsurg.methods.registry import METHODS
 from fedsurg.metrics.summary import GLOBAL, MEASURES, PERSONAL_OF, case_means
 from fedsurg.report.reading import read_rounds
 from fedsurg.report.run_folder import read_scores
 from fedsurg.report.tables import FIRST_CHOICE
 from simulations.compare.plan import Cell, Plan, Variant
+from simulations.done import DONE, SCORES_FILE, finished
 
 CELL = ("family", "variant", "method", "seed", "fold", "left_out")
 SCORES = (*CELL, "site", "role", "model", "simulated", "case", "frames", *MEASURES)
@@ -35,13 +37,13 @@ def collect(plan: Plan, folder: Path) -> Collected:
     Raises:
         RunError: none is, or a file is damaged.
     """
-    sources, cells = plan.sources(), [cell for cell in plan.cells() if (folder / cell.name / "done.json").exists()]
+    sources, cells = plan.sources(), [cell for cell in plan.cells() if (folder / cell.name / DONE).exists()]
     if not cells:
         raise RunError(f"{folder}: no cell has finished there; go on with --resume")
     scores: list[DataFrame] = []
     costs: list[dict[str, Any]] = []
     for cell in cells:
-        table = _cases(folder / cell.name / "scores.csv")
+        table = _cases(folder / cell.name)
         price = _costs(folder / cell.name / "history.jsonl", pooled=METHODS[cell.variant.method].grouping == "pooled")
         for variant in plan.variants():
             rows, place = _read_by(variant, table), _place(variant, cell)
@@ -54,24 +56,24 @@ def collect(plan: Plan, folder: Path) -> Collected:
 
 
 def judged(scores: DataFrame) -> DataFrame:
-    """One row per variant, seed, role, site and case: of the model that the site is judged by.
+    """One row per variant, cell, role, site and case: of the model that the site is judged by.
 
     That is the personalised model of a federated site, and at an unseen site the global model as it is. Where nothing
     is shared, an unseen site is judged by the mean over the federated sites' own models; where nobody trains, each
-    site by the start. Folds and left-out sites that scored the same case are averaged.
+    site by the start.
     """
     parts = [
         chosen
         for (_, _, role), part in scores.groupby(["family", "variant", "role"], sort=False)
         if len(chosen := _judged_by(part, str(role)))
     ]
-    keys = ["family", "variant", "method", "seed", "role", "site", "case"]
     table = pd.concat(parts, ignore_index=True) if parts else scores
-    return table.groupby(keys, sort=False)[list(MEASURES)].mean().reset_index()
+    keys = [*CELL, "role", "site", "case"]
+    return table.groupby(keys, sort=False, dropna=False)[list(MEASURES)].mean().reset_index()  # there may be no fold
 
 
-def over_seeds(table: DataFrame) -> DataFrame:
-    """`judged` with the seeds of each case averaged: the unit of all that follows."""
+def over_cells(table: DataFrame) -> DataFrame:
+    """`judged` with a case's seeds, folds and left-out sites averaged: the unit of all that follows."""
     keys = ["family", "variant", "method", "role", "site", "case"]
     return table.groupby(keys, sort=False)[list(MEASURES)].mean().reset_index()
 
@@ -103,15 +105,13 @@ def _place(variant: Variant, cell: Cell) -> dict[str, Any]:
     }
 
 
-def _cases(file: Path) -> DataFrame:
-    """Case means of every model at every site."""
+def _cases(cell: Path) -> DataFrame:
+    """Case means of every model at every site, from the folder of a finished cell."""
+    file, told = cell / SCORES_FILE, finished(cell).get("scores_sha256")
     frames = read_scores(file)
-    if frames is None:
-        raise RunError(f"{file}: is missing, though the cell is finished; delete its folder and go on with --resume")
-    if not len(frames):
-        raise RunError(
-            f"{file}: holds no scores, though the cell is finished; delete its folder and go on with --resume"
-        )
+    if frames is None or not len(frames) or (told and sha256_of_file(file) != told):
+        what = "is missing" if frames is None else "was changed or cut" if len(frames) else "holds no scores"
+        raise RunError(f"{file}: {what}, though the cell is finished; delete its folder and go on with --resume")
     parts = [
         case_means(part).assign(role=str(role), model=str(model), simulated=bool(simulated))
         for (role, model, simulated), part in frames.groupby(["role", "model", "simulated"], sort=False)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import fedsurg
 from fedsurg.errors import RunError
 from fedsurg.files import canonical_json
 from fedsurg.report.reading import read_rounds
@@ -11,6 +12,7 @@ from fedsurg.study.config import Study
 from fedsurg.study.load import changed, parse_values
 from simulations.compare.plan import Cell, Plan
 from simulations.compare.record import CELLS, RECORD, Record, read_record
+from simulations.done import DONE, finished
 
 SCORING = (
     "unseen_cases",
@@ -36,7 +38,13 @@ def kept_models(plan: Plan, cells: Sequence[Cell], folder: Path) -> dict[str, Pa
     Raises:
         RunError: it is no comparison, has another study, or lacks a cell or its models.
     """
-    trained_by = parse_values(read_record(folder)["study"], str(folder / RECORD), {})
+    record = read_record(folder)
+    version = record["versions"].get("fedsurg", fedsurg.__version__)
+    if version != fedsurg.__version__:
+        raise RunError(
+            f"{folder}: was trained by fedsurg {version}, this is {fedsurg.__version__}; score its models with that one"
+        )
+    trained_by = parse_values(record["study"], str(folder / RECORD), {})
     trained = {cell.name: cell for cell in replace(plan, study=_scored_as(plan.study, trained_by)).cells()}
     found = {cell.name: folder.resolve() / CELLS / cell.name for cell in cells}
     for name, place in found.items():
@@ -53,7 +61,7 @@ def origins(cells: Sequence[str], folder: Path) -> list[Record]:
     record = read_record(folder)
     passed_on = narrowed(record.get("trained", ()), lambda cell: cell in cells)
     known = {cell for origin in passed_on for cell in origin["cells"]}
-    here = {key: record[key] for key in ("digest", "machine", "versions", "jobs") if key in record}
+    here = {key: record[key] for key in ("digest", "machine", "versions", "jobs")}
     return [*passed_on, *narrowed([here | {"cells": list(cells)}], lambda cell: cell not in known)]
 
 
@@ -81,9 +89,9 @@ def _scored_as(study: Study, other: Study) -> Study:
 
 def _check(place: Path, cell: Cell | None) -> None:
     """Whether `place` holds the models of `cell`."""
-    from simulations.job import GLOBAL_MODEL, PERSONAL_MODEL, digest_of_state, finished
+    from simulations.job import GLOBAL_MODEL, PERSONAL_MODEL, digest_of_state
 
-    if cell is None or not (place / "done.json").exists():
+    if cell is None or not (place / DONE).exists():
         raise RunError(f"{place}: has not run there to its end, so it has no models; go on there with --resume")
     if finished(place)["digest"] != digest_of_state(cell.study(), cell.name):
         raise RunError(

@@ -18,6 +18,7 @@ from simulations.compare.summary import Summary
 from simulations.compare.terminal import probability
 
 CHANCE = 1 - LEVEL
+FEW_CASES = 10  # of a site: with fewer, resampling them gives too narrow an interval (benchmarks/interval_coverage.py)
 
 Context = dict[str, Any]
 
@@ -39,13 +40,14 @@ def write_page(plan: Plan, record: Context, summary: Summary, path: Path) -> Non
         "study": study,
         "record": _shareable(record),
         "trained": [_shareable(origin) for origin in record.get("trained", ())],
-        "cells": len(plan.cells()),
-        "seeds": plan.seed_numbers,
+        "cells": summary.cells,
+        "seeds": summary.seeds,
         "story": " ".join(story(summary)),
         "tables": [_table(plan, summary, family) for family in summary.references],
         "figures": {family: Markup(figure.inline(summary, family)) for family in summary.references},
         "has_unseen": bool((sites["role"] == "unseen").any()),
-        "few": sorted({str(name) for name in sites.loc[sites["cases"] < 2, "site"]}),
+        "few": sorted({str(name) for name in sites.loc[sites["cases"] < FEW_CASES, "site"]}),
+        "few_cases": FEW_CASES,
         "samples": study.evaluation.bootstrap,
         "settings": flat_settings(without_paths(settings)),
     }
@@ -66,7 +68,7 @@ def story(summary: Summary) -> list[str]:
     sentences = []
     if len(rivals):
         sentences.append(_best(rivals))
-    mine = rows[rows["variant"] == BASELINE]
+    mine = rows[(rows["variant"] == BASELINE) & rows["complete"]]
     if reference != BASELINE and len(mine):
         found = [text for role in ("federated", "unseen") if (text := _against(mine.iloc[0], role))]
         sentences += [f"Case by case, {method_name(reference)} is {' and '.join(found)}."] if found else []
@@ -87,7 +89,7 @@ def _best(rivals: DataFrame) -> str:
 
 def _tested(rows: DataFrame, reference: str) -> list[str]:
     """Which methods differ from the reference on the federated sites, and to which side."""
-    tested = rows[rows["federated_p_holm"].notna()]
+    tested = rows[rows["federated_p_holm"].notna() & rows["complete"]]
     if not len(tested):
         return []
     sure = tested[tested["federated_p_holm"] < CHANCE]

@@ -11,21 +11,21 @@ CELLS = "cells"
 
 Record = dict[str, Any]
 _KINDS = {"study": dict, "digest": str, "methods": list, "ablate": bool, "seeds": int, "reference": str}
-_MAY_LACK = {"commands": list, "trained": list, "machine": dict}
+_MAY_LACK = {"commands": list, "trained": list, "machine": dict, "versions": dict, "jobs": int, "started": str}
 
 
 def read_record(folder: Path) -> Record:
-    """What a comparison was made with.
+    """What a comparison was made with; what its file may lack is there, and empty.
 
     Raises:
         RunError: the folder holds no comparison, or its record is damaged.
     """
     try:
-        record: Record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        found = {key: kind() for key, kind in _MAY_LACK.items()} | record
+        found: Record = {key: kind() for key, kind in _MAY_LACK.items()}
+        found |= json.loads((folder / RECORD).read_text(encoding="utf-8"))
         for key, kind in (_KINDS | _MAY_LACK).items():
             if not isinstance(found[key], kind):
                 raise TypeError(f"{key} is {found[key]!r}"[:80])
-        return record
+        return found
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise RunError(f"{folder}: holds no comparison ({problem}); give the --out of fedsurg compare") from problem

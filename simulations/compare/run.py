@@ -1,6 +1,7 @@
 """`fedsurg compare`: the cells of a comparison in parallel processes, each going on where it was stopped."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from fedsurg.errors import RunError
 from fedsurg.files import write_atomic
 from fedsurg.methods.registry import METHODS
+from fedsurg.report.wording import plural
 from fedsurg.study.load import changed
 from simulations.compare.finished_models import joined, kept_models, narrowed, origins
 from simulations.compare.plan import Cell, Plan, Variant
 from simulations.compare.record import CELLS, RECORD, Record, read_record
+from simulations.done import DONE, finished
 from simulations.options import RunOptions
 from simulations.pool import run_jobs
 from simulations.preparation import Prepared, check_networks, prepare_for
@@ -22,6 +25,8 @@ from simulations.run_folder import claimed, facts_of_run, inputs_of_run
 
 if TYPE_CHECKING:
     from simulations.job import Job
+
+log = logging.getLogger("fedsurg.simulations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +64,7 @@ def compare(plan: Plan, options: Options, progress: Progress) -> tuple[Plan, Rec
         inputs = inputs_of_run(options.out / RECORD, prepared)
         if options.models_of and models:
             inputs_of_run(options.models_of / RECORD, prepared, "--models-of")
-        _check_finished(whole, options, prepared)
+        _take_finished(whole, options, prepared)
         jobs = [job for job in jobs_of(plan, options, prepared, models) if not job.done]
         made = _made_with(options, prepared) if jobs or not old else {}
         record = _record(whole, old, options.command) | inputs | made | {"trained": _origins(old, jobs, options)}
@@ -76,15 +81,15 @@ def _models(plan: Plan, options: Options) -> dict[str, Path]:
     """Where the models of the cells that are still to be scored lie, if they are not to be trained."""
     if options.models_of is None:
         return {}
-    still = [cell for cell in plan.cells() if not (options.out / CELLS / cell.name / "done.json").exists()]
+    still = [cell for cell in plan.cells() if not (options.out / CELLS / cell.name / DONE).exists()]
     return kept_models(plan, still, options.models_of) if still else {}
 
 
-def jobs_of(plan: Plan, options: Options, prepared: Prepared, models: Mapping[str, Path] = {}) -> list["Job"]:
+def jobs_of(plan: Plan, options: Options, prepared: Prepared, models: Mapping[str, Path] | None = None) -> list["Job"]:
     """One job per cell; a cell whose finished models lie somewhere, by its name in `models`, trains none."""
     folder, keep = options.out.resolve() / CELLS, options.keep_models
     template = prepared.job(options, study=plan.study, method="", fold=None, folder=folder, keep_models=keep)
-    return [_job(cell, replace(template, models=models.get(cell.name))) for cell in plan.cells()]
+    return [_job(cell, replace(template, models=(models or {}).get(cell.name))) for cell in plan.cells()]
 
 
 def _job(cell: Cell, template: "Job") -> "Job":
@@ -125,22 +130,31 @@ def _prepare(plan: Plan, options: Options, progress: Progress) -> Prepared:
     return prepare_for(study, options, progress)
 
 
-def _check_finished(whole: Plan, options: Options, prepared: Prepared) -> None:
-    """Every finished cell, whichever command ran it, belongs into one table.
+def _take_finished(whole: Plan, options: Options, prepared: Prepared) -> None:
+    """Every finished cell, whichever command ran it, belongs into one table; what it was to drop is dropped.
 
     Raises:
         RunError: one was made with other settings, or its `done.json` is damaged.
     """
-    from simulations.job import drop_models, finished, job_digest
+    from simulations.job import drop_models, job_digest
 
+    without = 0
     for job in jobs_of(whole, options, prepared):
         if not job.done:
             continue
-        if finished(job.folder)["digest"] != job_digest(job):
+        facts = finished(job.folder)
+        without += not facts.get("keep_models", True)
+        if facts["digest"] != job_digest(job):
             raise RunError(
                 f"{job.folder}: was finished with other settings; delete this folder, or choose another --out"
             )
         drop_models(job.folder)
+    if options.keep_models and without:
+        log.warning(
+            "--keep-models comes too late for %s, finished without their models; delete %s there to train them anew",
+            plural(without, "cell"),
+            "its folder" if without == 1 else "their folders",
+        )
 
 
 def _joined(plan: Plan, old: Record) -> Plan:

@@ -1,15 +1,18 @@
 """The summary of a comparison: one row per variant and measure, with intervals, tests and costs."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
 
 import numpy as np
 from pandas import DataFrame
 
-from fedsurg.metrics.statistics import Estimate, Values, highest, holm, lowest, mean, over_sites, paired, spread
+from fedsurg.metrics.statistics import Estimate, Values, holm, over_sites, paired
 from fedsurg.metrics.summary import LOWER_IS_BETTER, MEASURES, by_case
-from simulations.compare.collect import Collected, judged, over_seeds
-from simulations.compare.plan import Plan
+from fedsurg.report.wording import plural
+from simulations.compare.collect import Collected, judged, over_cells
+from simulations.compare.plan import Plan, Variant
 
 ROLES = ("federated", "unseen")
 _SCORED = ("family", "seed", "fold", "left_out", "role", "site", "case")  # one case in one cell
@@ -20,12 +23,13 @@ class Summary:
     """Tables of a comparison.
 
     `rows` has one row per family, variant and measure:
-        `federated`, `worst`, `spread`, `unseen`: each with `_low` and `_high`, and `worst_site`; over sites' means;
+        `federated`, `unseen`: means over sites' means, with `_low` and `_high`; `worst`, `worst_site`, `spread` of the
+        federated ones;
         `federated_seed_sd`, `unseen_seed_sd`: standard deviation of the mean over seeds;
         `ROLE_difference` (and `_low`, `_high`) to the family's reference, `ROLE_p`, `ROLE_p_holm`, `ROLE_pairs`;
         `bytes_sent`, `bytes_received` of one site in one round, `seconds_per_round`, `seconds` of a whole cell;
-        `seeds`, `cells`, `cases`: what it rests on; `gap`: what it lacks that others of its table have, in words;
-        `complete`: it lacks nothing.
+        `seeds`, `cells`, `cases`: what it rests on; `refused` replies; `gap`: what it lacks of the plan or of what
+        others of its table have, in words; `complete`: it lacks nothing; `reference`: what it is held against.
     `sites` has one row per family, variant, role and site: the means over cases of all measures, `cases` and, for IoU,
     `iou_low` and `iou_high`.
     """
@@ -33,6 +37,8 @@ class Summary:
     rows: DataFrame
     sites: DataFrame
     references: dict[str, str]
+    seeds: tuple[int, ...]  # of the finished cells
+    cells: int  # that are finished
 
     def of(self, family: str, measure: str = "iou") -> DataFrame:
         """The rows of one table, in the order of the plan."""
@@ -40,9 +46,12 @@ class Summary:
 
 
 def summarise(plan: Plan, collected: Collected) -> Summary:
-    """Sum the finished cells up. Every interval and test is over cases, seeds averaged within a case first."""
-    by_seed = judged(collected.scores)
-    cases = over_seeds(by_seed)
+    """Sum the finished cells up. Every interval and test is over cases, a case's cells averaged first."""
+    scores = collected.scores.assign(fold=collected.scores["fold"].map(str))  # where there is none, all are alike
+    by_cell = judged(scores)
+    sources = {name: (source.family, source.name) for name, source in plan.sources().items()}
+    planned = Counter((cell.variant.family, cell.variant.name) for cell in plan.cells())
+    cases = over_cells(by_cell)
     references = {
         str(family): _reference(part, plan.reference if family == "methods" else "")
         for family, part in cases.groupby("family", sort=False)
@@ -53,23 +62,28 @@ def summarise(plan: Plan, collected: Collected) -> Summary:
         if not len(part):  # none of its cells is finished
             continue
         facts = _facts(collected, variant.family, variant.name) | {"reference": reference}
-        rival = _of(cases, variant.family, reference)
+        gap = _gap(variant, scores, facts, planned[sources[variant.family, variant.name]])
+        mine, rival = (_of(by_cell, variant.family, name) for name in (variant.name, reference))
+        both = _on_the_same(mine, rival)
+        # A control that changes nothing reads the cells of the reference: there is nothing to test.
+        same = sources[variant.family, variant.name] == sources[variant.family, reference] and not variant.model
         rows += [
             facts
-            | {"measure": measure}
+            | {"measure": measure, "gap": gap, "complete": not gap}
             | _scores(plan, part, measure)
-            | _seed_deviation(_of(by_seed, variant.family, variant.name), measure)
-            | _against(plan, part, rival, measure, same=variant.name == reference)
+            | _seed_deviation(mine, measure)
+            | _against(plan, both, measure, same=same)
             for measure in MEASURES
         ]
     table = DataFrame(rows)
-    table["gap"] = _gaps(table, collected.scores)
-    table["complete"] = table["gap"] == ""
     for role in ROLES:
         table[f"{role}_p_holm"] = table.groupby(["family", "measure"])[f"{role}_p"].transform(
             lambda column: holm(list(column))
         )
-    return Summary(table, _sites(plan, cases), references)
+    held = scores[["family", "variant", "seed", "fold", "left_out"]].drop_duplicates()
+    cells = {(sources[family, name], *cell) for family, name, *cell in held.itertuples(index=False)}
+    seeds = tuple(sorted({int(seed) for seed in held["seed"]}))
+    return Summary(table, _sites(plan, cases), references, seeds, len(cells))
 
 
 def values_of(cases: DataFrame, role: str, measure: str) -> Values:
@@ -99,41 +113,45 @@ def _facts(collected: Collected, family: str, variant: str) -> dict[str, object]
     } | {name: float(costs[name].mean()) if len(costs) else nan for name in means}
 
 
-def _gaps(table: DataFrame, scores: DataFrame) -> list[str]:
-    """For each row, cells that are missing, else the sites that have no scores in cells where others have them."""
-    held = scores.assign(fold=scores["fold"].astype(str))[[*_SCORED, "variant"]].drop_duplicates()
-    most = table.groupby("family")["cells"].transform("max")
-    lost = {key: _lost(held, *key) for key in set(zip(table["family"], table["variant"], strict=True))}
-    return [
-        f"{cells} of {all_cells} cells" if cells < all_cells else lost[family, variant]
-        for family, variant, cells, all_cells in zip(
-            table["family"], table["variant"], table["cells"], most, strict=True
-        )
-    ]
+def _gap(variant: Variant, scores: DataFrame, facts: Mapping[str, object], planned: int) -> str:
+    """Missing cells of `planned` ones, else sites without scores where other rows have them, else refused replies."""
+    if facts["cells"] != planned:
+        return f"{facts['cells']} of {planned} cells"
+    if lost := _lost(variant, scores):
+        return f"lacks scores of {', '.join(lost)}"
+    return f"{plural(refused, 'reply')} refused" if (refused := int(str(facts["refused"]))) else ""
 
 
-def _lost(held: DataFrame, family: str, variant: str) -> str:
-    mine = held[(held["family"] == family) & (held["variant"] == variant)]
-    others = held[(held["family"] == family) & held["role"].isin(set(mine["role"]))]
-    both = others[list(_SCORED)].drop_duplicates().merge(mine, how="left", on=list(_SCORED))
-    sites = sorted(set(both.loc[both["variant"].isna(), "site"].astype(str)))
-    return f"lacks scores of {', '.join(sites)}" if sites else ""
+def _lost(variant: Variant, scores: DataFrame) -> list[str]:
+    """Sites that have scores in cells of other rows and not in the same one of this row."""
+    held = scores[scores["family"] == variant.family]
+    if variant.model:  # about one model at the unseen sites
+        held = held[held["role"] == "unseen"]
+    held = held[[*_SCORED, "variant"]].drop_duplicates()
+    mine = held[held["variant"] == variant.name]
+    both = held[list(_SCORED)].drop_duplicates().merge(mine, how="left", on=list(_SCORED))
+    return sorted(set(both.loc[both["variant"].isna(), "site"].astype(str)))
+
+
+def _on_the_same(mine: DataFrame, rival: DataFrame) -> tuple[DataFrame, DataFrame]:
+    """Both, over the cases that they have scored in the same cells: what differs is then the variant alone."""
+    keys = ["seed", "fold", "left_out", "role", "site", "case"]
+    return over_cells(mine.merge(rival[keys], on=keys)), over_cells(rival.merge(mine[keys], on=keys))
 
 
 def _scores(plan: Plan, cases: DataFrame, measure: str) -> dict[str, object]:
-    """Mean, worst site and spread of the federated sites, and the mean of the unseen ones."""
-    samples, seed = plan.study.evaluation.bootstrap, (plan.digest, measure)
-    federated, unseen = (values_of(cases, role, measure) for role in ROLES)
-    worst = highest if measure in LOWER_IS_BETTER else lowest
-    found = {
-        "federated": over_sites(federated, mean, samples, *seed, "federated"),
-        "worst": over_sites(federated, worst, samples, *seed, "federated"),
-        "spread": over_sites(federated, spread, samples, *seed, "federated"),
-        "unseen": over_sites(unseen, mean, samples, *seed, "unseen"),
-    }
-    row = {key: value for name, estimate in found.items() for key, value in _ends(name, estimate).items()}
-    means = {site: value for site, value in _site_means(federated).items() if value == found["worst"].value}
-    return row | {"worst_site": next(iter(means), "")}
+    """Means over federated and over unseen sites; of the federated ones the worst, and their standard deviation.
+
+    No interval of these two: resampled cases make sites differ more than they do, so a bootstrap's is not about them.
+    """
+    row: dict[str, object] = {}
+    for role in ROLES:
+        values = values_of(cases, role, measure)
+        row |= _ends(role, over_sites(values, plan.study.evaluation.bootstrap, plan.digest, measure, role))
+    means = _site_means(values_of(cases, ROLES[0], measure))
+    worst = (max if measure in LOWER_IS_BETTER else min)(means, key=lambda site: means[site], default="")
+    spread = float(np.std(list(means.values()))) if means else nan
+    return row | {"worst": means.get(worst, nan), "worst_site": worst, "spread": spread}
 
 
 def _site_means(values: Values) -> dict[str, float]:
@@ -146,21 +164,21 @@ def _of(table: DataFrame, family: str, variant: str) -> DataFrame:
     return table[(table["family"] == family) & (table["variant"] == variant)]
 
 
-def _seed_deviation(by_seed: DataFrame, measure: str) -> dict[str, object]:
+def _seed_deviation(by_cell: DataFrame, measure: str) -> dict[str, object]:
     """How much the mean over sites changes with the seed: sample standard deviation, NaN with one seed."""
-    sites = by_seed.groupby(["role", "seed", "site"])[measure].mean()
+    sites = by_cell.groupby(["role", "seed", "site"])[measure].mean()
     seeds = sites.groupby(level=["role", "seed"]).mean().groupby(level="role").std()
     return {f"{role}_seed_sd": float(seeds.get(role, nan)) for role in ROLES}
 
 
-def _against(plan: Plan, cases: DataFrame, rival: DataFrame, measure: str, *, same: bool) -> dict[str, object]:
-    """The difference to the reference; none for the reference itself."""
+def _against(plan: Plan, both: tuple[DataFrame, DataFrame], measure: str, *, same: bool) -> dict[str, object]:
+    """The difference of the first to the second, the reference; none of the reference to itself."""
     row: dict[str, object] = {}
     for role in ROLES:
         if same:
             row |= _ends(f"{role}_difference", Estimate(nan, nan, nan)) | {f"{role}_p": nan, f"{role}_pairs": 0}
             continue
-        first, second = (by_case(table[table["role"] == role], measure) for table in (cases, rival))
+        first, second = (by_case(table[table["role"] == role], measure) for table in both)
         found = paired(first, second, plan.study.evaluation.bootstrap, plan.digest, measure, role)
         row |= _ends(f"{role}_difference", found.estimate) | {f"{role}_p": found.p, f"{role}_pairs": found.pairs}
     return row
@@ -169,12 +187,12 @@ def _against(plan: Plan, cases: DataFrame, rival: DataFrame, measure: str, *, sa
 def _sites(plan: Plan, cases: DataFrame) -> DataFrame:
     keys = ["family", "variant", "method", "role", "site"]
     groups = cases.groupby(keys, sort=False)
-    table = groups[list(MEASURES)].mean().assign(cases=groups.size()).reset_index()
+    table = groups[list(MEASURES)].mean().assign(cases=groups["iou"].count()).reset_index()
     samples = plan.study.evaluation.bootstrap
     ends = []
     for (_, _, _, role, site), part in groups:
         values = {str(site): part.sort_values("case")["iou"].to_numpy(dtype=float)}
-        ends.append(over_sites(values, mean, samples, plan.digest, "iou", role))
+        ends.append(over_sites(values, samples, plan.digest, "iou", role))
     return table.assign(iou_low=[one.low for one in ends], iou_high=[one.high for one in ends])
 
 

@@ -9,7 +9,8 @@ from fedsurg.report.redaction import setting_without_place, without_paths
     ("word", "shown"),
     [
         ('synthetic.backgrounds="Station3_Mueller"', "synthetic.backgrounds=(withheld)"),
-        ("synthetic.instruments = 'cut outs'", "synthetic.instruments =(withheld)"),
+        ("synthetic.instruments = 'cut outs'", "synthetic.instruments=(withheld)"),
+        ("local.steps = 2 # /home/ward/mueller", "local.steps=2"),
         ('server.pretrain.start="ward.safetensors"', "server.pretrain.start=(withheld)"),
         ('server.pretrain.start="shipped"', 'server.pretrain.start="shipped"'),
         ('network.encoder_weights="/data/pvt.pth"', "network.encoder_weights=(withheld)"),

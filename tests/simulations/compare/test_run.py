@@ -15,7 +15,7 @@ from fedsurg.study import Study
 from fedsurg.tensor_file import read_tensors, write_tensors
 from simulations.compare.collect import collect
 from simulations.compare.plan import Plan
-from simulations.compare.run import CELLS, Options, _check_finished, _joined, _made_with, _record, jobs_of, read_record
+from simulations.compare.run import CELLS, Options, _joined, _made_with, _record, _take_finished, jobs_of, read_record
 from simulations.compare.summary import summarise
 from simulations.job import job_digest, run_job
 from simulations.preparation import Prepared
@@ -89,7 +89,7 @@ def test_only_open_cells_are_run(tiny_study: MakeStudy, prepared: Prepared, tmp_
     done = second.folder / "done.json"
     done.write_text(json.dumps({"digest": job_digest(second), "start": "start.safetensors"}))
     assert [job.done for job in (first, second)] == [False, True]
-    _check_finished(plan, options, prepared)
+    _take_finished(plan, options, prepared)
     for content, message in (
         ('{"digest": "of other settings", "start": ""}', "local-seed3: was finished with other settings"),
         ('{"digest": ', r"local-seed3/done.json: is damaged \("),
@@ -97,10 +97,26 @@ def test_only_open_cells_are_run(tiny_study: MakeStudy, prepared: Prepared, tmp_
     ):
         done.write_text(content)
         with pytest.raises(RunError, match=message):
-            _check_finished(plan, options, prepared)
+            _take_finished(plan, options, prepared)
     (second.folder / "scores.csv").write_text(",".join(COLUMNS) + "\n")
+    facts = {"digest": job_digest(second), "start": "start.safetensors"}
+    done.write_text(json.dumps(facts))
     with pytest.raises(RunError, match=r"scores\.csv: holds no scores, though the cell is finished"):
         collect(plan, tmp_path / CELLS)
+
+
+def test_scores_that_were_cut_are_not_taken_for_whole(finished: Path, tmp_path: Path) -> None:
+    """Without its last line a table is still a table."""
+    folder = Path(shutil.copytree(finished, tmp_path / "cut"))
+    plan = _joined(Plan(Study.model_validate(read_record(folder)["study"]), (), False, 1), read_record(folder))
+    whole = collect(plan, folder / CELLS)
+    scores = next((folder / CELLS).glob("*/scores.csv"))
+    scores.write_text("".join(scores.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(
+        RunError, match=r"scores\.csv: was changed or cut, though the cell is finished; delete its folder"
+    ):
+        collect(plan, folder / CELLS)
+    assert len(whole.scores)
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -112,7 +128,7 @@ def test_what_a_cell_died_before_removing_goes_with_the_next_command(
     (cell.folder / "sites" / "north").mkdir(parents=True)
     facts = {"digest": job_digest(cell), "start": "start.safetensors", "keep_models": keep}
     (cell.folder / "done.json").write_text(json.dumps(facts))
-    _check_finished(plan, options, prepared)
+    _take_finished(plan, options, prepared)
     assert (cell.folder / "sites").exists() == keep
 
 

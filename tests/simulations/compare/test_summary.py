@@ -14,7 +14,7 @@ from rich.console import Console
 from fedsurg.metrics.summary import MEASURES
 from fedsurg.study import Study
 from simulations.compare import figure
-from simulations.compare.collect import COSTS, SCORES, Collected, judged, over_seeds
+from simulations.compare.collect import COSTS, SCORES, Collected, judged, over_cells
 from simulations.compare.page import story, write_page
 from simulations.compare.plan import Plan
 from simulations.compare.summary import Summary, summarise
@@ -60,7 +60,7 @@ def collected() -> Collected:
     rows += [one for seed in (3, 4) for one in rows_of("fedavg", seed, {"federated": 0.1, "unseen": 0.2})]
     costs = [
         {"family": "methods", "variant": variant, "method": variant, "seed": seed, "fold": None, "left_out": ""}
-        | {"bytes_sent": 2e6, "bytes_received": 3e6, "seconds_per_round": 4.0 + seed, "seconds": 8.0, "refused": 1}
+        | {"bytes_sent": 2e6, "bytes_received": 3e6, "seconds_per_round": 4.0 + seed, "seconds": 8.0, "refused": 0}
         for variant in ("fedst", "fedavg")
         for seed in (3, 4)
     ]
@@ -85,7 +85,7 @@ def test_means_worst_site_and_spread(summary: Summary) -> None:
     assert fedst["unseen"] == pytest.approx(0.41)
     assert fedst["federated_low"] < fedst["federated"] < fedst["federated_high"]
     assert fedst["federated_seed_sd"] == pytest.approx(0.02 / 2**0.5)
-    assert (fedst["seeds"], fedst["cells"], fedst["cases"], fedst["refused"]) == (2, 2, 6, 2)
+    assert (fedst["seeds"], fedst["cells"], fedst["cases"], fedst["refused"]) == (2, 2, 6, 0)
     assert (fedst["bytes_sent"], fedst["seconds_per_round"], fedst["seconds"]) == (2e6, 7.5, 8.0)
     assert fedavg["federated"] == pytest.approx(0.36)
 
@@ -129,6 +129,64 @@ def test_a_row_with_fewer_cells_says_so_and_does_not_compete(plan: Plan, collect
     terminal = StringIO()
     print_comparison(found, Console(file=terminal))
     assert "1 of 2 cells" in terminal.getvalue()
+
+
+def test_differences_are_over_the_same_cells(plan: Plan, collected: Collected) -> None:
+    """FedAvg is as good as FedST in seed 3, the only one it finished; FedST's better seed 4 says nothing of it."""
+    scores = collected.scores.copy()
+    mine, first = scores["variant"] == "fedavg", scores["seed"] == 3
+    scores.loc[mine & first, "iou"] = scores.loc[~mine & first, "iou"].to_numpy()
+    scores.loc[~mine & ~first, "iou"] += 0.4
+    found = summarise(plan, replace(collected, scores=scores[~mine | first]))
+    fedavg = found.of("methods").iloc[1]
+    assert (fedavg["federated_difference"], fedavg["federated_p"], fedavg["unseen_difference"]) == (0, 1, 0)
+    assert story(found) == [story(found)[0]]  # nothing is said of a row that is not complete
+
+
+def test_differences_are_over_the_same_folds(plan: Plan, collected: Collected) -> None:
+    """A case scored in two runs is compared in the one that both rows have."""
+    scores = collected.scores.assign(left_out="west")
+    again = scores[scores["variant"] == "fedst"].assign(left_out="south")
+    again["iou"] += 0.3
+    found = summarise(plan, replace(collected, scores=pd.concat([scores, again], ignore_index=True)))
+    assert found.of("methods").iloc[1]["federated_difference"] == pytest.approx(-0.1)
+
+
+def test_seeds_that_have_not_finished_are_not_claimed(plan: Plan, collected: Collected, tmp_path: Path) -> None:
+    scores = collected.scores[collected.scores["seed"] == 3]
+    found = summarise(plan, replace(collected, scores=scores))
+    assert (found.seeds, found.cells, set(found.of("methods")["gap"])) == ((3,), 2, {"1 of 2 cells"})
+    write_page(plan, RECORD, found, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "1 seed (3)" in page and "(3, 4)" not in page
+
+
+def test_a_row_whose_reply_was_refused_says_so(plan: Plan, collected: Collected) -> None:
+    costs = collected.costs.copy()
+    costs.loc[costs["variant"] == "fedavg", "refused"] = [1, 0]
+    assert list(summarise(plan, replace(collected, costs=costs)).of("methods")["gap"]) == ["", "1 reply refused"]
+
+
+def test_a_row_without_any_federated_score_says_so(plan: Plan, collected: Collected) -> None:
+    scores = collected.scores
+    lost = (scores["variant"] == "fedavg") & (scores["role"] == "federated")
+    found = summarise(plan, replace(collected, scores=scores[~lost]))
+    assert list(found.of("methods")["gap"]) == ["", "lacks scores of east, north"]
+
+
+def test_a_control_that_changes_nothing_is_no_test(tiny_study: MakeStudy, collected: Collected) -> None:
+    """The study's gate is one-hot already: that control reads FedST's cells, and no other p is corrected for it."""
+    plan = Plan(tiny_study(evaluation__bootstrap=50), ("fedst",), True, 2)
+    rows = collected.scores[collected.scores["variant"] == "fedst"]
+    named = ("fedst", "onehot-gate", "no-gate", "no-adapters")
+    scores = [
+        rows.assign(family="ablations", variant=name, iou=rows["iou"] - (name[:2] == "no") * 0.1) for name in named
+    ]
+    found = summarise(plan, replace(collected, scores=pd.concat(scores), costs=collected.costs[:0])).of("ablations")
+    by_name = found.set_index("variant")
+    assert plan.sources()["ablations", "onehot-gate"] == plan.sources()["ablations", "fedst"]
+    assert isnan(by_name.loc["onehot-gate", "federated_p"])
+    assert by_name.loc["no-gate", "federated_p_holm"] == pytest.approx(2 * by_name.loc["no-gate", "federated_p"])
 
 
 def test_what_is_printed_alike_is_marked_alike(plan: Plan, collected: Collected, tmp_path: Path) -> None:
@@ -189,13 +247,13 @@ def test_the_global_model_stands_for_an_unseen_site_and_not_what_else_was_tried(
     assert list(judged(pd.DataFrame(rows, columns=list(SCORES)))["iou"]) == [0.3]
 
 
-def test_cells_that_scored_the_same_case_are_averaged_before_seeds() -> None:
-    """Seed 3 scored n1 in two cells (0.2 and 0.4), seed 4 in one (0.7): (0.3 + 0.7) / 2."""
+def test_all_cells_that_scored_a_case_count_alike() -> None:
+    """Seed 3 scored n1 in two cells (0.2 and 0.4), seed 4 in one (0.6)."""
     rows = [
         row("fedst", seed, "north", "federated", "n1", iou, left_out=left_out)
-        for seed, iou, left_out in ((3, 0.2, "east"), (3, 0.4, "west"), (4, 0.7, "east"))
+        for seed, iou, left_out in ((3, 0.2, "east"), (3, 0.4, "west"), (4, 0.6, "east"))
     ]
-    assert list(over_seeds(judged(pd.DataFrame(rows, columns=list(SCORES))))["iou"]) == [pytest.approx(0.5)]
+    assert list(over_cells(judged(pd.DataFrame(rows, columns=list(SCORES))))["iou"]) == [pytest.approx(0.4)]
 
 
 def test_a_site_that_trains_in_no_run_is_named_where_each_site_is_left_out(
