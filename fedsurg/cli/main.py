@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ from fedsurg.errors import DEBUG, FedsurgError
 # Flower must neither report home nor look for updates, in any command.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+
+# What is wrong with a picture is said in one line by who reads it.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 UNEXPECTED = 70  # exit code of a mistake of ours: EX_SOFTWARE of sysexits.h
 

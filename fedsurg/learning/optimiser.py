@@ -131,5 +131,5 @@ def freeze(parameters: Mapping[str, nn.Parameter], names: Collection[str]) -> No
 
 
 def seed_everything(seed: int) -> None:
-    """Fix torch's global generators (dropout and the like) for one piece of work."""
-    torch.manual_seed(seed % 2**63)
+    """Fix torch's global generators (dropout and the like) for one piece of work; `seed` as of `derived_seed`."""
+    torch.manual_seed(seed)

@@ -128,12 +128,17 @@ def _onehot(sites: int) -> list[Tensor]:
 
 def _sentence(prompts: list[str], model: str, sha256: str) -> dict[str, Tensor]:
     """From a file of vectors, or from `model`; by default from the shipped file, completed by its encoder."""
-    if model and not model.endswith(".safetensors"):
+    if model and not (Path(model).is_file() or model.endswith(".safetensors")):
         return encode_sentences(prompts, model)
     known = read_vectors(Path(model), sha256) if model else read_vectors(SHIPPED)
     missing = [prompt for prompt in prompts if prompt not in known]
     if not missing:
         return known
+    if model:  # another encoder's vectors may have another length, and mean something else
+        raise NetworkError(
+            f"{model}: holds no vector of the prompt {missing[0]!r}; make it anew for this study with "
+            "`fedsurg study text-vectors`"
+        )
     return known | encode_sentences(missing, packaged_encoder(missing[0]))
 
 
@@ -142,5 +147,10 @@ def _clip(prompts: list[str], model: str) -> dict[str, Tensor]:
         raise NetworkError(
             "network.gate.text_model: is empty; text = 'clip' needs a local directory or hub name of a CLIP "
             "model (text = 'sentence' needs none for the shipped prompts)"
+        )
+    if Path(model).is_file():
+        raise NetworkError(
+            f"network.gate.text_model: {model} is a file; text = 'clip' needs the directory or hub name of a CLIP "
+            "model, and a file of vectors, whoever made them, text = 'sentence'"
         )
     return encode_clip(prompts, model)

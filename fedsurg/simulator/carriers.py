@@ -9,7 +9,8 @@ import numpy as np
 
 from fedsurg.simulator.fields import Rng
 from fedsurg.simulator.finishes import Finish
-from fedsurg.simulator.instruments import SHAFT, SHAFT_LENGTH, WRIST, Piece
+from fedsurg.simulator.instruments import SHAFT_LENGTH, Piece
+from fedsurg.simulator.mask_values import SHAFT, WRIST
 from fedsurg.simulator.meshes import Mesh, joined, loft, rotation, translation
 from fedsurg.simulator.solids import block, disc, turned
 

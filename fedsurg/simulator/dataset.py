@@ -22,15 +22,12 @@ from fedsurg.data.site_file import SITE_FILE, SiteFile
 from fedsurg.errors import SimulatorError
 from fedsurg.files import toml_lines, write_atomic
 from fedsurg.simulator.assets import check_pictures
-from fedsurg.simulator.instruments import BACKGROUND, CLASPER, SHAFT, WRIST
+from fedsurg.simulator.mask_values import mask_values
 from fedsurg.simulator.places import UNFINISHED, remove_left_behind, replaceable, wait_for
 from fedsurg.simulator.request import SIMULATOR_VERSION, RenderRequest
 from fedsurg.stopping import no_interrupt, stopped_by_exception
 from fedsurg.workers import stand_by, usable_processors
 
-INSTRUMENT_VALUE = 255
-PART_VALUES = {"background": BACKGROUND, "shaft": SHAFT, "wrist": WRIST, "clasper": CLASPER}
-WHOLE_VALUES = {"background": 0, "instrument": INSTRUMENT_VALUE}
 COLUMNS = ("image", "mask", "case", "clip", "frame", "split", "activity")
 MANIFEST = "manifest.csv"
 RECORD = "simulator.json"
@@ -223,11 +220,6 @@ def site_file_of(request: RenderRequest) -> SiteFile:
         simulated=not request.assets,  # pictures of patients are theirs, composed or not
         mask_values=mask_values(request.whole_instruments),
     )
-
-
-def mask_values(whole_instruments: bool) -> dict[str, tuple[int, ...]]:
-    """Name of a label -> its values in masks."""
-    return {name: (value,) for name, value in (WHOLE_VALUES if whole_instruments else PART_VALUES).items()}
 
 
 def _publish(partial: Path, out: Path) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 
 from fedsurg.simulator.fields import Rng
 from fedsurg.simulator.finishes import draw_finish
-from fedsurg.simulator.instruments import CLASPER, SHAFT, SHAFT_LENGTH, WRIST, Instrument, Joint, Piece
+from fedsurg.simulator.instruments import SHAFT_LENGTH, Instrument, Joint, Piece
+from fedsurg.simulator.mask_values import CLASPER, SHAFT, WRIST
 from fedsurg.simulator.materials import Material
 from fedsurg.simulator.meshes import joined, loft
 from fedsurg.simulator.solids import block, disc, turned

@@ -15,8 +15,9 @@ from fedsurg.errors import SimulatorError
 from fedsurg.files import derived_seed
 from fedsurg.simulator.clip import Clip, ClipSeeds, Frame, draw_clip
 from fedsurg.simulator.compositing import Scene, draw_scene
-from fedsurg.simulator.dataset import DEPTH_STEP_MM, INSTRUMENT_VALUE
+from fedsurg.simulator.dataset import DEPTH_STEP_MM
 from fedsurg.simulator.ingredients import Recipe
+from fedsurg.simulator.mask_values import INSTRUMENT
 from fedsurg.simulator.profiles import profile_named
 from fedsurg.simulator.request import RenderRequest
 
@@ -87,7 +88,7 @@ def _write_frame(frame: Frame, request: RenderRequest, folder: Path, name: str) 
     """Picture and labels of one frame; returns the manifest's paths."""
     mask = frame.parts
     if request.whole_instruments:
-        mask = np.where(mask > 0, INSTRUMENT_VALUE, 0).astype(np.uint8)
+        mask = np.where(mask > 0, INSTRUMENT, 0).astype(np.uint8)
     row: dict[str, object] = {"image": f"images/{name}.jpg", "mask": f"masks/{name}.png"}
     _save(frame.picture, folder / f"images/{name}.jpg", quality=JPEG_QUALITY)
     _save(mask, folder / f"masks/{name}.png")

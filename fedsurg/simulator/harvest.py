@@ -23,7 +23,7 @@ from fedsurg.data.site import SiteData, load_site
 from fedsurg.data.site_file import SITE_FILE, read_site_file
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.assets import PARTS_ENDING, CutOut, Picture
-from fedsurg.simulator.dataset import PART_VALUES
+from fedsurg.simulator.mask_values import PART_VALUES
 from fedsurg.simulator.pictures import load_cutout
 from fedsurg.simulator.places import replaceable, scratch_beside
 

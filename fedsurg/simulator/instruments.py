@@ -11,7 +11,6 @@ from typing import Literal
 from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import Floats, Mesh, joined, rotation, translation
 
-BACKGROUND, SHAFT, WRIST, CLASPER = 0, 1, 2, 3
 SHAFT_LENGTH = 400.0  # longer than any view, so that every shaft leaves the picture
 Joint = Literal["shaft", "wrist", "jaw_a", "jaw_b"]
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from fedsurg.simulator.fields import Rng
 from fedsurg.simulator.finishes import Finish
-from fedsurg.simulator.instruments import BACKGROUND, CLASPER, SHAFT, Joint, Piece
+from fedsurg.simulator.instruments import Joint, Piece
+from fedsurg.simulator.mask_values import BACKGROUND, CLASPER, SHAFT
 from fedsurg.simulator.materials import Material
 from fedsurg.simulator.meshes import Mesh, joined, loft
 from fedsurg.simulator.solids import block, disc, turned

@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator.assets import CutOut, Picture, opened
 from fedsurg.simulator.fields import Field
-from fedsurg.simulator.instruments import CLASPER, SHAFT
+from fedsurg.simulator.mask_values import CLASPER, SHAFT
 
 SMALLEST_PHOTOGRAPH = 16  # pixels of the shorter side
 DARKEST_PHOTOGRAPH = 4  # mean of a picture's values, 0-255, below which it shows nothing: part masks are such

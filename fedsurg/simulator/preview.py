@@ -13,14 +13,15 @@ from fedsurg.data.outlines import label_colour, outline, rgb
 from fedsurg.errors import DataError, SimulatorError
 from fedsurg.files import require_writable, write_atomic
 from fedsurg.simulator.assets import RENDERED, Assets
-from fedsurg.simulator.dataset import INSTRUMENT_VALUE, Progress, render
+from fedsurg.simulator.dataset import Progress, render
+from fedsurg.simulator.mask_values import INSTRUMENT
 from fedsurg.simulator.places import scratch_beside
 from fedsurg.simulator.profiles import PROFILES
 from fedsurg.simulator.request import RenderRequest
 
 CAPTION_PX, TEXT_PX = 16, 11  # height of the line above each row, and of its letters
 # of a mask's values; a whole instrument is drawn as a shaft
-_COLOURS = {value: rgb(label_colour(index)) for value, index in ((1, 1), (2, 2), (3, 3), (INSTRUMENT_VALUE, 1))}
+_COLOURS = {value: rgb(label_colour(index)) for value, index in ((1, 1), (2, 2), (3, 3), (INSTRUMENT, 1))}
 
 
 def contact_sheet(

@@ -7,7 +7,7 @@ from fedsurg.data.labels import label_space
 from fedsurg.data.site_file import SiteFile
 from fedsurg.errors import DataError, SimulatorError, StudyError
 from fedsurg.simulator.assets import check_pictures
-from fedsurg.simulator.dataset import mask_values
+from fedsurg.simulator.mask_values import mask_values
 from fedsurg.simulator.of_study import site_request, synthetic_request
 from fedsurg.study.config import SiteConfig, Study
 from fedsurg.study.splits import lacking_split

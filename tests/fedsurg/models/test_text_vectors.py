@@ -94,6 +94,18 @@ def test_a_file_of_ones_own(tmp_path: Path, fake_encoder: list[str]) -> None:
     assert sorted(fake_encoder) == ["a at x", "bb at y"]
 
 
+@pytest.mark.usefixtures("fake_encoder")
+def test_vectors_of_two_encoders_are_not_mixed(tmp_path: Path) -> None:
+    own = tmp_path / "vectors.bin"
+    text.write_vectors(["a at x"], own)
+    config = GateConfig(prompt="{procedure} at {site}", text_model=str(own))
+    assert text.site_vectors(config, [("x", "a")])["x"].shape == (2,)
+    with pytest.raises(NetworkError, match=r"vectors.bin: holds no vector of the prompt 'bb at y'; make it anew"):
+        text.site_vectors(config, [("x", "a"), ("y", "bb")])
+    with pytest.raises(NetworkError, match=r"vectors.bin is a file; text = 'clip' needs the directory or hub name"):
+        text.site_vectors(config.model_copy(update={"text": "clip"}), [("x", "a")])
+
+
 def test_the_command(tmp_path: Path, fake_encoder: list[str]) -> None:
     out = tmp_path / "vectors.safetensors"
     listed = tmp_path / "prompts.txt"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fedsurg.simulator.designs import draw_instrument
-from fedsurg.simulator.instruments import BACKGROUND, CLASPER, SHAFT, WRIST, Instrument, Piece, Posture, merged, posed
+from fedsurg.simulator.instruments import Instrument, Piece, Posture, merged, posed
+from fedsurg.simulator.mask_values import BACKGROUND, CLASPER, SHAFT, WRIST
 from fedsurg.simulator.materials import Material
 from fedsurg.simulator.meshes import joined
 from fedsurg.simulator.profiles import PROFILES, Style

@@ -11,7 +11,7 @@ from fedsurg.simulator.camera import Move
 from fedsurg.simulator.clip import Clip, ClipSeeds, draw_clip, photographed
 from fedsurg.simulator.fields import above, cells, fractal
 from fedsurg.simulator.ingredients import Recipe
-from fedsurg.simulator.instruments import CLASPER, SHAFT, WRIST
+from fedsurg.simulator.mask_values import CLASPER, SHAFT, WRIST
 from fedsurg.simulator.materials import Body, Material
 from fedsurg.simulator.meshes import grid, translation
 from fedsurg.simulator.painter import GREY
