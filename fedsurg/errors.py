@@ -30,6 +30,7 @@ The command line prints the message and exits with `exit_code`; the traceback ap
 """
 
 import os
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ DEBUG = "FEDSURG_DEBUG"  # set by `--debug`; an environment variable, so that wo
 def debugging() -> bool:
     """A person asked for tracebacks."""
     return bool(os.environ.get(DEBUG))
+
+
+def one_line(text: str, most: int | None = None) -> str:
+    """What another end or a file said, as (at most so many) letters that a terminal prints and nothing else."""
+    return "".join(letter if unicodedata.category(letter)[0] != "C" else "?" for letter in text[:most])
 
 
 def first_mistake(problem: "ValidationError") -> str:

@@ -65,7 +65,7 @@ def require_fleet(request: web.BaseRequest) -> str:
     """The path of a request that may be passed on, as it stands on the wire: no query, no other spelling.
 
     Raises:
-        RefusedError: another path, method or form.
+        RefusedError: another path, method or form, or a header twice: one end would check one, the next use the other.
     """
     path = request.raw_path
     if path not in FLEET_PATHS or request.method != "POST":
@@ -74,6 +74,9 @@ def require_fleet(request: web.BaseRequest) -> str:
         raise RefusedError(415, "form", f"the body has to be {MEDIA_TYPE}")
     if "Content-Encoding" in request.headers:
         raise RefusedError(415, "form", "a compressed body is not taken")
+    for name in passed_headers(request.headers, REQUEST_HEADERS):
+        if len(request.headers.getall(name)) > 1:
+            raise RefusedError(400, "form", f"the header {name} comes more than once")
     return path
 
 
@@ -192,8 +195,9 @@ class Relay:
 
 
 def passed_headers(headers: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
-    """Those that are listed, and Flower's own."""
-    return {key: value for key, value in headers.items() if key.lower() in names or key.lower().startswith(FLOWER)}
+    """Those that are listed, and Flower's own, by their names in small letters."""
+    found = {key.lower(): value for key, value in headers.items()}
+    return {key: value for key, value in found.items() if key in names or key.startswith(FLOWER)}
 
 
 async def read_answer(answer: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -9,8 +9,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
-from typing import Any
 
+import httpx
 from flwr.app import Message
 from flwr.serverapp import Grid
 
@@ -133,13 +133,16 @@ class Federation:
     def _exchange(
         self, grid: Grid, nodes: Mapping[int, str], request: Request, state: ServerState, record: Record
     ) -> Iterator[tuple[tuple[int, str], Message]]:
-        """Send the request to all nodes and yield each reply with its node as it comes, until the deadline."""
+        """Send the request to all nodes and yield each reply with its node as it comes, until the deadline.
+
+        Each is fetched by itself: one that Flower cannot put together costs its site alone.
+        """
         limit = self._deadline_s
         head = self._observer.asks(request, state.shared, list(nodes.values()))
         outgoing = Outgoing(request, state.shared, limit, head)
         messages = [outgoing.to(node) for node in nodes]
         record["bytes_out"] = message_bytes(messages[0])
-        waiting: dict[Any, tuple[int, str]] = {}
+        waiting: dict[str, tuple[int, str]] = {}
         for identity, node in zip(grid.push_messages(messages), nodes.items(), strict=True):
             if identity:
                 waiting[identity] = node
@@ -147,22 +150,45 @@ class Federation:
                 self._refuse(request, record, node, "the request could not be sent")
         deadline, wait = time.monotonic() + limit, FIRST_WAIT_S
         while waiting and time.monotonic() < deadline:
-            if self._stopped():
-                raise InterruptedRunError(
-                    f"stopped in round {request.round}; every finished round is on disk, resume with --resume"
-                )
-            replies = list(grid.pull_messages(list(waiting)))
-            for reply in replies:
-                found = waiting.pop(reply.metadata.reply_to_message_id, None)
-                if found is not None:
-                    yield found, reply
-            if replies:
+            before = len(waiting)
+            for identity, node in list(waiting.items()):
+                if self._stopped():
+                    raise InterruptedRunError(
+                        f"stopped in round {request.round}; every finished round is on disk, resume with --resume"
+                    )
+                reply = self._fetch(grid, identity)
+                if reply is None:
+                    continue
+                del waiting[identity]
+                if isinstance(reply, Message):
+                    yield node, reply
+                else:
+                    self._refuse(request, record, node, reply)
+            if len(waiting) < before:
                 wait = FIRST_WAIT_S
             elif waiting:
                 time.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT_S)
         for node in waiting.values():
             self._refuse(request, record, node, f"no answer within {limit:g} s")
+
+    def _fetch(self, grid: Grid, identity: str) -> Message | str | None:
+        """The reply to one message; none: it is not there yet; text: why it is of no use.
+
+        Raises:
+            httpx.HTTPError: the SuperLink does not answer, which is no site's fault.
+        """
+        try:
+            found = list(grid.pull_messages([identity]))
+        except httpx.HTTPError:
+            raise
+        except Exception as problem:  # whatever a site has sent in place of a message
+            log.warning("a reply cannot be put together", exc_info=True)
+            return f"its answer cannot be put together ({type(problem).__name__})"
+        if not found:
+            return None
+        answers = found[0].metadata.reply_to_message_id
+        return found[0] if answers == identity else "its answer says that it answers another request"
 
     def _take(
         self,

@@ -34,7 +34,7 @@ class Display(Bars):
     def say(self, line: str) -> None:
         """One line for the person."""
         if not self._as_json:
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def status(self, run: RunFolder, status: Status) -> None:
         """Show where the run stands."""

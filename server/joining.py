@@ -289,7 +289,7 @@ def _right_of(request: SealedRequest, member: Member, folder: Path, now: datetim
 
 
 def _require_own_keys(request: SealedRequest, member: Member, members: Members, key: bytes) -> None:
-    """A renewal keeps the node key; every other key is used by nobody else.
+    """A renewal keeps the node key; every other key is new: no site has or had it, also not this one before.
 
     Raises:
         ForeignError: a key is another's.
@@ -299,8 +299,9 @@ def _require_own_keys(request: SealedRequest, member: Member, members: Members, 
     if body.certificate and body.node_public_key != member.node_public_key:
         raise ForeignError(f"{path}: has another node key than {body.site} joined with; {advice}")
     for other in members.all():
-        if other.site != body.site and other.node_public_key == body.node_public_key:
-            raise ForeignError(f"{path}: has the node key of {other.site}; {advice}")
+        had = {other.node_public_key, *(issued.node_public_key for issued in other.certificates)}
+        if body.node_public_key in had and not (body.certificate and other.site == body.site):
+            raise ForeignError(f"{path}: has a node key that {other.site} has or had; {advice}")
         for issued in other.certificates:
             if public_bytes(public_key(read_certificate(issued.certificate, other.site))) == key:
                 raise ForeignError(f"{path}: its key has a certificate already, of {other.site}; {advice}")
@@ -315,6 +316,7 @@ def _admitted(member: Member, request: SealedRequest, certificate: x509.Certific
         ends=certificate.not_valid_after_utc,
         request=request.body.digest,
         certificate=certificate_pem(certificate),
+        node_public_key=request.body.node_public_key,
     )
     changes = {
         "invitation": None,

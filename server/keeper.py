@@ -17,7 +17,7 @@ from typing import Any
 from fedsurg.bundle import Bundle, fedsurg_bundle
 from fedsurg.errors import FedsurgError
 from fedsurg.joining.clock import stamp
-from server.control import Control, FlowerRun, Node, node_key
+from server.control import Control, ControlError, FlowerRun, Node, node_key
 from server.federation_file import read_federation_file
 from server.members import Members
 from server.nodes import write_nodes
@@ -43,7 +43,7 @@ class Keeper:
 
     def __init__(self, folder: Path, control: Control, clock: Callable[[], float] = time.time) -> None:
         self._folder, self._control, self._clock = folder, control, clock
-        self._over: dict[int, float] = {}  # Flower runs that are over -> when that was noticed
+        self._over: dict[Path, tuple[int, float]] = {}  # run whose Flower run is over -> who holds it still, since when
         self._said: dict[str, str] = {}
 
     @cached_property
@@ -71,8 +71,8 @@ class Keeper:
         flower = self._control.run(submitted.id) if submitted else None
         if submitted and flower and flower.active:
             self._watch(run, submitted, flower)
-        elif run.holder()[0]:
-            self._hurry(run, submitted.id if submitted else 0)
+        elif holder := run.holder()[0]:
+            self._hurry(run, holder)
         elif run.pause_wanted:
             run.want_pause(False)
             run.enter("paused", "as asked")
@@ -88,10 +88,12 @@ class Keeper:
             log.warning("%s: the process of its rounds is gone, Flower run %s is stopped", run.path.name, flower.id)
             self._control.stop(flower.id)
 
-    def _hurry(self, run: RunFolder, flower: int) -> None:
+    def _hurry(self, run: RunFolder, holder: int) -> None:
         """The ServerApp of a Flower run that is over ends at its next call; one that hangs is killed."""
-        since, (holder, _) = self._over.setdefault(flower, self._clock()), run.holder()
-        if holder and self._clock() - since > ENDS_S:
+        known, since = self._over.get(run.path, (0, 0.0))
+        if known != holder:
+            self._over[run.path] = holder, self._clock()
+        elif self._clock() - since > ENDS_S and run.holder()[0] == holder:
             log.warning("%s: process %s does not end and is killed", run.path.name, holder)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(holder, signal.SIGKILL)
@@ -128,16 +130,25 @@ class Keeper:
 
 
 def keep_nodes(folder: Path, control: Control, nodes: list[Node]) -> None:
-    """Register the nodes of admitted members, unregister all others. Doing it again changes nothing."""
+    """Register the nodes of admitted members, unregister all others. Doing it again changes nothing.
+
+    Raises:
+        ControlError: the first that the SuperLink did not take; the others are registered.
+    """
     wanted = {node_key(one.node_public_key): one.site for one in Members(folder).all() if one.node_public_key}
     for node in nodes:
         if node.key not in wanted:
             control.unregister(node.id)
             log.info("%s: node %s is shut out", node.site or "an unknown site", node.id)
-    known = {node.key for node in nodes}
+    known, problems = {node.key for node in nodes}, []
     for key, site in wanted.items():
         if key not in known:
-            log.info("%s: node %s is registered", site, control.register(site, key))
+            try:
+                log.info("%s: node %s is registered", site, control.register(site, key))
+            except ControlError as problem:  # the others are not to wait for this one
+                problems.append(problem)
+    if problems:
+        raise problems[0]
 
 
 def node_facts(node: Node) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class Issued(Strict):
     ends: Moment
     request: Hex64  # digest of the request that it answers
     certificate: str  # PEM
+    node_public_key: str | None = None  # OpenSSH line, that the site had then; older files do not say it
 
     @property
     def number(self) -> int:
@@ -109,11 +110,14 @@ class Members:
             raise UnreadableError(f"{path}: says it is of {member.site}; {advice}")
         return member
 
+    def names(self) -> list[str]:
+        """Of all sites, sorted."""
+        return sorted(path.stem for path in (self.folder / SITES).glob("*.json"))
+
     def all(self) -> Iterator[Member]:
         """All sites by name."""
-        for path in sorted((self.folder / SITES).glob("*.json")):
-            member = self.find(path.stem)
-            if member:
+        for name in self.names():
+            if member := self.find(name):
                 yield member
 
     def write(self, member: Member) -> None:

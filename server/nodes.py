@@ -21,9 +21,9 @@ def write_nodes(folder: Path, nodes: Mapping[str, Mapping[str, Any]]) -> None:
     Raises:
         RunError: it cannot be written.
     """
-    path, text = folder / RUN / NODES, json.dumps(nodes, indent=1)
-    if not path.exists() or path.read_text("utf-8") != text:
-        write_atomic(path, text)
+    path = folder / RUN / NODES
+    if not path.exists() or read_nodes(folder) != nodes:
+        write_atomic(path, json.dumps(nodes, indent=1))
 
 
 def read_nodes(folder: Path) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Rec
 from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_to_proto
 
-from fedsurg.errors import ContractError
+from fedsurg.errors import ContractError, one_line
 from fedsurg.sharing.protocol import HEAD, LAYOUT, ORIGIN, REPORT, REQUEST, UPDATE, VECTOR, Report, Request, Scalar
 from fedsurg.sharing.update import Packed, Update
 
@@ -72,11 +72,22 @@ def read_reply(message: Message) -> Reply:
     """A site's name, its update as it came, its report and its audit head.
 
     Raises:
-        ContractError: the reply is an error, or lacks or adds a record or field.
+        ContractError: the reply is an error, lacks or adds a record or field, or cannot be read.
     """
+    try:
+        return _read(message)
+    except ContractError:
+        raise
+    except Exception as problem:  # a site may send whatever Flower can carry, in any place
+        raise ContractError(f"the reply cannot be read ({type(problem).__name__})") from problem
+
+
+def _read(message: Message) -> Reply:
     if message.has_error():
         known = _GONE.get(message.error.code)
-        raise ContractError(known or f"the site failed: {str(message.error.reason)[:200]}; its own log says why")
+        raise ContractError(
+            known or f"the site failed: {one_line(str(message.error.reason), 200)}; its own log says why"
+        )
     content = message.content
     expected = {UPDATE, LAYOUT, REPORT, ORIGIN}
     if set(content) - {HEAD} != expected or list(content.array_records.get(UPDATE, {})) != [VECTOR]:

@@ -109,7 +109,17 @@ class Approvals:
             raise PolicyError(f"--max-rounds {max_rounds}: the study has {rounds} rounds; give 1 to {rounds}")
         if expires and expires < today:
             raise PolicyError(f"--expires {expires}: is over, today is {today}; give a day to come")
-        waiting = self._waiting(digest, method, contract) if second and max_rounds is None and not expires else None
+        waiting = self._waiting(digest, method, contract) if second else None
+        if waiting:
+            for option, given, first in (
+                ("--max-rounds", max_rounds, waiting.max_rounds),
+                ("--expires", expires, waiting.expires),
+            ):
+                if given not in (None, first):
+                    raise PolicyError(
+                        f"{option} {given}: {waiting.approver} has approved {first}; leave {option} out, or let the "
+                        "first person approve anew"
+                    )
         approval = waiting or Approval(
             study=digest,
             name=study.name,
@@ -132,7 +142,7 @@ class Approvals:
         return approval
 
     def revoke(self, digest: str, who: str) -> Approval:
-        """Close a study at once: nothing more of it is done or leaves."""
+        """Close a study at once: no request is answered, and nothing of what is in hand leaves."""
         approval = self.read(digest).model_copy(update={"revoked": True, "revoked_by": _clean(who)})
         self._write(approval)
         return approval

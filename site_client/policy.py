@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from fedsurg.audit.log import AuditLog, Event, read_events
+from fedsurg.audit.log import AuditLog, Event, Line, read_events
 from fedsurg.errors import FedsurgError, PolicyError, first_mistake
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.protocol import Report, Request
@@ -83,6 +83,28 @@ class Policy:
         self.approvals = approvals or Approvals(folder)
         self._audit = audit
         self._answered: Counter[tuple[str, int, str]] | None = None  # read from the log once
+
+    def answer(self, worker: Worker, request: Request, packed: Packed) -> tuple[Packed, Report]:
+        """One message's way through a hospital: checked, worked on, released; a failure is logged too.
+
+        Raises:
+            PolicyError: the hospital's rules forbid it.
+            FedsurgError: the work failed.
+        """
+        self.check(request, packed, worker)
+        try:
+            update, report = worker.work(request, packed)
+        except Exception as problem:
+            self._note("work failed", request, Packed((), (), b""), why=f"{type(problem).__name__}: {problem}")
+            raise
+        return self.release(request, update, report, worker)
+
+    def refuse(self, why: str, request: Request | None = None) -> None:
+        """Write down that a request was refused before it came as far as `check`; `request`: as far as it was read."""
+        event = Event(REFUSED, why=why)
+        if request:
+            event = replace(event, study=request.study[:64], round=request.round, facts={"work": request.work})
+        self._audit.append(event)
 
     def check(self, request: Request, packed: Packed, worker: Worker) -> Approval:
         """Decide on a request, before anything is done.
@@ -199,30 +221,13 @@ class Policy:
         """How often a round was answered, over restarts of this process too."""
         if self._answered is None:
             lines = (line for line in read_events(self._audit.folder) if line["what"] == LEFT)
-            self._answered = Counter((line["study"], line["round"], line["facts"].get("work")) for line in lines)
+            self._answered = Counter((line["study"], line["round"], _work_of(line)) for line in lines)
         return self._answered[request.study, request.round, request.work]
 
     def _note(self, what: str, request: Request, packed: Packed, why: str = "", facts: object = None) -> None:
         digest = hashlib.sha256(packed.data).hexdigest() if packed.data else ""
         more = {"work": request.work, **(facts if isinstance(facts, dict) else {})}
         self._audit.append(Event(what, request.study[:64], request.round, digest, len(packed.data), why, more))
-
-
-def answer_under_policy(policy: Policy, worker: Worker, request: Request, packed: Packed) -> tuple[Packed, Report]:
-    """One message's way through a hospital: checked, worked on, released; a failure is logged too.
-
-    Raises:
-        PolicyError: the hospital's rules forbid it.
-        FedsurgError: the work failed.
-    """
-    policy.check(request, packed, worker)
-    try:
-        update, report = worker.work(request, packed)
-    except Exception as problem:
-        why = f"{type(problem).__name__}: {problem}"
-        policy._note("work failed", request, Packed((), (), b""), why=why)
-        raise
-    return policy.release(request, update, report, worker)
 
 
 def read_policy(folder: Path) -> PolicyConfig:
@@ -246,6 +251,11 @@ def read_policy(folder: Path) -> PolicyConfig:
     if unknown:
         raise PolicyError(f"{path}: withhold: {unknown[0]!r} is no metric; known: {', '.join(METRICS)}")
     return found
+
+
+def _work_of(line: Line) -> Any:
+    facts = line["facts"]
+    return facts.get("work") if isinstance(facts, dict) else None
 
 
 def _plain(report: Report) -> dict[str, float | int | None]:

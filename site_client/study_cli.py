@@ -147,7 +147,9 @@ def revoke(study: str, folder: Path) -> None:
     known = Approvals(folder)
     approval = known.revoke(known.find(study), account())
     site_log(folder).append(Event("study revoked", study=approval.study, why="a person asked for it"), who=account())
-    click.echo(f"{approval.name} ({approval.study[:12]}): revoked; nothing more of it is done here, and nothing leaves")
+    click.echo(
+        f"{approval.name} ({approval.study[:12]}): revoked; from now on no request is answered, and nothing leaves"
+    )
 
 
 @click.command(epilog="Example: fedsurg site export --study 3f9a01c2 --out model/")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import click
 
 from fedsurg.audit.log import FOLDER
 from fedsurg.cli.options import folder_option
+from fedsurg.errors import one_line
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -202,7 +202,7 @@ def read_heads(path: Path) -> list["SignedHead"]:
             if not isinstance(values, Mapping):
                 raise AuditError(f"{path}: line {number}: is no signed head")
             found.append(SignedHead.from_facts(values))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise AuditError(f"{path}: cannot be read ({problem}); make it with audit heads at the other end") from problem
     return found
 
@@ -247,4 +247,4 @@ def _sentence(line: Mapping[str, Any]) -> str:
         parts.append(f"{line['bytes']:,} bytes, sha256 {line['sha256'][:12]}")
     if line["why"]:
         parts.append(line["why"])
-    return "".join(c if unicodedata.category(c)[0] != "C" else "?" for c in ", ".join(parts))
+    return one_line(", ".join(parts))

@@ -55,6 +55,10 @@ class SignedHead:
         texts = (log, sha256, time, signature)
         if isinstance(sequence, bool) or not isinstance(sequence, int) or not all(isinstance(t, str) for t in texts):
             raise AuditError("a signed head has fields of the wrong type; update fedsurg on both ends")
+        try:
+            "".join(map(str, texts)).encode()
+        except UnicodeEncodeError:
+            raise AuditError("a signed head has halves of letters; it is damaged, ask for it again") from None
         return cls(str(log), sequence, str(sha256), str(time), str(signature))
 
     def signed_bytes(self) -> bytes:

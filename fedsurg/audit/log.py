@@ -180,13 +180,24 @@ def account() -> str:
 
 def log_files(folder: Path) -> list[Path]:
     """The files of a log, oldest first; a file's name holds the number of its first line."""
-    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name)) if folder.is_dir() else []
+    with _explained(folder):
+        return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name)) if folder.is_dir() else []
 
 
 def first_of(path: Path) -> int:
     """The number of a file's first line, as its name says."""
     match = _NAME.fullmatch(path.name)
     return int(match[1]) if match else 0
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of one file of a log.
+
+    Raises:
+        AuditError: it cannot be read.
+    """
+    with _explained(path):
+        return path.read_bytes()
 
 
 def read_events(folder: Path) -> Iterator[Line]:
@@ -196,9 +207,7 @@ def read_events(folder: Path) -> Iterator[Line]:
         AuditError: a line is no JSON object; `audit verify` says more.
     """
     for path in log_files(folder):
-        with _explained(path):
-            content = path.read_bytes()
-        for number, line in enumerate(content.split(b"\n")[:-1], 1):
+        for number, line in enumerate(content_of(path).split(b"\n")[:-1], 1):
             yield decoded(line, f"{path}: line {number}")
 
 
@@ -210,7 +219,7 @@ def decoded(line: bytes, where: str) -> Line:
     """
     try:
         values = json.loads(line)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise AuditError(f"{where}: is no JSON ({problem}); keep the folder, and begin a new log elsewhere") from None
     if not isinstance(values, dict) or set(values) != set(FIELDS):
         raise AuditError(f"{where}: has other fields than {', '.join(FIELDS)}; keep the folder, and begin a new log")

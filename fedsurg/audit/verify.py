@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedsurg.audit.heads import SignedHead, verify_head
-from fedsurg.audit.log import FIRST, Head, Line, decoded, encoded, first_of, log_files, own_digest
+from fedsurg.audit.log import FIRST, Head, Line, content_of, decoded, encoded, first_of, log_files, own_digest
 from fedsurg.errors import AuditError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def verify_log(folder: Path, heads: Sequence[SignedHead] = (), certificates: Seq
             f"{files[0]}: is the first file, but begins with line {first_of(files[0])}; older files are gone"
         )
     for path in files:
-        *lines, rest = path.read_bytes().split(b"\n")
+        *lines, rest = content_of(path).split(b"\n")
         if lines and first_of(path) != found.head.sequence + 1:
             raise AuditError(f"{path}: line 1: the log ends with {found.head.sequence} before it; a file is missing")
         for number, line in enumerate(lines, 1):

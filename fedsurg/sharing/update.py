@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedsurg.errors import ContractError
+from fedsurg.errors import ContractError, one_line
 from fedsurg.sharing.contract import BYTES_PER_VALUE, Contract
 
 Array32 = NDArray[np.float32]
@@ -210,5 +210,5 @@ def _check_shapes(packed: Packed, layout: Layout) -> None:
     for found, (name, shape) in zip(packed.shapes, layout.shapes.items(), strict=True):
         if found != "x".join(map(str, shape)):
             raise ContractError(
-                f"tensor {name!r} has shape {found[:40]}, the contract says {'x'.join(map(str, shape))}"
+                f"tensor {name!r} has shape {one_line(found, 40)}, the contract says {'x'.join(map(str, shape))}"
             )

@@ -82,7 +82,7 @@ def timestamp_of(headers: Any, site: str, now: datetime) -> str:
     text: str = headers.get(TIMESTAMP_HEADER, "")
     try:
         age = (now - datetime.fromisoformat(text).astimezone(UTC)).total_seconds()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise RefusedError(401, "clock", f"{site} signed no time") from None
     if not -SYSTEM_TIME_TOLERANCE < age < TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE:
         raise RefusedError(

@@ -1,7 +1,6 @@
 """The door: accepts connections, speaks TLS, knows whose connection is whose, and closes those that must not stay."""
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -142,17 +141,13 @@ def listen(address: str, port: int) -> socket.socket:
     """
     both = not address and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both or ":" in address else socket.AF_INET
-    with contextlib.ExitStack() as stack:
-        try:
-            made = socket.create_server((address, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
-        except OSError as problem:
-            raise JoiningError(
-                f"{address or 'all addresses'}, port {port}: cannot be listened on ({problem.strerror}); end what uses "
-                "it, or change federation.toml"
-            ) from problem
-        stack.callback(made.close)
-        stack.pop_all()
-    return made
+    try:
+        return socket.create_server((address, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
+    except OSError as problem:
+        raise JoiningError(
+            f"{address or 'all addresses'}, port {port}: cannot be listened on ({problem.strerror}); end what uses it, "
+            "or change federation.toml"
+        ) from problem
 
 
 async def _readable(listener: socket.socket) -> None:

@@ -79,10 +79,11 @@ class Register:
 
     async def _retire_older(self, member: Member, number: int) -> None:
         """Once in this process for each certificate: what is on the list stays there."""
-        self._settled.add(number)
+        self._settled.add(number)  # before the work, so that requests that come meanwhile do not begin it too
         if member.certificates[0].number == number:
             return
         try:
             await asyncio.to_thread(retire_superseded, self._folder, member.site, number, self._now())
         except FedsurgError as problem:
+            self._settled.discard(number)  # with the next request it is tried again
             self._failed(problem)

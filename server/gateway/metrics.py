@@ -1,5 +1,6 @@
 """What Prometheus reads, on a loopback port: requests, refusals, bytes, connections, certificates, runs."""
 
+import contextlib
 import json
 from collections import Counter as Count
 from collections.abc import Callable, Iterator
@@ -91,12 +92,12 @@ class _Folder(Collector):
             except (OSError, ValueError):
                 continue
             left.add_metric([holder], self._days(newest.not_valid_after_utc))
-        try:
-            for member in Members(self._folder).all():
-                if member.certificates and not member.revoked:
-                    left.add_metric([member.site], self._days(member.certificates[-1].ends))
-        except FedsurgError:  # a damaged file; the commands say which
-            pass
+        members = Members(self._folder)
+        for site in members.names():
+            with contextlib.suppress(FedsurgError):  # a damaged file; the commands say which
+                member = members.find(site)
+                if member and member.certificates and not member.revoked:
+                    left.add_metric([site], self._days(member.certificates[-1].ends))
         return left
 
     def _days(self, end: datetime) -> float:

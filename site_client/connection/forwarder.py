@@ -12,7 +12,7 @@ from typing import NoReturn, TypeVar
 import aiohttp
 from aiohttp import web
 
-from fedsurg.errors import FedsurgError
+from fedsurg.errors import FedsurgError, one_line
 from fedsurg.files import write_atomic
 from fedsurg.joining.clock import now, stamp
 from fedsurg.relay import (
@@ -44,6 +44,7 @@ BODY_SECONDS = 3600.0
 WAIT_SECONDS = 10.0
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 STATUS_SECONDS = 5.0
+REASON_LETTERS = 300  # of the gateway's reason, which goes to a terminal and into a file
 
 Made = TypeVar("Made")
 
@@ -97,7 +98,8 @@ class Forwarder:
         """Pass a request on.
 
         1. It is one of the requests that a SuperNode makes.
-        2. It goes to the gateway: its body as it comes, its answer likewise, nothing is kept.
+        2. It goes to the gateway: its body as it comes, its answer likewise, nothing is kept. Of successes there is one
+           status alone, so that none brings an app past step 3.
         3. An answer that brings an app is held back until it is known to be this installation's own.
 
         Raises:
@@ -112,6 +114,8 @@ class Forwarder:
             headers["Content-Length"] = str(request.content_length)
         answer = await self._while_waiting(request, self._ask(request, path, headers, traffic))
         async with answer:
+            if 200 < answer.status < 400:  # what asked takes it for a success, and Flower has no such answer
+                raise RefusedError(502, "form", f"{path}: the gateway answered with status {answer.status}")
             if answer.status == 200 and path == GET_FAB:
                 # 3.
                 content = await self._whole(answer)
@@ -146,10 +150,10 @@ class Forwarder:
     async def _refused(self, answer: aiohttp.ClientResponse) -> NoReturn:
         """The gateway's own refusal, with its line."""
         content = await self._whole(answer)
-        reason = answer.headers[REFUSED]
+        reason = one_line(answer.headers[REFUSED], 40)
         try:
-            why = str(json.loads(content)["detail"])
-        except (ValueError, KeyError, TypeError):
+            why = one_line(str(json.loads(content)["detail"]), REASON_LETTERS)
+        except (ValueError, KeyError, TypeError, RecursionError):
             why = "no reason was given"
         raise RefusedError(answer.status, reason, f"the gateway refused: {why}")
 

@@ -7,11 +7,11 @@ from cryptography import x509
 
 from fedsurg.audit.heads import keep_head, sign_head
 from fedsurg.audit.log import AuditLog
-from fedsurg.errors import AuditError
+from fedsurg.errors import AuditError, FedsurgError
 from fedsurg.joining.certificates import read_certificate
 from site_client.bundle.records import Answered, Asked
 from site_client.engine import Watch
-from site_client.policy import Policy, answer_under_policy
+from site_client.policy import Policy
 from site_client.site_folder import Identity, read_identity, read_membership
 from site_client.worker.engines import ApprovedWork, Engines
 
@@ -29,7 +29,7 @@ class Answering:
 
     def __init__(self, folder: Path, log: AuditLog, engines: Engines) -> None:
         self._folder, self._log, self._engines = folder, log, engines
-        self._policy = Policy(folder, log)
+        self.policy = Policy(folder, log)
 
     def __call__(self, asked: Asked, watch: Watch) -> Answered:
         """Answer one request.
@@ -42,6 +42,17 @@ class Answering:
         Raises:
             FedsurgError: nothing leaves; the audit log says why.
         """
+        try:
+            site, identity = self._introduced(asked)
+        except FedsurgError as problem:
+            self.policy.refuse(str(problem), asked.request)
+            raise
+        # 3.
+        worker = ApprovedWork(self._engines, asked.request.study, watch)
+        packed, report = self.policy.answer(worker, asked.request, asked.packed)
+        return Answered(site, packed, report, sign_head(self._log, site, identity.key))
+
+    def _introduced(self, asked: Asked) -> tuple[str, Identity]:
         # 1.
         site = read_membership(self._folder).site
         identity = read_identity(self._folder, site, datetime.now(UTC))
@@ -49,10 +60,7 @@ class Answering:
         if not asked.head:
             raise AuditError("the request came without a head of the coordinator's audit log; nothing was done for it")
         keep_head(self._log, asked.head, COORDINATOR, [_certified(asked.certificate, identity)])
-        # 3.
-        worker = ApprovedWork(self._engines, asked.request.study, watch)
-        packed, report = answer_under_policy(self._policy, worker, asked.request, asked.packed)
-        return Answered(site, packed, report, sign_head(self._log, site, identity.key))
+        return site, identity
 
 
 def _certified(pem: str, identity: Identity) -> x509.Certificate:

@@ -76,19 +76,20 @@ def run_worker(folder: Path, setup: Setup, say: Callable[[str], None], wait: Cal
 
         engines = warm(folder, vault, setup.device, setup.threads)
         # 3.
-        with serving(folder, membership.site, Answering(folder, audit, engines), board):
+        answering = Answering(folder, audit, engines)
+        with serving(folder, membership.site, answering, board, answering.policy.refuse):
             say(f"{membership.site}: ready at {folder / WORKER_SOCKET}")
             wait()
         say(f"{membership.site}: stopped")
 
 
 @contextlib.contextmanager
-def serving(folder: Path, site: str, answer: Answer, board: Board) -> Iterator[Desk]:
-    """The service at the site's socket, while the block runs."""
+def serving(folder: Path, site: str, answer: Answer, board: Board, refused: Callable[[str], None]) -> Iterator[Desk]:
+    """The service at the site's socket, while the block runs; `refused` is told of requests that are not even taken."""
     desk = Desk(answer, board)
     server = grpc.server(ThreadPoolExecutor(THREADS), maximum_concurrent_rpcs=2 * THREADS)
     health = HealthServicer()
-    service = Service(site, desk, board, lambda: read_policy(folder).max_update_bytes)
+    service = Service(site, desk, board, lambda: read_policy(folder).max_update_bytes, refused)
     add_SiteWorkerServicer_to_server(service, server)
     add_HealthServicer_to_server(health, server)
     _bind(server, folder / WORKER_SOCKET)

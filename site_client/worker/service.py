@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import NoReturn
 
 import grpc
 
 from fedsurg import __version__
-from fedsurg.errors import BusyError, ContractError, PolicyError, StoppedError, debugging
+from fedsurg.errors import AuditError, BusyError, ContractError, PolicyError, StoppedError, debugging
 from site_client.bundle import worker_pb2 as pb
 from site_client.bundle.stream import asked_from, events_of, plain
 from site_client.bundle.worker_pb2_grpc import SiteWorkerServicer
@@ -32,10 +33,13 @@ class Service(SiteWorkerServicer):
         desk: does the work.
         board: knows what it does.
         limit: bytes of tensors that a request may have, asked anew for each.
+        refused: told why a request was not even taken, for the audit log.
     """
 
-    def __init__(self, site: str, desk: Desk, board: Board, limit: Callable[[], int]) -> None:
-        self._site, self._desk, self._board, self._limit = site, desk, board, limit
+    def __init__(
+        self, site: str, desk: Desk, board: Board, limit: Callable[[], int], refused: Callable[[str], None]
+    ) -> None:
+        self._site, self._desk, self._board, self._limit, self._refused = site, desk, board, limit, refused
 
     def Work(self, parts: Iterator[pb.WorkPart], context: grpc.ServicerContext) -> Iterator[pb.WorkEvent]:  # noqa: N802
         """Answer one request; when the call ends before its answer, the work is stopped."""
@@ -43,6 +47,8 @@ class Service(SiteWorkerServicer):
             job = self._desk.take(asked_from(parts, self._limit()))
         except Exception as problem:
             log.error("a request was not taken: %s: %s", type(problem).__name__, problem, exc_info=debugging())
+            with suppress(AuditError):  # nothing is done for it, whether that can be written down or not
+                self._refused(f"{type(problem).__name__}: {problem}")
             _abort(context, problem)
         if not context.add_callback(job.stop):
             job.stop()

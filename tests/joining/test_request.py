@@ -1,5 +1,6 @@
 """Requests: what the coordinator refuses, and that a refusal changes nothing."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -123,7 +124,21 @@ def test_a_node_key_is_of_one_site(world: Any) -> None:
     theirs = world.joined_node_key("hospital-b")
     keys = SiteKeys(world.keys().site, theirs)
     world.reseal(body.model_copy(update={"node_public_key": public_openssh(theirs.public_key())}), keys)
-    refused(world, ForeignError, "has the node key of hospital-b; do not admit it")
+    refused(world, ForeignError, "has a node key that hospital-b has or had; do not admit it")
+
+
+@pytest.mark.parametrize("whose", ["hospital-a", "hospital-b"])
+def test_a_node_key_of_before_a_revocation_is_nobodys(world: Any, whose: str) -> None:
+    """Not another site's, and not that of the site when it comes back."""
+    world.joined(whose)
+    stolen = world.joined_node_key(whose)
+    revoke(world.coordinator, whose, "stolen", world.now)
+    shutil.rmtree(world.site(whose))
+    world.file("admission", whose).unlink()
+    world.file("request", whose).unlink()
+    body, keys = asked(world), SiteKeys(world.keys().site, stolen)
+    world.reseal(body.model_copy(update={"node_public_key": public_openssh(stolen.public_key())}), keys)
+    refused(world, ForeignError, f"has a node key that {whose} has or had; do not admit it")
 
 
 def test_a_revoked_key_gets_no_new_certificate(world: Any) -> None:

@@ -125,6 +125,23 @@ def test_only_this_installations_app_reaches_the_node(play: Any, content: bytes,
     play(actions)
 
 
+@pytest.mark.parametrize("status", [201, 203, 206])
+def test_no_other_success_brings_an_app_past_the_check(play: Any, status: int) -> None:
+    """A dishonest coordinator's: whoever asked takes 201 for a success as well."""
+
+    async def actions(scene: Any) -> None:
+        fab = Fab(hash_str=hashlib.sha256(b"evil").hexdigest(), content=b"evil")
+        scene.superlink.answers["/v1/fleet/get-fab"] = GetFabResponse(fab=fab).SerializeToString()
+        scene.superlink.fail = status
+        async with connection(scene) as session:
+            wanted = GetFabRequest(node=Node(node_id=1001), hash_str=fab.hash_str, run_id=1)
+            found, answer = await post(session, scene, "get-fab", wanted)
+        assert (found, b"evil" in answer) == (502, False)
+        assert scene.detail(answer) == f"/v1/fleet/get-fab: the gateway answered with status {status}"
+
+    play(actions)
+
+
 def test_a_long_upload_does_not_time_out(play: Any) -> None:
     """A SuperNode waits for a while for the beginning of an answer; it is told that things go on."""
     import httpx

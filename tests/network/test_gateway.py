@@ -10,6 +10,7 @@ import pytest
 from flwr.proto.fleet_pb2 import ActivateNodeResponse, PullMessagesRequest
 from flwr.proto.message_pb2 import PushObjectRequest
 from flwr.proto.node_pb2 import Node
+from multidict import CIMultiDict
 from yarl import URL
 
 from server.gateway.limits import Allowance
@@ -66,6 +67,22 @@ def test_other_paths_are_not_passed_on(play: Any, path: str) -> None:
         url = URL(f"https://127.0.0.1:{scene.port}/v1/fleet/{path}", encoded=True)
         async with scene.a.session.post(url, headers=scene.a.headers(), ssl=scene.a.context) as answer:
             assert (answer.status, answer.headers["fedsurg-refused"]) == (404, "path")
+        assert not scene.superlink.asked
+
+    play(actions)
+
+
+@pytest.mark.parametrize("name", ["flwr-public-key", "flwr-timestamp", "accept"])
+def test_a_header_that_comes_twice_is_refused(play: Any, name: str) -> None:
+    """The gateway would check the first, the SuperLink might take the second."""
+
+    async def actions(scene: Any) -> None:
+        headers = CIMultiDict(scene.a.headers() | {"accept": "application/protobuf"})
+        headers.add(name, headers[name])
+        url = f"https://127.0.0.1:{scene.port}/v1/fleet/send-node-heartbeat"
+        async with scene.a.session.post(url, data=b"", headers=headers, ssl=scene.a.context) as answer:
+            assert (answer.status, answer.headers["fedsurg-refused"]) == (400, "form")
+            assert f"the header {name} comes more than once" in scene.detail(await answer.read())
         assert not scene.superlink.asked
 
     play(actions)

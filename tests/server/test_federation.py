@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
@@ -183,6 +184,49 @@ def test_a_late_reply_is_ignored(make_world: Callable[..., Any]) -> None:
     assert sorted(state.history[0]["sites"]) == ["site1", "site2"]
     assert sorted(state.history[1]["sites"]) == ["site1", "site2", "site3"]
     assert state.shared.vector[6] == 1.5 + 2
+
+
+def test_a_reply_that_flower_cannot_put_together_costs_only_its_site(make_world: Callable[..., Any]) -> None:
+    class Broken(type(make_world().grid())):  # type: ignore[misc]
+        """Of site 3 comes something that is no message."""
+
+        def pull_messages(self, message_ids: Any) -> list[Message]:
+            replies: list[Message] = super().pull_messages(message_ids)
+            if replies and replies[0].metadata.src_node_id == 12:
+                raise AttributeError("'ConfigRecord' object has no attribute 'metadata'")
+            return replies
+
+    world = make_world(options={"rounds": 1})
+    world.grid = lambda: Broken(world.app(), 3, 2)
+    state = world.run()
+    assert state.history[0]["refused"] == {"node 12": "its answer cannot be put together (AttributeError)"}
+    assert state.shared.vector[6] == 1.5
+
+
+def test_a_reply_to_another_request_is_none(make_world: Callable[..., Any]) -> None:
+    class Swapped(type(make_world().grid())):  # type: ignore[misc]
+        """Site 2 answers in the place of site 3."""
+
+        def pull_messages(self, message_ids: Any) -> list[Message]:
+            replies: list[Message] = super().pull_messages(message_ids)
+            if replies and replies[0].metadata.src_node_id == 12:
+                replies[0].metadata.__dict__["_reply_to_message_id"] = "of another"
+            return replies
+
+    world = make_world(options={"rounds": 1})
+    world.grid = lambda: Swapped(world.app(), 3, 2)
+    assert world.run().history[0]["refused"] == {"node 12": "its answer says that it answers another request"}
+
+
+def test_a_superlink_that_does_not_answer_is_no_sites_fault(make_world: Callable[..., Any]) -> None:
+    class Lost(type(make_world().grid())):  # type: ignore[misc]
+        def pull_messages(self, message_ids: Any) -> list[Message]:
+            raise httpx.ConnectError("refused")
+
+    world = make_world()
+    world.grid = lambda: Lost(world.app(), 3, 2)
+    with pytest.raises(httpx.ConnectError):
+        world.run()
 
 
 @pytest.mark.parametrize("failing_round", [1, 2])

@@ -133,6 +133,22 @@ def test_a_revoked_member_is_no_node(played: Played, admit_another: Callable[[st
     assert played.superlink.made("unregister") == [("unregister", "north")]
 
 
+def test_a_node_that_the_superlink_does_not_take_holds_up_no_other(
+    played: Played, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register = played.superlink.register
+
+    def not_east(site: str, key: bytes) -> int:
+        if site == "east":
+            raise ControlError("the SuperLink does not take the key of east")
+        return register(site, key)
+
+    monkeypatch.setattr(played.superlink, "register", not_east)
+    played.look()
+    assert played.superlink.made("register") == [("register", "north")]
+    assert "does not take the key of east" in caplog.text
+
+
 def test_a_waiting_run_is_started_once(played: Played) -> None:
     played.look()
     played.look()

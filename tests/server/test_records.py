@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from flwr.app import Error, Message
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from fedsurg.errors import ContractError
 from fedsurg.learning.exchange import give_shared
@@ -64,3 +64,19 @@ def test_what_the_superlink_says_in_place_of_a_site(code: int, said: str) -> Non
     asked.metadata.__dict__["_message_id"] = "1"
     with pytest.raises(ContractError, match=f"^{said}$"):
         read_reply(Message(Error(code, "Message Unavailable - It could not be found."), reply_to=asked))
+
+
+def test_a_reply_whose_content_is_no_dictionary_of_records() -> None:
+    asked = Outgoing(Request("s", "c", 1), Update.of({"a": np.zeros(1, np.float32)}), 5.0).to(10)
+    asked.metadata.__dict__["_message_id"] = "1"
+    reply = Message(RecordDict(), reply_to=asked)
+    reply.__dict__["_content"] = ConfigRecord({"update": 1, "layout": 1, "report": 1, "origin": 1})
+    with pytest.raises(ContractError, match=r"^the reply cannot be read \(AttributeError\)$"):
+        read_reply(reply)
+
+
+def test_what_a_site_says_of_its_error_steers_no_terminal() -> None:
+    asked = Outgoing(Request("s", "c", 1), Update.of({"a": np.zeros(1, np.float32)}), 5.0).to(10)
+    asked.metadata.__dict__["_message_id"] = "1"
+    with pytest.raises(ContractError, match=r"^the site failed: \?\[2J\?hospital-b refused; its own log says why$"):
+        read_reply(Message(Error(101, "\x1b[2J\nhospital-b refused"), reply_to=asked))

@@ -21,7 +21,7 @@ from fedsurg.tensor_file import read_tensors
 from site_client import adaptation
 from site_client.approvals import Approval, Approvals
 from site_client.engine import SiteEngine, SiteSetup
-from site_client.policy import Cohort, Policy, answer_under_policy
+from site_client.policy import Cohort, Policy
 from site_client.site_files import SiteFiles
 
 MakeEngine = Callable[..., SiteEngine]
@@ -167,7 +167,7 @@ def answer(policy_of: Callable[[], Policy], ask: Callable[..., Request]) -> Call
     """Have a request answered under a policy that was read just now; arguments as for `check`."""
 
     def make(*words: Any, worker: FakeWorker | None = None, **fields: Any) -> tuple[Packed, Report]:
-        return answer_under_policy(policy_of(), worker or FakeWorker(), ask(*words, **fields), UPDATE.pack())
+        return policy_of().answer(worker or FakeWorker(), ask(*words, **fields), UPDATE.pack())
 
     return make
 

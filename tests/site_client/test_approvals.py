@@ -121,8 +121,12 @@ def test_two_persons(check: Check, approve: Approve, tmp_path: Path) -> None:
         check()
     with pytest.raises(PolicyError, match=r"'a. vogel ' has approved already; the second approver is another person"):
         approve(second="a. vogel ")
-    approval = approve(second="B. Keller")
-    assert (approval.max_rounds, approval.second_approver) == (2, "B. Keller")  # the first one's limits stay
+    with pytest.raises(
+        PolicyError, match=r"--max-rounds 3: A. Vogel has approved 2; leave --max-rounds out, or let the"
+    ):
+        approve(second="B. Keller", max_rounds=3)
+    approval = approve(second="B. Keller", max_rounds=2)  # the same command, as the first one's
+    assert (approval.approver, approval.max_rounds, approval.second_approver) == ("A. Vogel", 2, "B. Keller")
     check()
 
 

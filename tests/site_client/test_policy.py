@@ -16,7 +16,7 @@ from fedsurg.sharing.update import Packed, Update
 from fedsurg.study import Study
 from fedsurg.study.load import study_digest
 from site_client.approvals import Approval, Approvals
-from site_client.policy import Policy, answer_under_policy, read_policy
+from site_client.policy import Policy, read_policy
 
 PolicyOf = Callable[[], Policy]
 Ask = Callable[..., Request]
@@ -71,7 +71,7 @@ def test_a_round_is_not_answered_for_ever(
     for _ in range(2):
         answer()  # as after restarts
     policy = policy_of()
-    answer_under_policy(policy, worker_of(), ask(), update.pack())
+    policy.answer(worker_of(), ask(), update.pack())
     with pytest.raises(PolicyError, match="round 1 was answered 3 times, the policy allows 3; ask the coordinator why"):
         policy.check(ask(), update.pack(), worker_of())
     policy.check(ask(2), update.pack(), worker_of())

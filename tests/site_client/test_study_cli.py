@@ -58,7 +58,7 @@ def test_the_commands(tiny_text: str, tmp_path: Path) -> None:
     assert "method fedst: approved" in run("approve", str(file), "--approver", "A. Vogel", "--max-rounds", "1")
     (row,) = json.loads(run("approvals", "--json"))
     assert (row["study"], row["contract"], row["state"]) == (facts["digest"], facts["contract"], "approved")
-    assert "revoked; nothing more of it is done here" in run("revoke", facts["digest"][:8])
+    assert "revoked; from now on no request is answered, and nothing leaves" in run("revoke", facts["digest"][:8])
     assert "revoked" in run("approvals")
     events = [json.loads(line)["what"] for line in run("audit", "show", "--json").splitlines()]
     assert events == ["study approved", "study revoked"]

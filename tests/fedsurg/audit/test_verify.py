@@ -17,6 +17,7 @@ from fedsurg.audit import (
     verify_head,
     verify_log,
 )
+from fedsurg.audit.cli import read_heads
 from fedsurg.audit.log import encoded, log_files, own_digest, read_events
 from fedsurg.errors import AuditError
 
@@ -130,6 +131,15 @@ def test_a_changed_head(log: AuditLog, hospital, field: dict) -> None:
     head = SignedHead.from_facts(sign_head(log, "hospital-a", hospital.key).facts() | field)
     with pytest.raises(AuditError, match="is not signed by that end's key"):
         verify_head(head, [hospital.certificate])
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"log": "\\ud800", "sequence": 1, "sha256": "", "time": "", "signature": ""}']
+)
+def test_a_file_of_heads_that_holds_none_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "heads.jsonl").write_text(text)
+    with pytest.raises(AuditError, match=r"heads.jsonl: cannot be read|has halves of letters"):
+        read_heads(tmp_path / "heads.jsonl")
 
 
 def test_a_head_of_a_foreign_key_or_without_its_form(log: AuditLog, hospital, coordinator) -> None:

@@ -14,12 +14,12 @@ from flwr.app import Message
 
 from fedsurg.audit import AuditLog, sign_head
 from fedsurg.joining.certificates import certificate_pem
+from fedsurg.methods.facts import facts_of
 from fedsurg.models.network import network_of
 from fedsurg.models.start_file import write_start
 from fedsurg.sharing.protocol import CERTIFICATE, Request
 from fedsurg.sharing.update import Update
 from fedsurg.study import Study
-from fedsurg.study.cli import describe
 from fedsurg.study.load import study_digest
 from server.authority import Authority, gateway_pem, read_authority
 from server.joining import admit, invite, make_federation
@@ -31,6 +31,7 @@ from site_client.bundle.client_app import app as thin_app
 from site_client.bundle.records import Asked
 from site_client.enrolment import enrol, join
 from site_client.layout import PROGRESS, VAULT, VAULT_KEY, WORKER_SOCKET
+from site_client.policy import Policy
 from site_client.site_folder import site_log
 from site_client.vault import make_vault, open_vault
 from site_client.vault_key import Secret
@@ -71,7 +72,7 @@ class Hospital:
 
     def approve(self, study: Study, method: str = "fedst", **options: Any) -> Request:
         """Approve a study; the request of its first round."""
-        contract = describe(study, method)[1].digest
+        contract = facts_of(study, method)[1].digest
         Approvals(self.folder).approve(study, method, contract, "A. Vogel", **options)
         return Request(study_digest(study), contract, 1)
 
@@ -86,7 +87,8 @@ class Hospital:
     def worker(self, answer: Answer | None = None) -> Iterator[Desk]:
         """The worker at its socket."""
         board = Board(self.folder / PROGRESS)
-        with serving(self.folder, "north", answer or self.answering(), board) as desk:
+        refused = Policy(self.folder, self.log).refuse
+        with serving(self.folder, "north", answer or self.answering(), board, refused) as desk:
             yield desk
 
     def with_head(self, asked: Asked) -> Asked:

@@ -17,6 +17,7 @@ from flwr.app import Message
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from fedsurg.audit.log import read_events
 from fedsurg.errors import BusyError, DataError, PolicyError, SupervisionError
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, Update
@@ -183,6 +184,20 @@ def test_one_request_at_a_time(hospital, until: Until) -> None:
         assert call(channel, 4).site == "north"
 
 
+def test_a_request_that_is_not_even_taken_is_a_line_of_the_audit_log(hospital) -> None:
+    with hospital.worker(Echo()), calling(hospital) as channel:
+        with pytest.raises(grpc.RpcError):
+            answered_from(SiteWorkerStub(channel).Work(iter([pb.WorkPart(chunk=b"no header")]), timeout=WAIT_S))
+        (hospital.folder / "policy.toml").write_text("max_update_bytes = 8\n")
+        with pytest.raises(grpc.RpcError):
+            call(channel)
+    lines = [line["why"] for line in read_events(hospital.log.folder) if line["what"] == "request refused"]
+    assert lines[0] == "ContractError: the request does not begin with its header"
+    assert lines[1].startswith("ContractError: ") and lines[1].endswith(
+        "bytes of tensors are announced, at most 8 are taken"
+    )
+
+
 def test_cancel_stops_at_the_next_step(hospital) -> None:
     echo = Echo(steps=1000, hold_at=1)
     with hospital.worker(echo), calling(hospital) as channel, ThreadPoolExecutor(2) as others:
@@ -298,7 +313,7 @@ def test_a_socket_whose_path_is_too_long(hospital) -> None:
     deep = hospital.folder / ("x" * 100)
     (deep / "run").mkdir(parents=True)
     with pytest.raises(SupervisionError, match=r"a socket's path 107 at most; move the site's folder to a shorter"):
-        serving(deep, "north", Echo(), Board(deep / PROGRESS)).__enter__()
+        serving(deep, "north", Echo(), Board(deep / PROGRESS), print).__enter__()
 
 
 def test_a_full_disk_does_not_stop_the_work(hospital, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
