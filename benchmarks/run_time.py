@@ -6,6 +6,7 @@ The rest is messages, checks, averaging, checkpoints and building networks. A jo
 start, so only jobs that ran through are shown.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -33,7 +34,11 @@ def job_share(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Print one line per finished job."""
-    run = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    run = parser.parse_args().run
+    if not any(run.glob("runs/*/done.json")):
+        parser.error(f"{run}: no job has finished there; give the --out of a run")
     jobs: list[tuple[str, dict[str, Any]]] = [
         (path.parent.name, job_share(path.parent))
         for path in sorted(run.glob("runs/*/done.json"))

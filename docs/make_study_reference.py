@@ -55,6 +55,19 @@ procedure = "laparoscopic cholecystectomy"
 [sites.simulate]
 profiles = ["abdominal"]
 ```
+
+It first trains a start of its own, 900 steps, which takes a machine without a GPU most of the time.
+
+## Your own folders
+
+1. Write `site.toml` and a manifest for each hospital's folder ([site-data.md](site-data.md)), all below one folder DIR.
+2. Copy `studies/realsites.toml`. Give it one `[[sites]]` for each, with the `name` and `procedure` of its `site.toml`,
+   and with `folder` where the folder has another name.
+3. The text gate needs a vector for each site's words. `fedsurg study text-vectors STUDY.toml --out vectors.safetensors`
+   makes them for `network.gate.text_model`, with an encoder that it names; or set `network.gate.text = "onehot"`, which
+   did as well.
+4. `fedsurg data check DIR/north --study STUDY.toml` for each folder, then
+   `fedsurg simulate STUDY.toml --data DIR --out runs/first`.
 """
 
 MEANINGS = {

@@ -39,7 +39,7 @@ def simulate(
 ) -> None:
     """Run STUDY.toml with all its sites on this machine; without a file, the built-in demo.
 
-    Example: fedsurg simulate studies/realsites.toml --data ../shared/realsites --out runs/real
+    Example: fedsurg simulate studies/realsites.toml --data /data/sites --out runs/real
     """
     from rich.console import Console
 

@@ -100,7 +100,9 @@ def simulator() -> None:
 @backgrounds_option
 @instruments_option
 @worn_option
-@click.option("--video", is_flag=True, help="Write each clip also as H.264 (needs the extra: fedsurg[video]).")
+@click.option(
+    "--video", is_flag=True, help="Write each clip also as H.264 (needs PyAV: pip install '.[video]' in the checkout)."
+)
 @workers_option
 def render(
     profiles: tuple[str, ...],

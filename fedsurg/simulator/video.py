@@ -27,7 +27,7 @@ def check_video(height: int, width: int) -> None:
     if height % 2 or width % 2:
         raise SimulatorError(f"video needs an even height and width, not {height}x{width}; change the size")
     if importlib.util.find_spec("av") is None:
-        raise SimulatorError("video needs PyAV; install it: pip install 'fedsurg[video]'")
+        raise SimulatorError("video needs PyAV; install it, in the checkout: pip install '.[video]'")
 
 
 def h264(pictures: Sequence[NDArray[np.uint8]], frame_rate_hz: float) -> bytes:

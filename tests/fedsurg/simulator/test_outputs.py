@@ -89,7 +89,9 @@ def test_video_bytes_repeat() -> None:
 
 def test_a_missing_video_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(SimulatorError, match=r"video needs PyAV; install it: pip install 'fedsurg\[video\]'"):
+    with pytest.raises(
+        SimulatorError, match=r"video needs PyAV; install it, in the checkout: pip install '\.\[video\]'"
+    ):
         render(replace(REQUEST, video=True), tmp_path / "film")
     assert list(tmp_path.iterdir()) == []
 
