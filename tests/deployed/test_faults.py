@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 
+from fedsurg.methods.facts import facts_of
 from fedsurg.sharing.protocol import REPORT, REQUEST, UPDATE, VECTOR, Report
-from fedsurg.study.cli import describe
 from fedsurg.study.load import load_study
 from simulations.loopback import Loopback, wait_for
 from simulations.thin_site import ThinSite, echo
@@ -329,7 +329,7 @@ def test_two_runs_of_one_study_at_once(federation: Loopback, play: Callable[...,
 def approve_at(site: Path, file: Path) -> None:
     """Approve a study without the seconds that the command takes to start."""
     study = load_study(file)
-    _, contract = describe(study, "fedst")
+    _, contract = facts_of(study, "fedst")
     Approvals(site).approve(study, "fedst", contract.digest, "a person")
 
 
