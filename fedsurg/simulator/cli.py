@@ -29,7 +29,7 @@ class Size(click.ParamType[tuple[int, int]]):
         """(height, width)."""
         if isinstance(value, tuple):
             return value
-        found = re.fullmatch(r"(\d{1,6})[x*](\d{1,6})", value.strip())
+        found = re.fullmatch(r"(\d{1,9})[x*](\d{1,9})", value.strip())
         if not found:
             self.fail(f"{value!r} is not a size; give height x width, for example 160x192", param, ctx)
         return int(found[1]), int(found[2])
