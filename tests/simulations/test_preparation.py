@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsurg.errors import DataError, FedsurgError, NetworkError
+from fedsurg.errors import DataError, FedsurgError, NetworkError, StudyError
 from fedsurg.models.start_file import write_start
 from fedsurg.simulator.of_study import site_request, synthetic_request
 from fedsurg.study import Study
@@ -101,6 +101,11 @@ def test_the_best_round_is_not_chosen_on_the_cases_that_are_reported(
 
 def test_classes_that_do_not_match(prepared: Callable[..., Prepared], own_data: Path) -> None:
     with pytest.raises(DataError, match=r"site\.toml: mask_values\.shaft is no class of the study; allowed are"):
+        prepared(own_data, task__classes=["background", "needle"], synthetic__whole_instruments=True)
+    said = (
+        r"^study 'tiny': synthetic: its masks hold background, shaft, wrist, clasper, and the classes of the study are"
+    )
+    with pytest.raises(StudyError, match=said):
         prepared(own_data, task__classes=["background", "needle"])
 
 
