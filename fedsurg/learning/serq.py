@@ -82,7 +82,9 @@ class Serq:
     ) -> None:
         study = plan.study
         self._study, self._contract, self._config, self._device = study, contract, config, device
-        self._on_fused = plan.scopes["decoder"] == "shared"  # F: the fused map (R2) or the deepest one (R1)
+        self._on_fused = (
+            plan.scopes["decoder"] == "shared"
+        )  # F: the fused map, or the deepest one where the decoder stays
         self._global = network_of(study)
         self._global.load_tensors(start)
         to_device(self._global, device)

@@ -121,7 +121,7 @@ METHODS: dict[str, Method] = {
         Method("feddp", "private query projections alone (FedDP)", site=_parts("query")),
         Method(
             "fedst",
-            "private queries, gate and adapters; SERQ at the server (arXiv 2506.23759, reading R2)",
+            "private queries, gate and adapters; SERQ at the server (arXiv 2506.23759)",
             site=_PRIVATE,
             gate=True,
             adapters=True,
@@ -147,7 +147,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "fedst-lite",
-            "fedst whose decoder and head stay at the site: 12.69 MiB a message (reading R1)",
+            "fedst whose decoder and head stay at the site: 12.69 MiB a message, as published",
             site=_PRIVATE | _parts("decoder", "head"),
             gate=True,
             adapters=True,
