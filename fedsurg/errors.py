@@ -26,7 +26,8 @@
     │   └── ExposedError        a private folder or key that others may read
     └── InterruptedRunError the person stopped the run; state is on disk
 
-The command line prints the message and exits with `exit_code`; the traceback appears with `--debug` only.
+The command line prints the message and exits with `exit_code`; the traceback appears with `--debug` only. `one_line`
+and `first_mistake` make such a message of what others said.
 """
 
 import os

@@ -125,6 +125,10 @@ def toml_value(value: Any) -> str:
     """A plain value as TOML writes it."""
     if isinstance(value, date):  # a time is one too
         return value.isoformat()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{toml_value(key)} = {toml_value(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
     # JSON's own escapes of characters beyond the first 65,536 are two halves each, which TOML refuses
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

@@ -156,14 +156,15 @@ class Federation:
                     raise InterruptedRunError(
                         f"stopped in round {request.round}; every finished round is on disk, resume with --resume"
                     )
-                reply = self._fetch(grid, identity)
-                if reply is None:
+                try:
+                    reply = _fetch(grid, identity)
+                except ContractError as problem:
+                    del waiting[identity]
+                    self._refuse(request, record, node, str(problem))
                     continue
-                del waiting[identity]
-                if isinstance(reply, Message):
+                if reply is not None:
+                    del waiting[identity]
                     yield node, reply
-                else:
-                    self._refuse(request, record, node, reply)
             if len(waiting) < before:
                 wait = FIRST_WAIT_S
             elif waiting:
@@ -171,24 +172,6 @@ class Federation:
                 wait = min(2 * wait, LONGEST_WAIT_S)
         for node in waiting.values():
             self._refuse(request, record, node, f"no answer within {limit:g} s")
-
-    def _fetch(self, grid: Grid, identity: str) -> Message | str | None:
-        """The reply to one message; none: it is not there yet; text: why it is of no use.
-
-        Raises:
-            httpx.HTTPError: the SuperLink does not answer, which is no site's fault.
-        """
-        try:
-            found = list(grid.pull_messages([identity]))
-        except httpx.HTTPError:
-            raise
-        except Exception as problem:  # whatever a site has sent in place of a message
-            log.warning("a reply cannot be put together", exc_info=True)
-            return f"its answer cannot be put together ({type(problem).__name__})"
-        if not found:
-            return None
-        answers = found[0].metadata.reply_to_message_id
-        return found[0] if answers == identity else "its answer says that it answers another request"
 
     def _take(
         self,
@@ -292,6 +275,27 @@ class Federation:
             "bytes_in": 0,
             "seconds": {},
         }
+
+
+def _fetch(grid: Grid, identity: str) -> Message | None:
+    """The reply to the message of this id; none: it is not there yet.
+
+    Raises:
+        ContractError: it is no message, or answers another one.
+        httpx.HTTPError: the SuperLink does not answer, which is no site's fault.
+    """
+    try:
+        found = list(grid.pull_messages([identity]))
+    except httpx.HTTPError:
+        raise
+    except Exception as problem:  # whatever a site has sent in place of a message
+        log.warning("a reply cannot be put together", exc_info=True)
+        raise ContractError(f"its answer cannot be put together ({type(problem).__name__})") from problem
+    if not found:
+        return None
+    if found[0].metadata.reply_to_message_id != identity:
+        raise ContractError("its answer says that it answers another request")
+    return found[0]
 
 
 def _warn_of_collapse(number: int, facts: dict[str, float], state: ServerState) -> None:

@@ -289,7 +289,7 @@ def _right_of(request: SealedRequest, member: Member, folder: Path, now: datetim
 
 
 def _require_own_keys(request: SealedRequest, member: Member, members: Members, key: bytes) -> None:
-    """A renewal keeps the node key; every other key is new: no site has or had it, also not this one before.
+    """A renewal keeps the node key; every other key is new: no site, this one included, has or had it.
 
     Raises:
         ForeignError: a key is another's.

@@ -64,6 +64,7 @@ class Keeper:
 
     def _keep(self, run: RunFolder) -> None:
         """See to one run."""
+        over = self._over.pop(run.path, None)  # only what is over at this look too is waited for on
         status = run.status()
         if status.state not in GOING:
             return
@@ -72,7 +73,7 @@ class Keeper:
         if submitted and flower and flower.active:
             self._watch(run, submitted, flower)
         elif holder := run.holder()[0]:
-            self._hurry(run, holder)
+            self._hurry(run, holder, over)
         elif run.pause_wanted:
             run.want_pause(False)
             run.enter("paused", "as asked")
@@ -88,12 +89,11 @@ class Keeper:
             log.warning("%s: the process of its rounds is gone, Flower run %s is stopped", run.path.name, flower.id)
             self._control.stop(flower.id)
 
-    def _hurry(self, run: RunFolder, holder: int) -> None:
+    def _hurry(self, run: RunFolder, holder: int, over: tuple[int, float] | None) -> None:
         """The ServerApp of a Flower run that is over ends at its next call; one that hangs is killed."""
-        known, since = self._over.get(run.path, (0, 0.0))
-        if known != holder:
-            self._over[run.path] = holder, self._clock()
-        elif self._clock() - since > ENDS_S and run.holder()[0] == holder:
+        since = over[1] if over and over[0] == holder else self._clock()
+        self._over[run.path] = holder, since
+        if self._clock() - since > ENDS_S and run.holder()[0] == holder:
             log.warning("%s: process %s does not end and is killed", run.path.name, holder)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(holder, signal.SIGKILL)

@@ -11,6 +11,7 @@ from fedsurg.report.redaction import setting_without_place, without_paths
         ('synthetic.backgrounds="Station3_Mueller"', "synthetic.backgrounds=(withheld)"),
         ("synthetic.instruments = 'cut outs'", "synthetic.instruments=(withheld)"),
         ("local.steps = 2 # /home/ward/mueller", "local.steps=2"),
+        ("sharing = {query = 'shared'}", 'sharing={"query" = "shared"}'),
         ('server.pretrain.start="ward.safetensors"', "server.pretrain.start=(withheld)"),
         ('server.pretrain.start="shipped"', 'server.pretrain.start="shipped"'),
         ('network.encoder_weights="/data/pvt.pth"', "network.encoder_weights=(withheld)"),
