@@ -102,8 +102,8 @@ class Approvals:
             announce: told of the approval before it counts; what it raises ends this, and nothing is approved.
 
         Raises:
-            PolicyError: more rounds than the study has, a day that is over, twice the same person, or other limits than the
-                first person's.
+            PolicyError: more rounds than the study has, a day that is over, twice the same person, or other limits than
+                the first person's.
         """
         rounds, today, digest = study.federation.rounds, self.today, study_digest(study)
         if max_rounds is not None and not 1 <= max_rounds <= rounds:

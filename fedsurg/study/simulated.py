@@ -1,4 +1,4 @@
-"""Whether the simulator can draw what a study asks of it: found as the study is read, before the first frame."""
+"""Whether the simulator can draw what a study asks of it: found before the first frame."""
 
 from collections import Counter
 
