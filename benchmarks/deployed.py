@@ -26,7 +26,8 @@ from plain_flower import plain_flower
 from processor_time import processor_seconds
 
 from fedsurg.methods.facts import facts_of
-from fedsurg.study.load import load_study, study_digest
+from fedsurg.study.digest import study_digest
+from fedsurg.study_file.load import load_study
 from simulations.loopback import Loopback, wait_for
 from simulations.thin_site import ThinSite, echo
 

@@ -21,7 +21,7 @@ from fedsurg.learning.local import to_device
 from fedsurg.learning.optimiser import Optimiser
 from fedsurg.models.network import network_of
 from fedsurg.study.config import Study
-from fedsurg.study.load import load_study
+from fedsurg.study_file.load import load_study
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from fedsurg.learning.device import choose_device
 from fedsurg.simulator.ingredients import INGREDIENTS
-from fedsurg.study.load import load_study
+from fedsurg.study_file.load import load_study
 from fedsurg.tensor_file import read_tensors
 from simulations.cli import default_cache, settings_of
 from simulations.preparation import start_of

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from fedsurg.study.config import Study
-from fedsurg.study.load import model_in
+from fedsurg.study_file.load import model_in
 
 TARGET = Path(__file__).with_name("study.md")
 

@@ -23,7 +23,8 @@ from fedsurg.learning.device import choose_device
 from fedsurg.methods.registry import plan
 from fedsurg.models.start_file import read_start
 from fedsurg.study.config import Study
-from fedsurg.study.load import parse_values, study_digest
+from fedsurg.study.digest import study_digest
+from fedsurg.study_file.load import parse_values
 from fedsurg.tensor_file import write_tensors
 from server.account import Account
 from server.checkpoint import CheckpointStore

@@ -14,10 +14,11 @@ from fedsurg.methods.registry import plan
 from fedsurg.models.start_file import read_start
 from fedsurg.simulator.of_study import Progress, synthetic_video
 from fedsurg.study.config import Study
-from fedsurg.study.deployed import method_of, require_deployable
-from fedsurg.study.load import load_study, study_digest
-from fedsurg.study.paths import with_absolute_paths
-from fedsurg.study.simulated import check_server_video
+from fedsurg.study.digest import study_digest
+from fedsurg.study_file.deployed import method_of, require_deployable
+from fedsurg.study_file.load import load_study
+from fedsurg.study_file.paths import with_absolute_paths
+from fedsurg.study_file.simulated import check_server_video
 from fedsurg.supervision import supervisor_of
 from server.federation_file import coordinator_log
 from server.layout import CACHE, RUN

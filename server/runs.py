@@ -233,7 +233,8 @@ def find_run(coordinator: Path, word: str) -> RunFolder:
     """
     digest = ""
     if word.endswith(".toml"):
-        from fedsurg.study.load import load_study, study_digest
+        from fedsurg.study.digest import study_digest
+        from fedsurg.study_file.load import load_study
 
         digest = study_digest(load_study(Path(word)))
     named, meant, known = [], [], []

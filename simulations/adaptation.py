@@ -4,7 +4,6 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -12,16 +11,14 @@ from fedsurg.data.magnification import MAGNIFICATION
 from fedsurg.metrics.summary import ADAPTED, FINETUNED
 from fedsurg.study.config import SiteConfig
 from fedsurg.tensor_file import read_tensors, write_tensors
+from simulations.bench import Bench
 from simulations.scoring import ScoredModel
 from site_client.adaptation import Ward, adapt, finetune
-
-if TYPE_CHECKING:
-    from simulations.job import Bench
 
 log = logging.getLogger("fedsurg.simulations")
 
 
-def adapt_unseen(bench: "Bench", model: Mapping[str, Tensor]) -> None:
+def adapt_unseen(bench: Bench, model: Mapping[str, Tensor]) -> None:
     """Adapt the finished global model to every unseen site, as `[adaptation]` says; writes files in the sites' folders.
 
     A method that shares nothing has no global model, and one that keeps nothing at a site has nothing to adapt: there
@@ -44,7 +41,7 @@ def adapt_unseen(bench: "Bench", model: Mapping[str, Tensor]) -> None:
             write_tensors(_file(bench, site, FINETUNED), finetune(ward), {"study": bench.digest})
 
 
-def adapted_models(bench: "Bench", site: SiteConfig) -> list[ScoredModel]:
+def adapted_models(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
     """The models that `adapt_unseen` left for an unseen site.
 
     Raises:
@@ -63,7 +60,7 @@ def adapted_models(bench: "Bench", site: SiteConfig) -> list[ScoredModel]:
     return found
 
 
-def _adapt(bench: "Bench", ward: Ward, file: Path) -> None:
+def _adapt(bench: Bench, ward: Ward, file: Path) -> None:
     result = adapt(ward)
     facts = {
         "study": bench.digest,
@@ -82,5 +79,5 @@ def _adapt(bench: "Bench", ward: Ward, file: Path) -> None:
     log.info("%s: %s %s; %s", bench.job.name, ward.site.name, outcome, result.reason)
 
 
-def _file(bench: "Bench", site: SiteConfig, name: str) -> Path:
+def _file(bench: Bench, site: SiteConfig, name: str) -> Path:
     return bench.job.folder / "sites" / site.name / f"{name}.safetensors"

@@ -129,7 +129,7 @@ def settings_of(words: tuple[str, ...]) -> dict[str, Any]:
 
 def read_study(file: Path | None, overrides: dict[str, Any]) -> Study:
     """A study file, or the built-in demo."""
-    from fedsurg.study.load import load_study, parse_study
+    from fedsurg.study_file.load import load_study, parse_study
 
     if file is not None:
         return load_study(file, overrides=overrides)

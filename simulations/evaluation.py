@@ -14,11 +14,13 @@ from fedsurg.methods.registry import METHODS
 from fedsurg.metrics.summary import site_means
 from fedsurg.report.terminal import print_table
 from fedsurg.study.config import Study
-from fedsurg.study.holdout import Holdout, left_out_name
-from fedsurg.study.load import parse_values
+from fedsurg.study_file.holdout import Holdout, left_out_name
+from fedsurg.study_file.load import parse_values
+from simulations.bench import Bench
 from simulations.done import finished
-from simulations.job import Bench, Job, models_for
+from simulations.job import Job
 from simulations.run_folder import RECORD
+from simulations.scores import models_for
 from simulations.scoring import score_site, with_only
 
 

@@ -10,18 +10,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from fedsurg.errors import FedsurgError, InterruptedRunError
 from fedsurg.stopping import ENDS, no_interrupt
 from fedsurg.workers import stand_by
+from simulations.job import Job
 from simulations.progress import Progress
 
-if TYPE_CHECKING:
-    from simulations.job import Job
 
-
-def run_jobs(jobs: list["Job"], workers: int, progress: Progress) -> None:
+def run_jobs(jobs: list[Job], workers: int, progress: Progress) -> None:
     """Run jobs in `workers` processes; the first that fails stops the others after their current site.
 
     Raises:
@@ -100,7 +98,7 @@ class _Brake:
                 process.kill()
 
 
-def _follow(running: dict[Future[None], "Job"], rounds: Any, progress: Progress, brake: _Brake) -> None:
+def _follow(running: dict[Future[None], Job], rounds: Any, progress: Progress, brake: _Brake) -> None:
     """Show rounds as they come in; raise what a job raised."""
     waiting = set(running)
     while waiting:
@@ -148,8 +146,8 @@ def _start_worker(rounds: Any, stop: Any) -> None:
     _rounds, _stop = rounds, stop
 
 
-def _work(job: "Job") -> None:
-    from simulations.job import run_job
+def _work(job: Job) -> None:
+    from simulations.run_job import run_job
 
     run_job(job, lambda record: _rounds.put((job.name, record)), _stop.is_set)
 

@@ -19,15 +19,14 @@ from fedsurg.simulator.of_study import (
 )
 from fedsurg.stopping import stopped_by_exception
 from fedsurg.study.config import SiteConfig, Study
-from fedsurg.study.simulated import check_server_video
 from fedsurg.study.splits import lacking_split
+from fedsurg.study_file.simulated import check_server_video
+from simulations.job import Job
 from simulations.options import RunOptions
 from simulations.progress import Progress as RunProgress
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from simulations.job import Job
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,8 @@ class Prepared:
     synthetic: Path | None
     start: Path
 
-    def job(self, options: RunOptions, **own: Any) -> "Job":
+    def job(self, options: RunOptions, **own: Any) -> Job:
         """A job on these data; `own` is what `Job` asks for beside them and the machine's options."""
-        from simulations.job import Job  # needs torch
-
         return Job(
             sites={name: folder.resolve() for name, folder in self.sites.items()},
             synthetic=self.synthetic and self.synthetic.resolve(),

@@ -41,7 +41,7 @@ def pretrain(
     from fedsurg.errors import InterruptedRunError
     from fedsurg.files import require_writable
     from fedsurg.report.redaction import setting_without_place
-    from fedsurg.study.load import load_study
+    from fedsurg.study_file.load import load_study
     from simulations.progress import Progress
     from simulations.start_file import make_file
 

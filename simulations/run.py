@@ -4,21 +4,18 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fedsurg.errors import RunError
 from fedsurg.files import write_atomic
 from fedsurg.study.config import Study
-from fedsurg.study.holdout import Holdout, holdouts
-from fedsurg.study.load import study_digest
+from fedsurg.study.digest import study_digest
+from fedsurg.study_file.holdout import Holdout, holdouts
+from simulations.job import Job
 from simulations.options import RunOptions
 from simulations.pool import run_jobs
 from simulations.preparation import Prepared, prepare_for
 from simulations.progress import Progress
 from simulations.run_folder import RECORD, claimed, facts_of_run, inputs_of_run
-
-if TYPE_CHECKING:
-    from simulations.job import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +62,7 @@ def simulate(study: Study, options: Options, progress: Progress) -> Path:
     return options.out
 
 
-def jobs_of(study: Study, prepared: Prepared, options: Options) -> list["Job"]:
+def jobs_of(study: Study, prepared: Prepared, options: Options) -> list[Job]:
     """One job per fold (or left-out site) and method, all methods of a fold before the next fold."""
     cells = [(method, holdout) for holdout in _holdouts(study, options) for method in study.methods]
     return [

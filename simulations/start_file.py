@@ -19,10 +19,9 @@ from fedsurg.report.wording import plural
 from fedsurg.simulator.of_study import synthetic_request
 from fedsurg.simulator.request import SIMULATOR_VERSION
 from fedsurg.study.config import Study
-from fedsurg.study.load import study_digest
-from fedsurg.study.pictures import KEYS
-from fedsurg.study.simulated import check_server_video
+from fedsurg.study.digest import PICTURE_FOLDERS, study_digest
 from fedsurg.study.start import SHIPPED, start_path, with_start_digest
+from fedsurg.study_file.simulated import check_server_video
 from fedsurg.tensor_file import read_tensors
 from simulations.preparation import start_of
 from simulations.progress import Progress
@@ -162,7 +161,7 @@ def training_facts(study: Study) -> dict[str, Any]:
     One that was trained further says below `from` what made the file that it began at, which may say so in turn.
     """
     request, pretrain = synthetic_request(study), study.server.pretrain
-    places = dict.fromkeys(KEYS, "")  # of pictures; their digests stay
+    places = dict.fromkeys(PICTURE_FOLDERS, "")  # of pictures; their digests stay
     return {
         "study": study.name,
         "seed": study.seed,
@@ -242,7 +241,7 @@ def model_card(
 def _origin(study: Study, facts: Mapping[str, Any]) -> dict[str, str]:
     """What the card says about where the training pictures, and weights that were there before, come from."""
     names = {"backgrounds": "photographs of tissue", "instruments": "instruments cut out of photographs"}
-    given = [names[key] for key in KEYS if getattr(study.synthetic, key)]
+    given = [names[key] for key in PICTURE_FOLDERS if getattr(study.synthetic, key)]
     mixed = " with pictures in it" if given else ""
     before = _before(study, facts)
     if given:

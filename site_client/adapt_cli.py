@@ -80,8 +80,8 @@ def _ward(study_file: Path, model: Path, data: Path, method: str | None, device:
     from fedsurg.methods.registry import plan
     from fedsurg.models.network import network_of
     from fedsurg.models.text import site_vectors
-    from fedsurg.study.deployed import method_of
-    from fedsurg.study.load import load_study
+    from fedsurg.study_file.deployed import method_of
+    from fedsurg.study_file.load import load_study
     from site_client.adaptation import Ward
 
     study = load_study(study_file, with_files=False)
@@ -113,7 +113,8 @@ def _shared_model(model: Path, study: "Study", study_file: Path) -> dict[str, "T
 
     from fedsurg.errors import NetworkError, StudyError
     from fedsurg.models.network import network_of
-    from fedsurg.study.load import load_study, study_digest
+    from fedsurg.study.digest import study_digest
+    from fedsurg.study_file.load import load_study
     from fedsurg.tensor_file import read_tensors
 
     tensors, facts = read_tensors(model)

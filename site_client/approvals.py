@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from fedsurg.errors import PolicyError, StudyError, first_mistake
 from fedsurg.files import FEWEST_CHARACTERS, begins, canonical_json, toml_lines, write_atomic
 from fedsurg.study.config import Count, Positive, Section, Study
-from fedsurg.study.load import parse_values, study_digest
+from fedsurg.study.digest import study_digest
+from fedsurg.study_file.load import parse_values
 
 FOLDER = "approvals"
 DEFAULT_DAYS = 180  # an approval without a date ends: nobody remembers to close what was opened for ever

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fedsurg.audit.cli import audit_group
 from fedsurg.audit.log import account
+from fedsurg.cli.audit import audit_group
 from site_client.layout import CERTIFICATES, DIRECTORY, VAULT
 from site_client.options import in_folder
 
@@ -208,9 +208,9 @@ def _described(study_file: Path, folder: Path, method: str | None) -> tuple["Stu
         StudyError: the study has a mistake, cannot run between hospitals, or does not name this site.
     """
     from fedsurg.methods.facts import facts_of
-    from fedsurg.study.deployed import federated_site, method_of, require_deployable
-    from fedsurg.study.load import load_study
-    from fedsurg.study.paths import with_absolute_paths
+    from fedsurg.study_file.deployed import federated_site, method_of, require_deployable
+    from fedsurg.study_file.load import load_study
+    from fedsurg.study_file.paths import with_absolute_paths
 
     study = with_absolute_paths(load_study(study_file))
     name = method_of(study, method, str(study_file))

@@ -148,7 +148,7 @@ def tiny_text() -> str:
 @pytest.fixture(scope="session")
 def tiny_study(tiny_text: str) -> Callable[..., "Study"]:
     """The tiny study; keyword arguments replace keys, `__` for the dot: `federation__rounds=3`."""
-    from fedsurg.study.load import parse_study
+    from fedsurg.study_file.load import parse_study
 
     def make(**overrides: Any) -> "Study":
         values = {key.replace("__", "."): value for key, value in overrides.items()}

@@ -29,6 +29,10 @@ MEETS_FLOWER = {
     "server/records.py",
     "server/roster.py",
     "server/server_app.py",
+    "simulations/bench.py",
+    "simulations/inline.py",
+    "simulations/ray.py",
+    "simulations/thin_site.py",
     "site_client/bundle/client_app.py",
     "site_client/bundle/records.py",
     "site_client/bundle/server_app.py",
@@ -36,10 +40,6 @@ MEETS_FLOWER = {
     "site_client/connection/bundle.py",
     "site_client/executor.py",
     "site_client/node.py",
-    "simulations/inline.py",
-    "simulations/job.py",
-    "simulations/ray.py",
-    "simulations/thin_site.py",
 }
 
 HEAVY = {"embreex", "flwr", "matplotlib", "mitsuba", "monai", "pandas", "peft", "ray", "timm", "torch", "torchvision"}
@@ -61,6 +61,32 @@ def imported(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             names.add((node.module or "").partition(".")[0] if not node.level else "a relative import")
     return names
+
+
+def rooms(package: str) -> dict[str, set[str]]:
+    """Room -> the rooms of its package that its files import; a room is a folder or a file of the package."""
+    found: dict[str, set[str]] = {}
+    for file in sources(package):
+        room = file.relative_to(ROOT / package).parts[0].removesuffix(".py")
+        found.setdefault(room, set())
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            found[room] |= {name.split(".")[1] for name in names if name.startswith(f"{package}.")} - {room}
+    return found
+
+
+@pytest.mark.parametrize("package", ["fedsurg", "site_client", "server", "simulations"])
+def test_rooms_of_a_package_import_in_no_circle(package: str) -> None:
+    left = rooms(package)
+    assert len(left) > 5
+    while free := [room for room, below in left.items() if not below & set(left)]:
+        left = {room: below for room, below in left.items() if room not in free}
+    assert not {room: sorted(below & set(left)) for room, below in left.items()}
 
 
 @pytest.mark.parametrize("package", FORBIDDEN)

@@ -7,7 +7,7 @@ from fedsurg.models.network import count_parameters
 from fedsurg.models.text import site_vectors
 from fedsurg.sharing.contract import Contract
 from fedsurg.study.config import Study
-from fedsurg.study.load import study_digest
+from fedsurg.study.digest import study_digest
 
 
 def facts_of(study: Study, method: str) -> tuple[dict[str, Any], Contract]:

@@ -24,7 +24,7 @@ from fedsurg.report.redaction import redacted
 from fedsurg.report.run_folder import MethodRun, Run
 from fedsurg.report.story import paragraph
 from fedsurg.report.tables import UPPER_BOUND, contract_table, method_table, round_table, server_table, site_table
-from fedsurg.study.holdout import Holdout
+from fedsurg.study_file.holdout import Holdout
 
 FULL = "report.html"
 SHAREABLE = "report-shareable.html"

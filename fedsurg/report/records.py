@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from fedsurg.study.holdout import left_out_name
+from fedsurg.study_file.holdout import left_out_name
 
 Numbers = dict[str, float | None]
 

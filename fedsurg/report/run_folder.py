@@ -24,7 +24,7 @@ from fedsurg.errors import RunError
 from fedsurg.metrics.summary import COLUMNS, MEASURES
 from fedsurg.report.reading import parsed, read_rounds, text_of
 from fedsurg.report.records import Overlay, Round, RunInfo, Tensor
-from fedsurg.study.holdout import Holdout, left_out_name
+from fedsurg.study_file.holdout import Holdout, left_out_name
 
 T = TypeVar("T")
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fedsurg.simulator.assets import Assets, read_assets
 from fedsurg.simulator.dataset import cached
 from fedsurg.simulator.request import RenderRequest
 from fedsurg.study.config import SimulatedSite, SiteConfig, Study, SyntheticConfig
-from fedsurg.study.pictures import pictures_of
 
 Progress = Callable[[str, int, int], None]  # what, done, total
 
@@ -29,6 +29,18 @@ def synthetic_request(study: Study) -> RenderRequest:
     """What the server's simulator draws."""
     config = study.synthetic
     return _request(study, config, plain=config.plain, assets=pictures_of(config))
+
+
+def pictures_of(config: SyntheticConfig) -> Assets:
+    """The pictures that the server's video is made with; folders are relative to where the command runs.
+
+    Raises:
+        SimulatorError: a folder is missing or holds no picture.
+    """
+    backgrounds, instruments = (
+        Path(folder).expanduser() if folder else None for folder in (config.backgrounds, config.instruments)
+    )
+    return read_assets(backgrounds, instruments)
 
 
 def site_request(site: SiteConfig, study: Study) -> RenderRequest:

@@ -1,6 +1,6 @@
-"""Study configuration: one TOML file, validated once, with a digest."""
+"""What a study says: its tables, the files that it names, its digest. `fedsurg.study_file` reads one."""
 
 from fedsurg.study.config import Study
-from fedsurg.study.load import load_study, study_digest
+from fedsurg.study.digest import study_digest
 
-__all__ = ["Study", "load_study", "study_digest"]
+__all__ = ["Study", "study_digest"]

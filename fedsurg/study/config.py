@@ -1,6 +1,6 @@
 """The study: everything that is decided before the first round, as frozen typed objects.
 
-A study is one TOML file (`fedsurg.study.load`). Each class below is one table of it; the docstring of a class
+A study is one TOML file (`fedsurg.study_file.load`). Each class below is one table of it; the docstring of a class
 and the comments beside its keys are the reference for that table. Where the literature is silent a default is a
 decision: a key, never a constant in code.
 """
@@ -335,7 +335,7 @@ class AdaptationConfig(Section):
 
 
 class Study(Section):
-    """One study: the whole file. `fedsurg.study.load.load_study` reads and checks it."""
+    """One study: the whole file. `fedsurg.study_file.load.load_study` reads and checks it."""
 
     name: Name
     seed: Seed = 0

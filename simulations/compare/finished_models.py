@@ -9,10 +9,11 @@ from fedsurg.errors import RunError
 from fedsurg.files import canonical_json
 from fedsurg.report.reading import read_rounds
 from fedsurg.study.config import Study
-from fedsurg.study.load import changed, parse_values
+from fedsurg.study_file.load import changed, parse_values
 from simulations.compare.plan import Cell, Plan
 from simulations.compare.record import CELLS, RECORD, Record, read_record
 from simulations.done import DONE, finished
+from simulations.job import GLOBAL_MODEL, PERSONAL_MODEL, digest_of_state
 
 SCORING = (
     "unseen_cases",
@@ -89,8 +90,6 @@ def _scored_as(study: Study, other: Study) -> Study:
 
 def _check(place: Path, cell: Cell | None) -> None:
     """Whether `place` holds the models of `cell`."""
-    from simulations.job import GLOBAL_MODEL, PERSONAL_MODEL, digest_of_state
-
     if cell is None or not (place / DONE).exists():
         raise RunError(f"{place}: has not run there to its end, so it has no models; go on there with --resume")
     if finished(place)["digest"] != digest_of_state(cell.study(), cell.name):

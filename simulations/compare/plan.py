@@ -9,8 +9,9 @@ from fedsurg.errors import StudyError
 from fedsurg.files import digest_of
 from fedsurg.methods.registry import METHODS
 from fedsurg.study.config import Study
-from fedsurg.study.holdout import Holdout, holdouts
-from fedsurg.study.load import changed, study_digest
+from fedsurg.study.digest import study_digest
+from fedsurg.study_file.holdout import Holdout, holdouts
+from fedsurg.study_file.load import changed
 from simulations.compare.ablations import ABLATIONS
 
 Family = Literal["methods", "ablations"]

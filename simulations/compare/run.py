@@ -6,25 +6,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fedsurg.errors import RunError
 from fedsurg.files import write_atomic
 from fedsurg.methods.registry import METHODS
 from fedsurg.report.wording import plural
-from fedsurg.study.load import changed
+from fedsurg.study_file.load import changed
 from simulations.compare.finished_models import joined, kept_models, narrowed, origins
 from simulations.compare.plan import Cell, Plan, Variant
 from simulations.compare.record import CELLS, RECORD, Record, read_record
 from simulations.done import DONE, finished
+from simulations.job import Job, drop_models, job_digest
 from simulations.options import RunOptions
 from simulations.pool import run_jobs
 from simulations.preparation import Prepared, check_networks, prepare_for
 from simulations.progress import Progress
 from simulations.run_folder import claimed, facts_of_run, inputs_of_run
-
-if TYPE_CHECKING:
-    from simulations.job import Job
 
 log = logging.getLogger("fedsurg.simulations")
 
@@ -85,14 +83,14 @@ def _models(plan: Plan, options: Options) -> dict[str, Path]:
     return kept_models(plan, still, options.models_of) if still else {}
 
 
-def jobs_of(plan: Plan, options: Options, prepared: Prepared, models: Mapping[str, Path] | None = None) -> list["Job"]:
+def jobs_of(plan: Plan, options: Options, prepared: Prepared, models: Mapping[str, Path] | None = None) -> list[Job]:
     """One job per cell; a cell whose finished models lie somewhere, by its name in `models`, trains none."""
     folder, keep = options.out.resolve() / CELLS, options.keep_models
     template = prepared.job(options, study=plan.study, method="", fold=None, folder=folder, keep_models=keep)
     return [_job(cell, replace(template, models=(models or {}).get(cell.name))) for cell in plan.cells()]
 
 
-def _job(cell: Cell, template: "Job") -> "Job":
+def _job(cell: Cell, template: Job) -> Job:
     start = template.start
     if cell.variant.reduced:
         start = _reduced_start(cell.variant, start, template.folder.parent / "starts")
@@ -136,8 +134,6 @@ def _take_finished(whole: Plan, options: Options, prepared: Prepared) -> None:
     Raises:
         RunError: one was made with other settings, or its `done.json` is damaged.
     """
-    from simulations.job import drop_models, job_digest
-
     without = 0
     for job in jobs_of(whole, options, prepared):
         if not job.done:
@@ -187,7 +183,7 @@ def _made_with(options: Options, prepared: Prepared) -> Record:
     return made | facts_of_run(options.device)
 
 
-def _origins(old: Record, jobs: Sequence["Job"], options: Options) -> list[Record]:
+def _origins(old: Record, jobs: Sequence[Job], options: Options) -> list[Record]:
     """Who trained the cells that were not trained here, those of earlier commands included: see `origins`."""
     now = [job.name for job in jobs]
     before = narrowed(old.get("trained", ()), lambda cell: cell not in now)

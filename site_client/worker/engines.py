@@ -14,7 +14,7 @@ from fedsurg.models.text import site_vectors
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, Update
-from fedsurg.study.deployed import federated_site, require_deployable
+from fedsurg.study_file.deployed import federated_site, require_deployable
 from site_client.approvals import Approvals
 from site_client.engine import SiteEngine, SiteSetup, Watch
 from site_client.policy import Cohort

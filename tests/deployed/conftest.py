@@ -9,7 +9,8 @@ import pytest
 
 from fedsurg.models.start_file import write_start
 from fedsurg.study import Study
-from fedsurg.study.load import load_study, study_digest
+from fedsurg.study.digest import study_digest
+from fedsurg.study_file.load import load_study
 from fedsurg.tensor_file import read_tensors
 from simulations.loopback import Loopback
 

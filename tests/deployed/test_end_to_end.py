@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedsurg.study.load import load_study
+from fedsurg.study_file.load import load_study
 from fedsurg.tensor_file import read_tensors
-from simulations.job import Job, run_job
+from simulations.job import Job
 from simulations.loopback import Loopback
 from simulations.preparation import start_of
+from simulations.run_job import run_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

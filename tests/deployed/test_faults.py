@@ -21,7 +21,7 @@ from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 
 from fedsurg.methods.facts import facts_of
 from fedsurg.sharing.protocol import REPORT, REQUEST, UPDATE, VECTOR, Report
-from fedsurg.study.load import load_study
+from fedsurg.study_file.load import load_study
 from simulations.loopback import Loopback, wait_for
 from simulations.thin_site import ThinSite, echo
 from site_client.approvals import Approvals

@@ -16,9 +16,9 @@ from PIL import Image
 from fedsurg.cli.main import fedsurg
 from fedsurg.data.check import check_site
 from fedsurg.sharing import protocol
-from fedsurg.study import load_study
-from fedsurg.study.load import parse_study
-from fedsurg.study.simulated import check_server_video
+from fedsurg.study_file import load_study
+from fedsurg.study_file.load import parse_study
+from fedsurg.study_file.simulated import check_server_video
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

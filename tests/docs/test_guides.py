@@ -13,8 +13,8 @@ from fedsurg import errors
 from fedsurg.cli.main import UNEXPECTED
 from fedsurg.models.start_file import read_start
 from fedsurg.models.text import site_vectors
-from fedsurg.study.deployed import require_deployable
-from fedsurg.study.load import load_study
+from fedsurg.study_file.deployed import require_deployable
+from fedsurg.study_file.load import load_study
 from server.federation_file import FederationFile
 from server.runs import State
 from server.start import children_of as server_children

@@ -20,8 +20,9 @@ from fedsurg.joining.clock import now
 from fedsurg.joining.keys import read_private_key
 from fedsurg.models.start_file import read_start, write_start
 from fedsurg.sharing.protocol import CERTIFICATE, HEAD, REQUEST
-from fedsurg.study.load import parse_study, study_digest
-from fedsurg.study.paths import with_absolute_paths
+from fedsurg.study.digest import study_digest
+from fedsurg.study_file.load import parse_study
+from fedsurg.study_file.paths import with_absolute_paths
 from fedsurg.tensor_file import read_tensors, write_tensors
 from server import deployed
 from server.control import Node, node_key
@@ -29,8 +30,10 @@ from server.joining import revoke
 from server.layout import GATEWAY
 from server.members import Members
 from server.runs import RunFolder, Status, Wanted
+from simulations.bench import EngineOf
 from simulations.inline import FIRST_NODE, InlineGrid
-from simulations.job import EngineOf, Job, run_job
+from simulations.job import Job
+from simulations.run_job import run_job
 from site_client.client_app import make_client_app
 from site_client.layout import IDENTITY
 

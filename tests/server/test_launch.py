@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 from fedsurg.audit.log import account, read_events
 from fedsurg.cli.main import fedsurg
 from fedsurg.errors import AuditError, FedsurgError, JoiningError, RunError, StudyError, SupervisionError
-from fedsurg.study.load import load_study, study_digest
+from fedsurg.study.digest import study_digest
+from fedsurg.study_file.load import load_study
 from fedsurg.supervision.lock import SupervisorLock
 from server import launch as launching
 from server.deployed import study_of

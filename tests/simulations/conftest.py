@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from simulations.job import Job, run_job
+from simulations.job import Job
+from simulations.run_job import run_job
 
 
 @dataclass

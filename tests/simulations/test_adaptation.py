@@ -16,8 +16,9 @@ from fedsurg.study import Study
 from fedsurg.tensor_file import read_tensors
 from simulations import adaptation as within_jobs
 from simulations.evaluation import evaluate_run
-from simulations.job import Job, run_job
+from simulations.job import Job
 from simulations.preparation import prepare
+from simulations.run_job import run_job
 from site_client import adaptation
 
 SITES = [

@@ -13,7 +13,9 @@ from torch import Tensor
 from fedsurg.models.network import network_of
 from fedsurg.study import Study
 from fedsurg.tensor_file import read_tensors, write_tensors
-from simulations.job import Bench, Job, run_job
+from simulations.bench import Bench
+from simulations.job import Job
+from simulations.run_job import run_job
 
 MakeJob = Callable[..., Job]
 ONE_SITE = [

@@ -17,9 +17,12 @@ from fedsurg.report.html import write_report
 from fedsurg.report.run_folder import Run
 from fedsurg.report.tables import site_table
 from fedsurg.study import Study
-from fedsurg.study.holdout import Holdout
+from fedsurg.study_file.holdout import Holdout
 from fedsurg.tensor_file import read_tensors, write_tensors
-from simulations.job import Bench, Job, cases_to_score, models_for, run_job
+from simulations.bench import Bench
+from simulations.job import Job
+from simulations.run_job import run_job
+from simulations.scores import cases_to_score, models_for
 from simulations.scoring import ScoredModel, score_site
 
 MakeJob = Callable[..., Job]

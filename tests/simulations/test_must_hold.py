@@ -26,7 +26,9 @@ from fedsurg.models import SegmentationNetwork, build_network
 from fedsurg.models.text import site_vectors
 from fedsurg.sharing.contract import Contract
 from fedsurg.tensor_file import read_tensors
-from simulations.job import Bench, Job, run_job
+from simulations.bench import Bench
+from simulations.job import Job
+from simulations.run_job import run_job
 
 MakeJob = Callable[..., Job]
 Timeless = Callable[[Any], list[dict[str, Any]]]

@@ -10,7 +10,8 @@ import pytest
 
 from fedsurg.errors import InterruptedRunError
 from fedsurg.tensor_file import read_tensors
-from simulations.job import Job, run_job
+from simulations.job import Job
+from simulations.run_job import run_job
 
 
 @pytest.mark.slow

@@ -20,8 +20,8 @@ from fedsurg.learning.decision import predicted_labels
 from fedsurg.models.network import network_of
 from fedsurg.models.start_file import read_start, start_facts
 from fedsurg.study import Study
-from fedsurg.study.load import load_study
 from fedsurg.study.start import SHIPPED
+from fedsurg.study_file.load import load_study
 from fedsurg.tensor_file import read_tensors, write_tensors
 from simulations.preparation import start_of
 from simulations.start_file import model_card, training_facts

@@ -16,7 +16,7 @@ from fedsurg.sharing.contract import Contract, Entry
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, Update
 from fedsurg.study import Study
-from fedsurg.study.load import study_digest
+from fedsurg.study.digest import study_digest
 from fedsurg.tensor_file import read_tensors
 from site_client import adaptation
 from site_client.approvals import Approval, Approvals

@@ -9,7 +9,8 @@ import torch
 
 from fedsurg.learning import evaluate
 from fedsurg.learning.decision import Decision
-from fedsurg.study.load import load_study, study_digest
+from fedsurg.study.digest import study_digest
+from fedsurg.study_file.load import load_study
 from fedsurg.tensor_file import read_tensors, write_tensors
 
 Fedsurg = Callable[..., tuple[int, str, str]]

@@ -12,7 +12,7 @@ from fedsurg.sharing.contract import Contract, Entry
 from fedsurg.sharing.protocol import Request
 from fedsurg.sharing.update import Update
 from fedsurg.study import Study
-from fedsurg.study.load import study_digest
+from fedsurg.study.digest import study_digest
 from site_client.approvals import Approval, Approvals
 from site_client.policy import Policy
 

@@ -14,7 +14,7 @@ from fedsurg.errors import AuditError, ContractError, PolicyError
 from fedsurg.sharing.protocol import Report, Request
 from fedsurg.sharing.update import Packed, Update
 from fedsurg.study import Study
-from fedsurg.study.load import study_digest
+from fedsurg.study.digest import study_digest
 from site_client.approvals import Approval, Approvals
 from site_client.policy import Policy, read_policy
 

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from fedsurg.audit import AuditLog
 from fedsurg.audit.log import read_events
 from fedsurg.errors import AuditError, StudyError, SupervisionError
-from fedsurg.study.load import load_study, study_digest
+from fedsurg.study.digest import study_digest
+from fedsurg.study_file.load import load_study
 from fedsurg.supervision.lock import SupervisorLock
 from fedsurg.tensor_file import read_tensors
 from site_client import cli

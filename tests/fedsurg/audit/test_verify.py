@@ -17,8 +17,8 @@ from fedsurg.audit import (
     verify_head,
     verify_log,
 )
-from fedsurg.audit.cli import read_heads
 from fedsurg.audit.log import encoded, log_files, own_digest, read_events
+from fedsurg.cli.audit import read_heads
 from fedsurg.errors import AuditError
 
 MakeLog = Callable[..., AuditLog]
@@ -212,7 +212,7 @@ def test_commands(log: AuditLog, make_log: MakeLog, hospital, tmp_path: Path) ->
     from click.testing import CliRunner
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    from fedsurg.audit.cli import audit_group
+    from fedsurg.cli.audit import audit_group
 
     audit, run = audit_group("site", str(tmp_path), "site.crt"), CliRunner().invoke
     (tmp_path / "site.crt").write_bytes(hospital.certificate.public_bytes(Encoding.PEM))
@@ -244,7 +244,7 @@ def test_the_command_names_the_first_bad_line(
     log: AuditLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change(log, 2, lambda line: line.replace(b":200", b":201"))
-    from fedsurg.audit.cli import audit_group
+    from fedsurg.cli.audit import audit_group
 
     with pytest.raises(AuditError, match=r"audit-0000000001\.jsonl: line 2: was changed") as caught:
         audit_group("site", str(tmp_path), "site.crt").main(["verify"], standalone_mode=False)

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import ExifTags, Image
 
+from fedsurg.cli.data import data
 from fedsurg.data.check import check_site
-from fedsurg.data.cli import data
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.pixels import read_image
 from fedsurg.data.site import load_site
@@ -225,7 +225,7 @@ def test_command_with_a_study(folder: Path, tmp_path: Path, edit: Edit) -> None:
 def test_the_check_needs_no_torch(folder: Path) -> None:
     """Importing torch takes longer than checking a small folder."""
     code = (
-        "import sys; from fedsurg.data.cli import data; data(['check', sys.argv[1]], standalone_mode=False); "
+        "import sys; from fedsurg.cli.data import data; data(['check', sys.argv[1]], standalone_mode=False); "
         "assert not {'torch', 'torchvision'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True, timeout=60)

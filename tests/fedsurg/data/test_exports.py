@@ -22,5 +22,5 @@ def test_unknown_name() -> None:
 
 
 def test_importing_the_commands_is_quick() -> None:
-    code = "import sys, fedsurg.data.cli; assert not {'torch', 'pandas', 'pydantic', 'PIL', 'rich'} & set(sys.modules)"
+    code = "import sys, fedsurg.cli.data; assert not {'torch', 'pandas', 'pydantic', 'PIL', 'rich'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

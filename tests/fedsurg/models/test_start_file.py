@@ -13,8 +13,8 @@ from fedsurg.models.network import network_of
 from fedsurg.models.start_file import read_start, write_start
 from fedsurg.study import Study, study_digest
 from fedsurg.study import start as study_start
-from fedsurg.study.load import changed
 from fedsurg.study.start import SHIPPED
+from fedsurg.study_file.load import changed
 from fedsurg.tensor_file import read_tensors, write_tensors
 
 MakeStudy = Callable[..., Study]
@@ -209,7 +209,7 @@ def test_an_encoder_with_batch_statistics(tiny_study: MakeStudy, tmp_path: Path)
 
 @pytest.mark.skipif(not SHIPPED.exists(), reason="this checkout ships no start")
 def test_the_shipped_start(tiny_study: MakeStudy) -> None:
-    from fedsurg.study import load_study
+    from fedsurg.study_file import load_study
 
     assert SHIPPED.stat().st_size <= 12_000_000  # a package is downloaded by everyone
     assert SHIPPED.with_suffix(".md").read_text(encoding="utf-8").startswith("# ")

@@ -8,9 +8,9 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import save
 
+from fedsurg.cli.text_vectors import text_vectors
 from fedsurg.errors import NetworkError
 from fedsurg.models import text, text_encoders
-from fedsurg.models.cli import text_vectors
 from fedsurg.study.config import GateConfig
 
 SITES = [("north", "laparoscopic cholecystectomy"), ("east", "robotic partial nephrectomy")]

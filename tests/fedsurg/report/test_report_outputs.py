@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from fedsurg.cli.report import report
 from fedsurg.data.outlines import label_colour, rgb
 from fedsurg.errors import RunError
-from fedsurg.report.cli import report
 from fedsurg.report.overlays import draw_overlay
 from fedsurg.report.tensorboard import write_events
 

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from fedsurg.cli.simulator import simulator
 from fedsurg.data.site_file import read_site_file
 from fedsurg.errors import DataError, SimulatorError
 from fedsurg.simulator import PROFILES
-from fedsurg.simulator.cli import simulator
 from fedsurg.simulator.preview import CAPTION_PX
 
 
@@ -27,7 +27,7 @@ def test_profiles_are_listed_with_their_summaries() -> None:
 
 
 def test_importing_the_commands_loads_no_renderer() -> None:
-    code = "import sys, fedsurg.simulator.cli; print({'mitsuba', 'scipy', 'torch', 'numpy'} & set(sys.modules))"
+    code = "import sys, fedsurg.cli.simulator; print({'mitsuba', 'scipy', 'torch', 'numpy'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
 
@@ -105,7 +105,7 @@ def test_help_names_the_options() -> None:
 
 
 def test_sizes_are_height_by_width() -> None:
-    from fedsurg.simulator.cli import Size
+    from fedsurg.cli.simulator import Size
 
     assert Size().convert("160x192", None, None) == (160, 192)
     with pytest.raises(Exception, match="not a size"):

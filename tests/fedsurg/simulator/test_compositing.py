@@ -12,12 +12,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from fedsurg.cli.main import main
+from fedsurg.cli.simulator import simulator
 from fedsurg.data.check import check_site
 from fedsurg.errors import SimulatorError
 from fedsurg.simulator import RenderRequest
 from fedsurg.simulator.assets import Assets, read_assets
 from fedsurg.simulator.backdrop import MIDDLE_GREY, draw_backdrop
-from fedsurg.simulator.cli import simulator
 from fedsurg.simulator.clip import Clip, ClipSeeds, draw_clip
 from fedsurg.simulator.colour import Palette, palette_of
 from fedsurg.simulator.compositing import Scene, draw_scene

@@ -17,9 +17,10 @@ from simulations.compare.collect import collect
 from simulations.compare.plan import Plan
 from simulations.compare.run import CELLS, Options, _joined, _made_with, _record, _take_finished, jobs_of, read_record
 from simulations.compare.summary import summarise
-from simulations.job import job_digest, run_job
+from simulations.job import job_digest
 from simulations.preparation import Prepared
 from simulations.run_folder import inputs_of_run
+from simulations.run_job import run_job
 
 MakeStudy = Callable[..., Study]
 

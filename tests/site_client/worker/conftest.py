@@ -20,7 +20,7 @@ from fedsurg.models.start_file import write_start
 from fedsurg.sharing.protocol import CERTIFICATE, Request
 from fedsurg.sharing.update import Update
 from fedsurg.study import Study
-from fedsurg.study.load import study_digest
+from fedsurg.study.digest import study_digest
 from server.authority import Authority, gateway_pem, read_authority
 from server.joining import admit, invite, make_federation
 from server.records import Outgoing

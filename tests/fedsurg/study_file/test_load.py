@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from fedsurg.errors import StudyError
-from fedsurg.study import Study, load_study, study_digest
-from fedsurg.study.load import changed, parse_study
-from fedsurg.study.paths import with_absolute_paths
+from fedsurg.study import Study, study_digest
+from fedsurg.study_file import load_study
+from fedsurg.study_file.load import changed, parse_study
+from fedsurg.study_file.paths import with_absolute_paths
 
 SITES = """
 [[sites]]

@@ -10,12 +10,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from fedsurg.errors import StudyError
-from fedsurg.files import digest_of
 from fedsurg.study.config import Study
 from fedsurg.study.network_files import NETWORK_FILES, with_network_digests
-from fedsurg.study.pictures import KEYS, PICTURES, with_picture_digests
 from fedsurg.study.start import KEY as START
 from fedsurg.study.start import with_start_digest
+from fedsurg.study_file.pictures import PICTURES, with_picture_digests
 
 
 def load_study(path: Path, *, overrides: Mapping[str, Any] | None = None, with_files: bool = True) -> Study:
@@ -61,7 +60,7 @@ def parse_values(values: dict[str, Any], source: str, overrides: Mapping[str, An
         raise StudyError(f"{source}: " + "; ".join(_explain(error) for error in problem.errors())) from None
     _check_names(study, source)
     if any(site.simulate for site in study.sites):
-        from fedsurg.study.simulated import check_simulated_sites  # it imports the simulator
+        from fedsurg.study_file.simulated import check_simulated_sites  # it imports the simulator
 
         check_simulated_sites(study, source)
     return study
@@ -84,23 +83,6 @@ def changed(study: Study, overrides: Mapping[str, Any]) -> Study:
         found = with_start_digest(found, source)
     found = with_network_digests(found, source, named)
     return with_picture_digests(found, source) if set(named) & set(PICTURES) else found
-
-
-def study_digest(study: Study) -> str:
-    """SHA-256 (hex) over the resolved study in canonical form: what a hospital approves and a checkpoint carries.
-
-    Of files and pictures it holds what is in them (`start_sha256` and the like), not where they lie.
-    """
-    values = study.resolved()
-    del values["server"]["pretrain"]["start"]
-    for table, name in ((values["network"], "encoder_weights"), (values["network"]["gate"], "text_model")):
-        if table[f"{name}_sha256"]:
-            del table[name]
-    if not study.network.gate.text_model_sha256:
-        del values["network"]["gate"]["text_model_sha256"]  # so that studies from before there was this key are known
-    for key in KEYS:
-        del values["synthetic"][key]
-    return digest_of(values)
 
 
 def _with_files(study: Study, source: str) -> Study:

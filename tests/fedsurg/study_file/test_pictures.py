@@ -9,7 +9,7 @@ from PIL import Image
 
 from fedsurg.errors import StudyError
 from fedsurg.study import Study, study_digest
-from fedsurg.study.load import changed, parse_study
+from fedsurg.study_file.load import changed, parse_study
 
 TEXT = """
 name = "trial"

@@ -23,7 +23,7 @@ def text_vectors(studies: tuple[Path, ...], listed: tuple[Path, ...], model: str
     shipped and need no file.
     """
     from fedsurg.models.text import fill_prompt, write_vectors
-    from fedsurg.study.load import load_study
+    from fedsurg.study_file.load import load_study
 
     prompts = [line.strip() for path in listed for line in _text_of(path).splitlines()]
     for study in (load_study(path, with_files=False) for path in studies):

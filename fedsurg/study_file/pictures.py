@@ -1,23 +1,11 @@
 """The folders of pictures that `[synthetic]` names: what is in them becomes part of the study."""
 
-from pathlib import Path
-
 from fedsurg.errors import SimulatorError, StudyError
-from fedsurg.simulator.assets import Assets, read_assets
+from fedsurg.simulator.of_study import pictures_of
 from fedsurg.study.config import Study, SyntheticConfig
+from fedsurg.study.digest import PICTURE_FOLDERS
 
-KEYS = ("backgrounds", "instruments")
-PICTURES = tuple(f"synthetic.{key}" for key in KEYS)
-
-
-def pictures_of(config: SyntheticConfig) -> Assets:
-    """The pictures that the server's video is made with; folders are relative to where the command runs.
-
-    Raises:
-        SimulatorError: a folder is missing or holds no picture.
-    """
-    backgrounds, instruments = (Path(folder).expanduser() if folder else None for folder in _folders(config))
-    return read_assets(backgrounds, instruments)
+PICTURES = tuple(f"synthetic.{key}" for key in PICTURE_FOLDERS)
 
 
 def with_picture_digests(study: Study, source: str) -> Study:
@@ -27,7 +15,7 @@ def with_picture_digests(study: Study, source: str) -> Study:
         StudyError: a folder is missing or empty, or does not hold what the study's SHA-256 says.
     """
     config = study.synthetic
-    for key, folder, given in zip(KEYS, _folders(config), _digests(config), strict=True):
+    for key, folder, given in zip(PICTURE_FOLDERS, _folders(config), _digests(config), strict=True):
         if given and not folder:
             raise StudyError(
                 f"{source}: synthetic.{key}_sha256: is set, but synthetic.{key} is empty; name the folder, or remove "
@@ -39,13 +27,13 @@ def with_picture_digests(study: Study, source: str) -> Study:
         found = pictures_of(config).digests()
     except SimulatorError as problem:
         raise StudyError(f"{source}: [synthetic]: {problem}") from problem
-    for key, folder, given in zip(KEYS, _folders(config), _digests(config), strict=True):
+    for key, folder, given in zip(PICTURE_FOLDERS, _folders(config), _digests(config), strict=True):
         if given not in ("", found[key]):
             raise StudyError(
                 f"{source}: synthetic.{key}: {folder} holds pictures with the SHA-256 {found[key][:16]}, {key}_sha256 "
                 f"asks for {given[:16]}; get those pictures, or change {key}_sha256"
             )
-    synthetic = config.model_copy(update={f"{key}_sha256": found[key] for key in KEYS})
+    synthetic = config.model_copy(update={f"{key}_sha256": found[key] for key in PICTURE_FOLDERS})
     return study.model_copy(update={"synthetic": synthetic})
 
 

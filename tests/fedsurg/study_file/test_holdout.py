@@ -6,8 +6,8 @@ import pytest
 
 from fedsurg.errors import StudyError
 from fedsurg.study import Study
-from fedsurg.study.holdout import Holdout, holdouts
-from fedsurg.study.load import changed
+from fedsurg.study_file.holdout import Holdout, holdouts
+from fedsurg.study_file.load import changed
 
 MakeStudy = Callable[..., Study]
 

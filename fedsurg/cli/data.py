@@ -43,7 +43,7 @@ def check(site_dir: Path, study: Path | None, as_json: bool) -> None:
 def _task_of(study: Path | None) -> TaskConfig | None:
     if study is None:
         return None
-    from fedsurg.study.load import load_study
+    from fedsurg.study_file.load import load_study
 
     return load_study(study, with_files=False).task
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from fedsurg.study.config import Study
-from fedsurg.study.load import parse_values
 from fedsurg.study.network_files import NETWORK_FILES
-from fedsurg.study.pictures import PICTURES
 from fedsurg.study.start import KEY as START
 from fedsurg.study.start import SHIPPED_NAME
+from fedsurg.study_file.load import parse_values
+from fedsurg.study_file.pictures import PICTURES
 
 
 def with_absolute_paths(study: Study) -> Study:

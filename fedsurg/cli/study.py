@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fedsurg.models.cli import text_vectors
+from fedsurg.cli.text_vectors import text_vectors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +34,7 @@ def show(study_file: Path, method: str | None, as_json: bool) -> None:
     from fedsurg.errors import StudyError
     from fedsurg.methods.facts import facts_of
     from fedsurg.methods.registry import METHODS
-    from fedsurg.study.load import load_study
+    from fedsurg.study_file.load import load_study
 
     found = load_study(study_file)
     name = method or found.methods[0]

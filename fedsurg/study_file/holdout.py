@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from fedsurg.study.config import Study
-from fedsurg.study.load import changed
+from fedsurg.study_file.load import changed
 
 _NAME = re.compile(r"(?P<method>.+?)(?:-fold(?P<fold>\d+)|-without-(?P<site>.+))?")
 
