@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from simulations.adaptation import adapted_models
 from simulations.bench import POOLED, Bench
 from simulations.done import SCORES_FILE
 from simulations.job import GLOBAL_MODEL, PERSONAL_MODEL
-from simulations.scoring import ScoredModel, score_site, with_mean_of
+from simulations.scoring import ScoredModel, score_site, with_mean_of, with_only
 
 log = logging.getLogger("fedsurg.simulations")
 
@@ -47,11 +46,15 @@ def score_job(bench: Bench) -> None:
 
 
 def cases_to_score(bench: Bench, site: SiteConfig) -> SiteData:
-    """A site with the cases that it is scored on: of an unseen one all, if the study asks for it."""
+    """A site with the cases that it is scored on: of an unseen one its test cases, or the validation cases where it has
+    none, or all if the study asks for it.
+    """
     data = bench.data(site)
-    if site.role == "unseen" and bench.study.evaluation.unseen_cases == "all":
-        return replace(data, frames=data.frames.assign(split="test"))
-    return data
+    if site.role != "unseen":
+        return data
+    # no fold holds any of its cases out
+    held_out = "test" if len(data.split("test")) else "val"
+    return with_only(data, "all" if bench.study.evaluation.unseen_cases == "all" else held_out) or data
 
 
 def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
@@ -75,7 +78,7 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
             log.warning("%s: %s has no model of its own and is not scored; see its refusals", bench.job.name, owner)
             return []
         return [_own_model(bench, PERSONAL, site.name, files[owner])]
-    if files and "shared" not in bench.plan.scopes.values():
+    if files and not bench.contract().shared:
         return [_own_model(bench, f"{PERSONAL_OF}{name}", name, file) for name, file in files.items()]
     shared = ScoredModel(GLOBAL, read_tensors(bench.job.folder / GLOBAL_MODEL)[0])
     found = [shared, *adapted_models(bench, site)]

@@ -63,8 +63,8 @@ def score_site(
 ) -> Scored:
     """Score `model` on the cases of `site` that it has never seen.
 
-    Those are the test cases, or the validation cases where there is no test split; with folds, both: each case that
-    the fold leaves out, and the test cases in every fold.
+    Those are the test cases, or the validation cases where there is no test split; with folds at a federated site,
+    both: each case that the fold leaves out, and the test cases in every fold.
 
     With a folder `overlays`, a few predictions are drawn there.
     """

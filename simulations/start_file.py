@@ -13,7 +13,7 @@ from fedsurg.files import require_writable, sha256_of_file, write_atomic
 from fedsurg.learning.device import choose_device
 from fedsurg.learning.pretrain import start_digest
 from fedsurg.models.network import count_parameters, network_of
-from fedsurg.models.start_file import read_start, write_start
+from fedsurg.models.start_file import read_start, writable_network, write_start
 from fedsurg.report.views import views_in_words
 from fedsurg.report.wording import plural
 from fedsurg.simulator.of_study import synthetic_request
@@ -139,6 +139,7 @@ def make_file(
 
 def _check_before(study: Study, out: Path, card: Path, data: Path | None) -> None:
     """Training takes long: what would fail after it fails now."""
+    writable_network(study)
     check_server_video(study)
     if card.resolve() == out.resolve():
         raise RunError(f"{out}: would hold both the start and its card; give --out a name that ends in .safetensors")

@@ -251,7 +251,7 @@ class SiteEngine:
                 dataset.site.labels,
                 LossWeights.of(self._plan.study.local),
                 device=self._device,
-                max_frames=0 if last else config.max_frames,
+                max_frames=0 if last and config.choose == "last" else config.max_frames,
                 mode=self._plan.study.local.mixed_precision,
                 after_batch=lambda: watch("validate", 0, 0),
             )

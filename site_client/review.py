@@ -61,6 +61,7 @@ def review_facts(study: Study, digest: str, method: str, contract: Contract, pol
             "groups": grouped(contract.site),
             "bytes": sum(e.bytes for e in contract.site.values()) + own,
             "own_model_bytes": own,
+            "own_model_follows": METHODS[method].own_model_follows,
             "magnified_at_most": factor.largest if METHODS[method].magnified and factor.apparent_width else 1.0,
         },
     }
@@ -101,7 +102,7 @@ def review_text(facts: Mapping[str, Any], *, tensors: bool = False) -> str:
         "",
         f"What stays: frames, masks, file and case names, and {size(stays['bytes'])} of private weights",
         *_group_lines(stays["groups"]),
-        *_own_lines(stays["own_model_bytes"]),
+        *_own_lines(stays["own_model_bytes"], follows=stays["own_model_follows"]),
         *([] if stays["bytes"] else ["  This method has no private weights."]),
         "  The trainer's own state stays too.",
         *_magnified_lines(stays["magnified_at_most"]),
@@ -120,11 +121,13 @@ def _frames(most: int) -> str:
     return f"{plural(most, 'frame')} at most" if most else "all frames"
 
 
-def _own_lines(own: int) -> list[str]:
+def _own_lines(own: int, *, follows: bool) -> list[str]:
     """Of a model that the hospital has for itself beside the shared one."""
-    return (
-        ["  a model of this hospital's own", f"    {'the whole network, once more':<53} {size(own):>10}"] if own else []
-    )
+    if not own:
+        return []
+    lines = ["  a model of this hospital's own", f"    {'the whole network, once more':<53} {size(own):>10}"]
+    said = "    an average of what leaves: all of it but private weights can be worked out by who receives that"
+    return [*lines, said] if follows else lines
 
 
 def _magnified_lines(largest: float) -> list[str]:

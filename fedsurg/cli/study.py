@@ -52,16 +52,18 @@ def show(study_file: Path, method: str | None, as_json: bool) -> None:
 def _print(facts: dict[str, Any], contract: "Contract", console: "Console") -> None:
     from rich.table import Table
 
+    from fedsurg.report.wording import size
+
     console.print(f"[bold]{facts['name']}[/] under [bold]{facts['method']}[/]")
     console.print(f"digest           {facts['digest']}", highlight=False, soft_wrap=True)
-    mebibytes = facts["bytes_per_round"] / 2**20
-    console.print(f"a round sends    {mebibytes:.2f} MiB, one site, one direction", highlight=False)
-    table = Table("part", "scope", "tensors", "parameters", "MiB on the wire", box=None, pad_edge=False)
+    sent = facts["bytes_per_round"]
+    console.print(f"a round sends    {size(sent)} ({sent / 2**20:.2f} MiB), one site, one direction", highlight=False)
+    table = Table("part", "scope", "tensors", "parameters", "on the wire", box=None, pad_edge=False)
     groups: dict[tuple[str, str], list[int]] = {}
     for entry in contract.entries:
         groups.setdefault((entry.part, entry.scope), []).append(entry.values)
     for (part, scope), values in groups.items():
-        wire = f"{4 * sum(values) / 2**20:.3f}" if scope == "shared" else "never leaves"
+        wire = size(4 * sum(values)) if scope == "shared" else "never leaves"
         table.add_row(part, scope, f"{len(values)}", f"{sum(values):,}", wire)
     console.print(table)
     if facts["own_model"]:

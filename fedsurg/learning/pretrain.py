@@ -15,6 +15,7 @@ from fedsurg.data.augment import Augmentation
 from fedsurg.data.clips import ClipDataset
 from fedsurg.data.loader import ClipLoader
 from fedsurg.data.site import load_site
+from fedsurg.errors import FederationError
 from fedsurg.files import derived_seed, digest_of
 from fedsurg.learning.deep_supervision import DeepSupervision
 from fedsurg.learning.device import fast_dtype
@@ -169,9 +170,14 @@ def _train_in_chunks(
         batches = ((0, batch) for batch in loader.batches(steps, seed))
         schedule = Schedule(done, total, config.warmup_steps, "cosine")
         after = partial(state.after_step, done)
-        train(
+        chunk = train(
             network, [loss], batches, state.optimiser, schedule, study.local, device, after_step=after, penalty=penalty
         )
+        if 2 * chunk.skipped > steps:
+            raise FederationError(
+                f"the start: of the {steps} steps from step {done + 1} on, {chunk.skipped} had no finite loss; lower "
+                "server.pretrain.learning_rate"
+            )
         done += steps
         state.save(unfinished, digest, done)
         if progress:

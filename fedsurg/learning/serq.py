@@ -33,7 +33,7 @@ from fedsurg.learning.loss import LossWeights, SegmentationLoss
 from fedsurg.learning.moving_average import MovingAverage, MovingFeatures, MovingWeights
 from fedsurg.learning.optimiser import Optimiser, freeze, seed_everything
 from fedsurg.methods.registry import Plan
-from fedsurg.models.network import Output, SegmentationNetwork, network_of
+from fedsurg.models.network import DEEPEST_STRIDE, FUSED_STRIDE, Output, SegmentationNetwork, network_of
 from fedsurg.sharing.contract import Contract
 from fedsurg.sharing.update import Update
 from fedsurg.study.config import SerqConfig
@@ -164,7 +164,7 @@ class Serq:
         for step, batch in enumerate(self._loader.batches(config.steps_descriptor, seed)):
             output = self._forward(self._pre, batch)
             target = self._target(output)
-            anchor = self._average.features(batch, self._inside(batch, target))
+            anchor = self._average.features(batch, self._inside(batch))
             loss = self._segmentation(output, batch)
             loss = loss + config.lambda_2 * self._distance(target, anchor, batch)
             self._optimise_pre.step(loss, schedule.share(step))
@@ -224,14 +224,14 @@ class Serq:
     def _distance(self, a: Tensor, b: Tensor, batch: Batch) -> Tensor:
         """mean(w (a - b)^2)."""
         outside = self._config.outside_weight
-        weights = outside + (1 - outside) * self._inside(batch, a)
+        weights = outside + (1 - outside) * self._inside(batch)
         distance: Tensor = (weights * (a - b).square()).mean()
         return distance
 
-    def _inside(self, batch: Batch, features: Tensor) -> Tensor:
-        """The dilated instrument mask at the size of `features`, (b, 1, h, w)."""
-        size = (features.shape[2], features.shape[3])
-        return instrument_mask(batch.labels.to(self._device), size, self._config.mask_dilation_px)
+    def _inside(self, batch: Batch) -> Tensor:
+        """The dilated instrument mask at the size of the features, (b, 1, h, w)."""
+        labels, stride = batch.labels.to(self._device), FUSED_STRIDE if self._on_fused else DEEPEST_STRIDE
+        return instrument_mask(labels, stride, self._config.mask_dilation_px)
 
     def _schedule(self, steps: int, number: int) -> Schedule:
         return Schedule((number - 1) * steps, steps * self._study.federation.rounds, 0, self._study.local.schedule)
@@ -265,15 +265,15 @@ class Serq:
         return MovingWeights(self._global, features, decay)
 
 
-def instrument_mask(labels: Tensor, size: tuple[int, int], dilation_px: int) -> Tensor:
-    """Mask (b, 1, h, w) of features at `size`: 1 on the instrument mask dilated by `dilation_px`, else 0.
+def instrument_mask(labels: Tensor, stride: int, dilation_px: int) -> Tensor:
+    """Mask (b, 1, h, w) of features at `stride`: 1 on the instrument mask dilated by `dilation_px`, else 0.
 
-    `labels` (b, H, W) holds label indices, 0 the background.
+    `labels` (b, H, W) holds label indices, 0 the background. A last cell that is cut off is a cell, as in the network.
     """
     mask = is_instrument(labels).float().unsqueeze(1)
     if dilation_px:
         mask = F.max_pool2d(mask, 2 * dilation_px + 1, stride=1, padding=dilation_px)
-    return F.adaptive_max_pool2d(mask, size)
+    return F.max_pool2d(mask, stride, ceil_mode=True)
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

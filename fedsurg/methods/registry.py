@@ -59,6 +59,11 @@ class Method:
         """A site has a model of its own beside the network that it shares: it is scored and delivered, never sent."""
         return self.objective in ("personal", "averaged")
 
+    @property
+    def own_model_follows(self) -> bool:
+        """Who receives a site's networks and has the start can compute its own model, but for the parts that stay."""
+        return self.objective == "averaged"
+
     def trained(self, overrides: Mapping[Part, Scope]) -> list[Part]:
         """The parts of its network that are not frozen."""
         absent = {"gate": not self.gate, "adapters": not self.adapters}

@@ -17,6 +17,18 @@ from fedsurg.errors import NetworkError
 from fedsurg.models.backbones import QUERY_NAMES, attention_blocks, build_backbone, pyramid_of
 from fedsurg.models.parts import mark
 
+# What timm raises of a file that is empty, of another kind or of another network.
+_NO_WEIGHTS = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    SafetensorError,
+    UnpicklingError,
+)
 _CALIBRATION = (4, 3, 128, 160)  # shape of the noise that sets batch-norm statistics of a random backbone
 
 
@@ -74,6 +86,11 @@ class Encoder(nn.Module):
         return self
 
 
+def keeps_batch_statistics(module: nn.Module) -> bool:
+    """It has batch normalisation: its statistics are no parameters, so neither a start file nor a start holds them."""
+    return any(isinstance(inner, _BatchNorm) for inner in module.modules())
+
+
 def load_weights(body: nn.Module, name: str, weights: str) -> None:
     """Fill `body` from a local file (safetensors or torch) or, through timm, from a hub name or a timm tag.
 
@@ -95,8 +112,8 @@ def _from_file(name: str, weights: str) -> nn.Module:
     convert = getattr(sys.modules[type(full).__module__], "checkpoint_filter_fn", None)  # for older releases
     try:
         missing = load_checkpoint(full, weights, strict=False, filter_fn=convert).missing_keys
-    except (RuntimeError, OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as problem:
-        raise NetworkError(f"network.encoder_weights: {weights} does not fit {name} ({problem})") from problem
+    except _NO_WEIGHTS as problem:
+        raise NetworkError(f"network.encoder_weights: {weights} does not fit {name} ({problem!r})") from problem
     if missing:
         raise NetworkError(
             f"network.encoder_weights: {weights} lacks {len(missing)} tensors of {name}, first {missing[0]}; "

@@ -20,7 +20,7 @@ from fedsurg.models.temporal import TemporalLayer, Tokens
 from fedsurg.study.config import NetworkConfig, Part, Study
 
 _GROUPS = 32  # of the decoder's group normalisation, fixed in segmentation_models_pytorch
-_STRIDE = 32  # of the deepest map
+FUSED_STRIDE, DEEPEST_STRIDE = 4, 32  # of the decoder's map and of the encoder's last, in pixels
 
 
 @dataclass(frozen=True)
@@ -201,9 +201,11 @@ class SegmentationNetwork(nn.Module):
         fused: Tensor = self.decoder([*maps[:-1], deepest])
         coarse = self.head(fused).float()
         # corners not aligned: a map of stride 4 has its samples at the centres of 4 x 4 pixels
-        logits = F.interpolate(coarse, scale_factor=4.0, mode="bilinear", align_corners=False)
+        logits = F.interpolate(coarse, scale_factor=float(FUSED_STRIDE), mode="bilinear", align_corners=False)
         h, w = size
-        return Output(logits[..., :h, :w], fused[..., : -(-h // 4), : -(-w // 4)], deepest, tuple(maps))
+        return Output(
+            logits[..., :h, :w], fused[..., : -(-h // FUSED_STRIDE), : -(-w // FUSED_STRIDE)], deepest, tuple(maps)
+        )
 
 
 def build_network(
@@ -274,7 +276,7 @@ def _check_decoder(config: NetworkConfig) -> None:
 def _pad(frames: Tensor) -> Tensor:
     """Repeat the last row and column of (...,3,h,w) until the deepest map has whole cells."""
     h, w = frames.shape[-2:]
-    down, right = -h % _STRIDE, -w % _STRIDE
+    down, right = -h % DEEPEST_STRIDE, -w % DEEPEST_STRIDE
     if not (down or right):
         return frames
     flat = F.pad(frames.flatten(0, -4), (0, right, 0, down), mode="replicate")

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedsurg.errors import CheckpointError, NetworkError
+from fedsurg.models.encoder import keeps_batch_statistics
 from fedsurg.models.network import SegmentationNetwork, network_of
 from fedsurg.study.config import NetworkConfig, Study
 from fedsurg.study.start import KEY, start_path, start_sha256
@@ -38,17 +38,27 @@ def write_start(path: Path, study: Study, tensors: Mapping[str, Tensor], trainin
         NetworkError: the encoder keeps batch statistics, or a weight is too large for float16.
         CheckpointError: the file cannot be written.
     """
-    network = network_of(study)
-    if any(isinstance(module, _BatchNorm) for module in network.modules()):
-        raise NetworkError(
-            f"network.encoder: {study.network.encoder} keeps batch statistics, which a start file does not hold; "
-            "use an encoder without, such as pvt_v2_b0"
-        )
+    network = writable_network(study)
     half = {name: value.detach().to(torch.float16) for name, value in tensors.items()}
     for name, value in half.items():
         if not bool(torch.isfinite(value).all()):
             raise NetworkError(f"tensor {name!r}: holds a value that float16 cannot; train with a lower learning rate")
     write_tensors(path, half, start_facts(study, network) | {"training": dict(training)})
+
+
+def writable_network(study: Study) -> SegmentationNetwork:
+    """The network of a study whose weights a start file can hold.
+
+    Raises:
+        NetworkError: the encoder keeps batch statistics, or see `network_of`.
+    """
+    network = network_of(study)
+    if keeps_batch_statistics(network):
+        raise NetworkError(
+            f"network.encoder: {study.network.encoder} keeps batch statistics, which a start file does not hold; "
+            "use an encoder without, such as pvt_v2_b0"
+        )
+    return network
 
 
 def start_facts(study: Study, network: SegmentationNetwork) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def fill_prompt(template: str, site: str, procedure: str) -> str:
     """
     try:
         return template.format(site=site, procedure=procedure)
-    except (KeyError, IndexError, ValueError, AttributeError) as problem:
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as problem:
         raise NetworkError(
             f"network.gate.prompt: {template!r} cannot be filled ({problem!r}); "
             "use {site} and {procedure} and nothing else in braces"

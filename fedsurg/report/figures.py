@@ -6,8 +6,10 @@ Letters stay text. Nothing in the result points anywhere outside the page.
 
 import io
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from html import escape
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -15,12 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 
-PALETTE = 8  # colours --m0 to --m7 of the page; more methods begin again with another dash and marker
+PALETTE = 8  # colours --m0 to --m7 of the page; the ninth method begins again, hollow and dashed
 INK, FAINT = "#fd0001", "#fd0002"  # placeholders of --ink-2 and --rule
 _COLOURS = {INK: "var(--ink-2)", FAINT: "var(--rule)"} | {
     f"#fe01{index:02x}": f"var(--m{index})" for index in range(PALETTE)
 }
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)))
+_NAME_WIDTH = 26  # characters of a site's name in a line
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<")
 STYLE = {  # of a chart inside a page
     "svg.fonttype": "none",
@@ -61,7 +64,7 @@ def site_intervals(sites: DataFrame, methods: Sequence[str], measure: str = "iou
                 _bar(axes[0], _row(sites, method, name), measure, level, methods.index(method))
         middles = [place * (len(methods) + 1.4) + (len(methods) - 1) / 2 for place in range(len(names))]
         unseen = set(sites.loc[sites["role"] == "unseen", "site"])
-        axes[0].set_yticks(middles, [f"{name}\n(unseen)" if name in unseen else name for name in names])
+        axes[0].set_yticks(middles, [_wrapped(name) + "\n(unseen)" * (name in unseen) for name in names])
         axes[0].invert_yaxis()
         axes[0].set_xlim(0, 100)
         axes[0].grid(visible=False, axis="y")
@@ -80,7 +83,7 @@ def validation_curves(rounds: DataFrame, methods: Sequence[str], measure: str = 
 
     def draw(axes: Sequence[Axes]) -> None:
         for name, panel in zip(names, axes, strict=False):
-            panel.set_title(name)
+            panel.set_title(_wrapped(name))
             _lines(panel, known[known["site"] == name], measure, methods, scale=100)
             panel.set_ylim(0, 100)
 
@@ -114,7 +117,7 @@ def _bar(axes: Axes, row: DataFrame, measure: str, level: float, index: int) -> 
     colour = _colour(index)
     axes.barh(level, value, height=0.78, color=colour, alpha=0.22, linewidth=0)
     axes.plot([low, high], [level, level], color=colour, linewidth=1.6, solid_capstyle="round")
-    axes.plot(value, level, _MARKERS[index % len(_MARKERS)], color=colour, markersize=3.6, markeredgewidth=0)
+    axes.plot(value, level, _MARKERS[index % len(_MARKERS)], color=colour, markersize=3.6, **_filling(index))
 
 
 def _lines(axes: Axes, table: DataFrame, measure: str, methods: Sequence[str], scale: float) -> None:
@@ -124,8 +127,26 @@ def _lines(axes: Axes, table: DataFrame, measure: str, methods: Sequence[str], s
         if len(means):
             marker = _MARKERS[index % len(_MARKERS)] if len(means) == 1 else ""
             dash = _DASHES[index // PALETTE % len(_DASHES)]
-            axes.plot(means.index, means, color=_colour(index), linewidth=1.5, linestyle=dash, marker=marker)
+            axes.plot(
+                means.index,
+                means,
+                color=_colour(index),
+                linewidth=1.5,
+                linestyle=dash,
+                marker=marker,
+                **_filling(index),
+            )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def _filling(index: int) -> dict[str, Any]:
+    """Of the marker of a method, which the page's legend has too: hollow where its colour is another one's as well."""
+    return {"markeredgewidth": 0} if index < PALETTE else {"markeredgewidth": 1, "markerfacecolor": "none"}
+
+
+def _wrapped(name: str) -> str:
+    """A site's name in lines that fit above a panel."""
+    return "\n".join(textwrap.wrap(name, _NAME_WIDTH))
 
 
 def _colour(index: int) -> str:

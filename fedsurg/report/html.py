@@ -78,6 +78,7 @@ def _context(run: Run, *, shareable: bool) -> Context:
         "shareable": shareable,
         "story": paragraph(run),
         "colours": {method: index % figures.PALETTE for index, method in enumerate(run.methods)},
+        "hollow": set(run.methods[figures.PALETTE :]),
         "methods": _records(overall),
         "site_names": list(dict.fromkeys(headline.sort_values(["role", "site"])["site"])),
         "cells": {(row["method"], row["site"]): row for row in _records(headline)},
@@ -154,10 +155,12 @@ def _matrix(run: Run) -> Context:
 
 
 def _times(run: Run) -> list[Context]:
-    """Mean seconds of a round by step, per method; inside `sites`, the mean of one site by step."""
+    """Mean seconds of a round by step, per method that has trained; inside `sites`, the mean of one site by step."""
     rows = []
     for method in run.methods:
-        rounds = [entry for one in run.of(method) for entry in one.rounds]
+        rounds = [entry for one in run.of(method) for entry in one.rounds if entry.work == "train"]
+        if not rounds:
+            continue
         visits = [site.seconds for entry in rounds for site in entry.sites.values()]
         site = _means(visits)
         at_work = sum(seconds for step, seconds in site.items() if step != "data")  # the wait is part of training

@@ -10,6 +10,9 @@ from fedsurg.metrics.summary import ADAPTED, FINETUNED
 from fedsurg.report.run_folder import Run
 from fedsurg.report.tables import BASELINE, EVERY_OTHER, UPPER_BOUND, differences, method_table, site_table
 from fedsurg.report.wording import interval, listed, method_name, percent, plural, points, printed_best, size, standing
+from fedsurg.study_file.holdout import left_out_name
+
+MANY_UNSEEN = 4  # sites; more than these are told of in one sentence
 
 
 def paragraph(run: Run) -> str:
@@ -35,24 +38,26 @@ def _scored(run: Run, methods: DataFrame) -> list[str]:
     rivals = ranked[ranked["method"] != UPPER_BOUND]
     if not len(rivals):
         return ["Only the unseen sites have been scored so far."] if not len(ranked) else _ceiling(ranked)
-    sentences = _best(rivals[printed_best(rivals["iou"])])
+    sentences = _best(rivals[printed_best(rivals["iou"])], alone=len(rivals) == 1)
+    if sum(site.role == "federated" for site in run.info.study.sites) > 1:
+        sentences += _worst_site(rivals[printed_best(rivals["iou"])])
     first = _contender(list(rivals["method"]))
     if first and BASELINE in set(rivals["method"]):
         sentences += _against_baseline(run, first)
-    sentences += _unseen(run)
+    sentences += _unseen(run, methods)
     sentences += _ceiling(ranked)
     return [*sentences, _price(rivals.iloc[0]), *_unfinished(run, methods)]
 
 
-def _best(best: DataFrame) -> list[str]:
-    """Of all that are printed as the best, as a reader of the table sees them."""
+def _best(best: DataFrame, *, alone: bool) -> list[str]:
+    """Of all that are printed as the best, as a reader of the table sees them; one that is alone is best of nothing."""
     names, first = listed([method_name(str(method)) for method in best["method"]]), best.iloc[0]
     if len(best) > 1:
         return [f"{names} are best on the federated sites, with a mean IoU of {percent(first['iou'])} %."]
+    has = "has on the federated sites" if alone else "is best on the federated sites, with"
     return [
-        f"{names} is best on the federated sites, with a mean IoU of {percent(first['iou'])} % and a mean Dice of "
-        f"{percent(first['dice'])} % on held-out cases.",
-        _worst_site(first),
+        f"{names} {has} a mean IoU of {percent(first['iou'])} % and a mean Dice of {percent(first['dice'])} % on "
+        "held-out cases."
     ]
 
 
@@ -62,13 +67,15 @@ def _contender(methods: list[str]) -> str:
     return "fedst" if "fedst" in others else (others or [""])[0]
 
 
-def _worst_site(best: "Series[Any]") -> str:
-    if isnan(best["worst_iou"]):
-        return ""
-    return (
-        f"Its worst site is {best['worst_site']} with {percent(best['worst_iou'])} %; "
-        f"its sites spread by {percent(best['spread_iou'])} points (standard deviation)."
-    )
+def _worst_site(best: DataFrame) -> list[str]:
+    """Of the best method, where one is."""
+    first = best.iloc[0]
+    if len(best) > 1 or isnan(first["worst_iou"]):
+        return []
+    return [
+        f"Its worst site is {first['worst_site']} with {percent(first['worst_iou'])} %; "
+        f"its sites spread by {percent(first['spread_iou'])} points (standard deviation)."
+    ]
 
 
 def _against_baseline(run: Run, first: str) -> list[str]:
@@ -86,31 +93,41 @@ def _against_baseline(run: Run, first: str) -> list[str]:
     return [f"{text} (95 % interval {points(found.low)} to {points(found.high)}{narrow}){verdict}."]
 
 
-def _unseen(run: Run) -> list[str]:
-    """One sentence for each unseen site: who does best there, beside FedAvg; then what adaptation brought."""
+def _unseen(run: Run, methods: DataFrame) -> list[str]:
+    """One sentence for each unseen site: who does best there, beside FedAvg; then what adaptation brought.
+
+    Where they are many, one sentence for all.
+    """
     rows = site_table(run).query("role == 'unseen'").dropna(subset=["iou"])
     rivals = rows[rows["method"] != UPPER_BOUND]
+    judged = rivals[rivals["headline"]]
+    if judged["site"].nunique() > MANY_UNSEEN:
+        means = methods[methods["method"] != UPPER_BOUND].dropna(subset=["unseen_iou"])
+        means = means[["method", "unseen_iou"]].rename(columns={"unseen_iou": "iou"})
+        return [f"At the {judged['site'].nunique()} sites that took no part, {_leaders(means)} in the mean."]
+    where = {left_out_name(name): f"Where {name} was left out" for name in (s.name for s in run.info.study.sites)}
     return [
-        _best_at(str(site), models[models["headline"]]) + _adapted(models[~models["headline"]])
+        f"{where.get(str(site), f'At {site}, which took no part')}, {_leaders(models[models['headline']])}."
+        + _adapted(models[~models["headline"]])
         for site, models in rivals.groupby("site")
         if models["headline"].any()
     ]
 
 
-def _best_at(site: str, judged: DataFrame) -> str:
+def _leaders(judged: DataFrame) -> str:
     """Of all that are printed as the best, as a reader of the table sees them."""
     best = judged[printed_best(judged["iou"])]
     names = listed([method_name(method) for method in best["method"]])
     has = "has" if len(judged) == 1 else "is best with" if len(best) == 1 else "are best with"
-    text = f"At {site}, which took no part, {names} {has} {percent(float(best['iou'].iloc[0]))} %"
-    if best["model"].iloc[0] == EVERY_OTHER:
-        text += f" as the {EVERY_OTHER}"
-    span = interval(best["iou_low"].iloc[0], best["iou_high"].iloc[0]) if len(best) == 1 else ""
-    text += f" ({span})" if span else ""
+    text = f"{names} {has} {percent(float(best['iou'].iloc[0]))} %"
+    if "model" in best and len(best) == 1:
+        text += f" as the {EVERY_OTHER}" if best["model"].iloc[0] == EVERY_OTHER else ""
+        span = interval(best["iou_low"].iloc[0], best["iou_high"].iloc[0])
+        text += f" ({span})" if span else ""
     baseline = judged.loc[judged["method"] == BASELINE, "iou"]
     if len(baseline) and BASELINE not in set(best["method"]):
         text += f"; {method_name(BASELINE)} has {percent(float(baseline.iloc[0]))} %"
-    return f"{text}."
+    return text
 
 
 def _adapted(models: DataFrame) -> str:
@@ -157,4 +174,5 @@ def _refusals(methods: DataFrame) -> list[str]:
     count = int(methods["refused"].sum()) if len(methods) else 0
     if not count:
         return []
-    return [f"{plural(count, 'reply')} {'was' if count == 1 else 'were'} refused; the rounds went on without."]
+    were, them = ("was", "it") if count == 1 else ("were", "them")
+    return [f"{plural(count, 'reply')} {were} refused; the rounds went on without {them}."]

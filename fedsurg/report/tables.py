@@ -60,7 +60,7 @@ def site_table(run: Run) -> DataFrame:
 def method_table(run: Run) -> DataFrame:
     """One row per method: scores over the federated sites, the unseen ones, traffic and time.
 
-    `bytes_per_round` is what one site sends and receives in one round together; NaN before the first round.
+    `bytes_in` is what one site sends in one round, `bytes_out` what it receives; NaN before the first round.
     `seconds_per_round` is the mean over rounds and folds.
     """
     headline = site_table(run).query("headline")
@@ -163,6 +163,5 @@ def _method_row(run: Run, method: str, sites: DataFrame) -> dict[str, object]:
         "refused": sum(len(entry.refused) for one in run.of(method) for entry in one.rounds),
         "bytes_out": mean_of_known([entry.bytes_out for entry in wire]),
         "bytes_in": mean_of_known([entry.bytes_in for entry in wire]),
-        "bytes_per_round": mean_of_known([entry.bytes_out + entry.bytes_in for entry in wire]),
         "seconds_per_round": mean_of_known([sum(value or 0 for value in entry.seconds.values()) for entry in rounds]),
     }

@@ -45,14 +45,14 @@ def _methods(methods: DataFrame, sites: DataFrame, names: list[str]) -> Table:
     for name in ("mean", *names):
         table.add_column(f"{name}\nunseen" if name in unseen else name, justify="right", no_wrap=True)
     table.add_column("worst site\nIoU", justify="right", no_wrap=True)
-    table.add_column("one site\nper round", justify="right", no_wrap=True)
+    table.add_column("one site sends\na round", justify="right", no_wrap=True)
     best = printed_best(methods["iou"].where(methods["method"] != UPPER_BOUND))
     for leads, (_, row) in zip(best, methods.iterrows(), strict=True):
         mine = sites[sites["method"] == row["method"]]
         cells = [_pair(float(row["dice"]), float(row["iou"])), *(_cell(mine, name) for name in names)]
         worst = f"{row['worst_site']} {percent(float(row['worst_iou']))}" if row["worst_site"] else DASH
         style = "bold" if leads else ""
-        traffic = size(float(row["bytes_per_round"]))
+        traffic = size(float(row["bytes_in"]))
         table.add_row(method_name(str(row["method"])), *cells, worst, traffic, style=style)
     return table
 

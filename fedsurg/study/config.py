@@ -289,7 +289,7 @@ class EvaluationConfig(Section):
     leave_one_site_out: bool = False  # each federated site in turn trains nothing and is scored as an unseen one
     unseen_cases: Literal["held_out", "all"] = "held_out"
     every: Positive = 1  # validate in every n-th round, and in the last
-    max_frames: Count = 0  # frames per validation in a round, evenly spread; 0: all. The last is always on all
+    max_frames: Count = 0  # frames per validation in a round; 0: all. With choose = "last", the last is on all
     choose: Literal["last", "best"] = "last"  # round of the personalised model; `best` needs a test split at each site
     mean_query: bool = False  # also score unseen sites with the mean of all private queries; in simulations only
     scales: Scales = (1.0,)  # of the (magnified) image size: a finished model's probabilities are averaged over these
@@ -309,6 +309,11 @@ class EvaluationConfig(Section):
             )
         if self.folds == 1:
             raise ValueError("folds is 1, and then nothing would be left to train on; set 2 or more, or 0")
+        if self.folds and self.choose == "best":
+            raise ValueError(
+                f"folds is {self.folds} and choose is 'best', but the cases of a fold are scored, and no round may be "
+                "chosen on them; set folds = 0 or choose = 'last'"
+            )
         if self.folds and self.leave_one_site_out:
             raise ValueError(
                 f"folds is {self.folds} and leave_one_site_out is true, but a run leaves out either cases or sites; "

@@ -122,6 +122,11 @@ def _check_names(study: Study, source: str) -> None:
             )
         if METHODS[method].grouping != "none" and not METHODS[method].trained(study.sharing):
             raise StudyError(f"{source}: sharing: every part that {method} has is frozen, so it would train nothing")
+        if METHODS[method].server != "none" and not set(METHODS[method].trained(study.sharing)) - {"gate", "adapters"}:
+            raise StudyError(
+                f"{source}: sharing: {method}'s server trains on synthetic video, and every part that it has, all but "
+                "gate and adapters, is frozen"
+            )
     tables = [("synthetic.profiles", study.synthetic.profiles)]
     tables += [(f"sites[{s.name}].simulate.profiles", s.simulate.profiles) for s in study.sites if s.simulate]
     for key, profiles in tables:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fedsurg.errors import RunError
+from fedsurg.errors import RunError, StudyError
 from fedsurg.files import write_atomic
 from fedsurg.methods.registry import METHODS
 from fedsurg.report.wording import plural
+from fedsurg.study.config import Study
 from fedsurg.study_file.load import changed
 from simulations.compare.finished_models import joined, kept_models, narrowed, origins
 from simulations.compare.plan import Cell, Plan, Variant
@@ -123,9 +124,26 @@ def _prepare(plan: Plan, options: Options, progress: Progress) -> Prepared:
     variants = plan.variants()
     for variant in variants:
         check_networks(variant.study)
+        _check_start(variant.study, plan.seeds)
     methods = list(dict.fromkeys(variant.method for variant in variants))
     study = changed(plan.study, {"methods": methods})
     return prepare_for(study, options, progress)
+
+
+def _check_start(study: Study, seeds: int) -> None:
+    """Every cell begins at one start, which holds no batch statistics; those of random weights are of one seed.
+
+    Raises:
+        StudyError: the cells of another seed would run another network.
+    """
+    from fedsurg.models.encoder import keeps_batch_statistics
+    from fedsurg.models.network import network_of
+
+    if seeds > 1 and not study.network.encoder_weights and keeps_batch_statistics(network_of(study)):
+        raise StudyError(
+            f"study {study.name!r}: network.encoder: {study.network.encoder} keeps batch statistics, other ones for "
+            "each seed; name network.encoder_weights, use an encoder without, such as pvt_v2_b0, or give --seeds 1"
+        )
 
 
 def _take_finished(whole: Plan, options: Options, prepared: Prepared) -> None:

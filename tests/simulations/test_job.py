@@ -133,6 +133,26 @@ def test_a_site_that_trains_nothing_may_be_scored_on_all_its_cases(make_job: Mak
         assert bool(scored.cases("train")) != everything
 
 
+def test_no_fold_takes_anything_from_a_site_that_trains_nothing(make_job: MakeJob) -> None:
+    scored = []
+    for folds in (0, 2):
+        bench = Bench(make_job("fedavg", evaluation__folds=folds))
+        (site,) = bench.study.unseen
+        scored.append(set(cases_to_score(bench, site).split("test")["case"]))
+        assert not len(cases_to_score(bench, site).split("val"))
+    assert scored[0] == scored[1]
+
+
+def test_without_a_shared_tensor_there_is_no_global_model(make_job: MakeJob, tmp_path: Path) -> None:
+    """Gate and adapters, which FedAvg has not, are shared by its row."""
+    private = {f"sharing__{part}": "site" for part in ("encoder", "query", "temporal", "decoder", "head")}
+    bench = Bench(make_job("fedavg", **private))
+    for name in bench.owners:
+        write_tensors(bench.job.folder / "sites" / name / "personal.safetensors", {"a": torch.zeros(1)}, {})
+    (site,) = bench.study.unseen
+    assert [model.name for model in models_for(bench, site)] == [f"personal of {name}" for name in bench.owners]
+
+
 def test_names_and_digests_of_folds_differ(make_job: MakeJob) -> None:
     jobs = [make_job(), make_job(fold=0), make_job(fold=1), make_job("fedavg"), make_job(seed=4)]
     assert len({Bench(job).digest for job in jobs}) == 5

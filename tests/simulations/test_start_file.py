@@ -195,6 +195,12 @@ def test_a_file_that_is_no_start_is_told_before_anything_is_trained(command: Com
     assert not (tmp_path / "cache").exists()
 
 
+def test_an_encoder_that_a_file_cannot_hold_is_told_before_anything_is_drawn(command: Command, tmp_path: Path) -> None:
+    code, said = command("--out", tmp_path / "new.safetensors", "--set", 'network.encoder="swiftformer_xs"')
+    assert code == 1 and "swiftformer_xs keeps batch statistics, which a start file does not hold" in said
+    assert "synthetic video" not in said and [file.name for file in tmp_path.iterdir()] == ["tiny.toml"]
+
+
 def test_the_shipped_start_trained_further_has_seen_no_real_frame(tiny_study: MakeStudy, tmp_path: Path) -> None:
     study = tiny_study(server__pretrain__start="shipped", server__pretrain__further_steps=5)
     (tmp_path / "file").write_bytes(b"")

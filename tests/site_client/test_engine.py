@@ -201,6 +201,16 @@ def test_the_best_round_is_kept_when_asked_for(
     assert torch.equal(engine.personal_model()["head.bias"], torch.from_numpy(first.tensors["head.bias"].copy()))
 
 
+def test_rounds_among_which_one_is_chosen_are_scored_on_the_same_frames(
+    make_engine: MakeEngine, request_of: RequestOf
+) -> None:
+    engine = make_engine(evaluation__choose="best", evaluation__max_frames=1)
+    sent = packed(engine)
+    _, last = engine.work(request_of(engine, 1, "finish"), sent)
+    _, one = engine.work(request_of(engine, 1), sent)
+    assert one.received_loss == last.received_loss
+
+
 def test_validation_every_other_round_and_always_at_the_end(make_engine: MakeEngine, request_of: RequestOf) -> None:
     engine = make_engine(evaluation__every=2, evaluation__max_frames=1)
     update, report = engine.work(request_of(engine, 1), packed(engine))

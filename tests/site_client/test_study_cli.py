@@ -84,6 +84,7 @@ def test_the_review_names_all_that_stays(tiny_text: str, tmp_path: Path, method:
     )
     stays = json.loads(facts)["stays"]
     assert ("a model of this hospital's own" in text) == own
+    assert ("can be worked out by who receives that" in text) == method.endswith("-own")
     assert stays["bytes"] == sum(row["bytes"] for row in stays["groups"]) + stays["own_model_bytes"]
     assert (stays["own_model_bytes"] > json.loads(facts)["leaves"]["bytes_per_round"] / 2) == own
     assert ("This method has no private weights." in text) == (method == "fedavg")

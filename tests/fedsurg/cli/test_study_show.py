@@ -73,7 +73,7 @@ def test_tables_for_people(study_file: str) -> None:
     text = show(study_file).output
     assert "tiny under fedst" in text
     assert "never leaves" in text
-    assert "MiB, one site, one direction" in text
+    assert "MiB), one site, one direction" in text
 
 
 def test_a_model_of_the_sites_own_is_named(study_file: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fedsurg.errors import FederationError
 from fedsurg.learning import pretrain
 from fedsurg.learning.pretrain import AveragedWeights, Start, make_start, start_digest
 from fedsurg.models import build_network
@@ -28,8 +29,9 @@ def make(
         steps: int = 3,
         ema: float = 0.0,
         deep: float = 0.0,
+        rate: float = 5e-4,
     ) -> Start:
-        keys = {"steps": steps, "ema_decay": ema, "deep_supervision": deep}
+        keys = {"steps": steps, "ema_decay": ema, "deep_supervision": deep, "learning_rate": rate}
         study = tiny_study(**{f"server__pretrain__{key}": value for key, value in keys.items()})
         return make_start(study, lambda: synthetic, "synthetic", tmp_path / cache, device=CPU, progress=progress)
 
@@ -75,6 +77,13 @@ def test_deep_supervision_changes_the_start_and_resumes_to_the_last_bit(make: Ca
         make("halves", stop, deep=0.3)
     halves = make("halves", deep=0.3)
     assert all(torch.equal(value, halves.tensors[name]) for name, value in whole.tensors.items())
+
+
+def test_a_start_that_is_no_longer_finite_is_no_start(make: Callable[..., Start], tmp_path: Path) -> None:
+    said = r"^the start: of the 1 steps from step 2 on, 1 had no finite loss; lower server\.pretrain\.learning_rate$"
+    with pytest.raises(FederationError, match=said):
+        make("wild", rate=1e30)
+    assert not list((tmp_path / "wild").glob("start-*"))
 
 
 def test_no_steps_is_the_network_as_it_is_built(make: Callable[..., Start], tiny_study: Callable[..., Study]) -> None:

@@ -72,10 +72,20 @@ def test_the_instrument_mask_by_hand() -> None:
     labels[0, 7, 7] = IGNORE
     expected = torch.zeros(1, 1, 4, 4)
     expected[0, 0, 0, 0] = 1
-    assert torch.equal(instrument_mask(labels, (4, 4), dilation_px=0), expected)
-    assert torch.equal(instrument_mask(labels, (4, 4), dilation_px=1), expected)
+    assert torch.equal(instrument_mask(labels, 2, dilation_px=0), expected)
+    assert torch.equal(instrument_mask(labels, 2, dilation_px=1), expected)
     expected[0, 0, :2, :2] = 1  # up to pixel 2, which lies in the second cell
-    assert torch.equal(instrument_mask(labels, (4, 4), dilation_px=2), expected)
+    assert torch.equal(instrument_mask(labels, 2, dilation_px=2), expected)
+
+
+def test_a_mask_has_the_cells_of_the_network_where_the_last_is_cut_off() -> None:
+    """Of 48 columns at stride 32, number 33 lies in the second cell, which has 16 of its own."""
+    labels = torch.zeros(1, 32, 48, dtype=torch.int64)
+    labels[0, 5, 33] = 1
+    assert instrument_mask(labels, 32, dilation_px=0).tolist() == [[[[0.0, 1.0]]]]
+    labels = torch.zeros(1, 192, 240, dtype=torch.int64)
+    labels[0, 0, 212:222] = 1
+    assert instrument_mask(labels, 32, dilation_px=0)[0, 0, 0].tolist() == [0, 0, 0, 0, 0, 0, 1, 0]
 
 
 def test_outside_of_the_mask_a_distance_weighs_less(make_step: MakeStep) -> None:
@@ -84,8 +94,8 @@ def test_outside_of_the_mask_a_distance_weighs_less(make_step: MakeStep) -> None
     labels = torch.zeros(1, 8, 8, dtype=torch.int64)
     labels[0, 0, 0] = 2
     batch = Batch(torch.zeros(1, 1, 3, 8, 8), labels)
-    a, b = torch.full((1, 3, 4, 4), 3.0), torch.full((1, 3, 4, 4), 1.0)
-    assert step._distance(a, b, batch).item() == pytest.approx(4 * (1 + 15 / 4) / 16)
+    a, b = torch.full((1, 3, 2, 2), 3.0), torch.full((1, 3, 2, 2), 1.0)
+    assert step._distance(a, b, batch).item() == pytest.approx(4 * (1 + 3 / 4) / 4)
 
 
 def test_prototypes_are_means_inside_and_outside_of_the_mask(make_step: MakeStep) -> None:

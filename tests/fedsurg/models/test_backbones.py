@@ -98,6 +98,12 @@ def test_weights_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
         Encoder("pvt_v2_b0", str(foreign))
     with pytest.raises(NetworkError, match=r"broken\.safetensors does not fit pvt_v2_b0"):
         Encoder("pvt_v2_b0", str(broken))
+    empty, rows = tmp_path / "empty.pth", tmp_path / "rows.pth"
+    empty.touch()
+    torch.save([1, 2], rows)
+    for file in (empty, rows):
+        with pytest.raises(NetworkError, match=rf"{file.name} does not fit pvt_v2_b0"):
+            Encoder("pvt_v2_b0", str(file))
     with pytest.raises(NetworkError, match=r"'absent\.pth' is no local file.*or leave it empty for random weights"):
         Encoder("pvt_v2_b0", "absent.pth")
 

@@ -158,7 +158,7 @@ def test_clip_needs_a_model(tmp_path: Path) -> None:
         text.site_vectors(GateConfig(text="clip", text_model=str(tmp_path)), SITES)
 
 
-@pytest.mark.parametrize("prompt", ["{surgeon}", "{0}", "{site", "{site.x}"])
+@pytest.mark.parametrize("prompt", ["{surgeon}", "{0}", "{site", "{site.x}", "{site[x]}"])
 def test_a_prompt_that_cannot_be_filled(prompt: str) -> None:
     with pytest.raises(NetworkError, match=r"network\.gate\.prompt: .* cannot be filled"):
         text.site_vectors(GateConfig(prompt=prompt), SITES)

@@ -1,7 +1,9 @@
 """Tables, the paragraph on top and the terminal."""
 
 import io
+import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,7 +38,7 @@ def test_the_mean_leaves_the_unseen_site_out(finished_run: Path) -> None:
     assert row["iou"] == pytest.approx(mine[["north", "harbour", "valley"]].mean())
     assert (row["worst_site"], row["worst_iou"]) == ("harbour", mine["harbour"])
     assert row["unseen_iou"] == mine["island"]
-    assert row["bytes_per_round"] == 2 * 20_327_824 + 512
+    assert (row["bytes_in"], row["bytes_out"]) == (20_327_824 + 512, 20_327_824)
 
 
 def test_refusals_and_missing_unseen_scores_are_counted(finished_run: Path) -> None:
@@ -209,6 +211,43 @@ def test_the_paragraph_says_what_matters(finished_run: Path) -> None:
         assert part in text
 
 
+def test_one_method_at_one_site_is_best_of_nothing(run_maker: RunMaker) -> None:
+    path = run_maker(methods=("fedst",), folds=0, rounds=1)
+    info = json.loads((path / "run.json").read_text())
+    info["study"]["sites"] = [site for site in info["study"]["sites"] if site["name"] in ("north", "island")]
+    (path / "run.json").write_text(json.dumps(info))
+    scores = pd.read_csv(path / "runs" / "fedst" / "scores.csv")
+    scores[scores["site"].isin(["north", "island"])].to_csv(path / "runs" / "fedst" / "scores.csv", index=False)
+    text = paragraph(Run.read(path))
+    assert text.startswith("FedST has on the federated sites a mean IoU of ")
+    assert "best" not in text and "worst site" not in text
+
+
+def test_sites_left_out_in_turn_are_told_of_one_by_one_and_many_together(
+    run_maker: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run_maker(methods=("fedst", "fedavg"), folds=0, rounds=1)
+    info = json.loads((path / "run.json").read_text())
+    info["study"]["evaluation"]["leave_one_site_out"] = True
+    names = ["north", "harbour", "valley"]
+    made = path / "runs"
+    for method in ("fedst", "fedavg"):
+        for name in names:
+            shutil.copytree(made / method, made / f"{method}-without-{name}")
+            scores = pd.read_csv(made / method / "scores.csv")
+            scores.loc[scores["site"] == name, ["role", "model"]] = ["unseen", "global"]
+            scores.to_csv(made / f"{method}-without-{name}" / "scores.csv", index=False)
+        shutil.rmtree(made / method)
+    (path / "run.json").write_text(json.dumps(info))
+    assert "Where harbour was left out, FedST is best with " in paragraph(Run.read(path))
+    monkeypatch.setattr("fedsurg.report.story.MANY_UNSEEN", 3)
+    text = paragraph(Run.read(path))
+    assert "left out" not in text and "which took no part" not in text
+    assert re.search(
+        r"At the 4 sites that took no part, FedST is best with \d+\.\d %; FedAvg has \d+\.\d % in the", text
+    )
+
+
 def test_the_paragraph_of_a_half_finished_run(run_maker: RunMaker) -> None:
     text = paragraph(Run.read(run_maker(methods=("fedst", "fedavg"), finished=False, rounds=5)))
     assert text.startswith("This run is not finished: of 5 rounds, FedST has done 5 and FedAvg has done 5.")
@@ -229,7 +268,7 @@ def test_piped_output_is_plain_and_no_column_is_cut(finished_run: Path) -> None:
     assert "…" not in text
     (row,) = [line for line in text.splitlines() if line.strip().startswith("FedAvg ") and "MB" in line]
     assert row.count(" / ") == 5  # the mean and four sites
-    assert row.rstrip().endswith("41.33 MB")
+    assert row.rstrip().endswith("20.67 MB")
 
 
 def test_the_terminal_shows_a_half_finished_run(run_maker: RunMaker) -> None:

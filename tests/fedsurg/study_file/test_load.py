@@ -293,6 +293,10 @@ def test_a_byte_order_mark_is_harmless(tmp_path: Path) -> None:
         ({"local__cross_entropy": 0, "local__jaccard": 0}, "cross_entropy and jaccard are both 0, so there is nothing"),
         ({"evaluation__folds": 1}, "folds is 1, and then nothing would be left to train on; set 2 or more, or 0"),
         (
+            {"evaluation__folds": 2, "evaluation__choose": "best"},
+            "but the cases of a fold are scored, and",
+        ),
+        (
             {f"sharing__{part}": "frozen" for part in SHARED} | {"methods": ["fedavg"]},
             "sharing: every part that fedavg has is frozen, so it would train nothing",
         ),
@@ -304,8 +308,10 @@ def test_a_study_that_could_not_train_is_refused(change: dict[str, Any], message
 
 
 def test_frozen_parts_leave_others_to_train() -> None:
-    frozen = {f"sharing__{part}": "frozen" for part in SHARED}
-    assert parse(**frozen, methods=["fedst", "start"]).methods == ("fedst", "start")  # gate and adapters
+    frozen = {f"sharing__{part}": "frozen" for part in SHARED if part != "query"}
+    assert parse(**frozen, methods=["fedst", "start"]).methods == ("fedst", "start")
+    with pytest.raises(StudyError, match="sharing: fedst's server trains on synthetic video, and every part that it"):
+        parse(**frozen, sharing__query="frozen", methods=["fedst"])
 
 
 def test_overrides_are_checked_like_the_file() -> None:

@@ -9,13 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from fedsurg.errors import RunError
+from fedsurg.errors import RunError, StudyError
 from fedsurg.metrics.summary import COLUMNS
 from fedsurg.study import Study
 from fedsurg.tensor_file import read_tensors, write_tensors
 from simulations.compare.collect import collect
 from simulations.compare.plan import Plan
-from simulations.compare.run import CELLS, Options, _joined, _made_with, _record, _take_finished, jobs_of, read_record
+from simulations.compare.run import (
+    CELLS,
+    Options,
+    _check_start,
+    _joined,
+    _made_with,
+    _record,
+    _take_finished,
+    jobs_of,
+    read_record,
+)
 from simulations.compare.summary import summarise
 from simulations.job import job_digest
 from simulations.preparation import Prepared
@@ -153,6 +163,15 @@ def test_a_folder_keeps_to_one_start_and_one_set_of_pictures(prepared: Prepared,
         inputs_of_run(record, replace(prepared, sites=prepared.sites | {name: moved}))
     with pytest.raises(RunError, match=f"began with synthetic video {inputs['video'][:12]}, this command has"):
         inputs_of_run(record, replace(prepared, synthetic=moved))
+
+
+def test_seeds_of_an_encoder_with_batch_statistics_need_its_weights(tiny_study: MakeStudy) -> None:
+    """Statistics of random weights come from the seed, and the start, of another seed, does not hold them."""
+    study = tiny_study(network__encoder="swiftformer_xs")
+    _check_start(study, 1)
+    _check_start(tiny_study(), 3)
+    with pytest.raises(StudyError, match=r"network\.encoder: swiftformer_xs keeps batch statistics.*--seeds 1$"):
+        _check_start(study, 2)
 
 
 def test_a_folder_remembers_all_that_was_run_in_it(tiny_study: MakeStudy, prepared: Prepared, tmp_path: Path) -> None:
