@@ -44,7 +44,7 @@ clean:  ## remove .venv, caches and build products; runs/ is kept
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp makes a second call instant. A virtual environment whose Python is gone or too old is made anew.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt setup.py site_client/bundle/worker.proto
 	@$(PYTHON) $(RECENT) 2>/dev/null || { echo "make: fedsurg needs Python 3.11.1 or newer, $(PYTHON) is:" \
 		"$$($(PYTHON) --version 2>&1 | head -n 1); install one and name it, as in make demo PYTHON=python3.12" >&2; \
 		exit 1; }

@@ -2,8 +2,8 @@
 
     python benchmarks/run_time.py RUN_DIR
 
-The rest is messages, checks, averaging, checkpoints and building networks. A job that was resumed counts from its last
-start, so only jobs that ran through are shown.
+The rest is messages, checks, averaging, checkpoints and building networks. The wall time of a resumed job counts from
+its last start, so only jobs whose rounds fit into it are shown.
 """
 
 import argparse
@@ -45,6 +45,9 @@ def main() -> None:
         if (path.parent / "history.jsonl").exists()
     ]
     for name, facts in jobs:
+        if facts["useful"] > 1:
+            sys.stdout.write(f"{name:<24}was resumed, and is left out\n")
+            continue
         shares = "  ".join(f"{key} {100 * value:.1f} %" for key, value in facts.items() if key != "wall_s")
         sys.stdout.write(f"{name:<24}{facts['wall_s']:8.0f} s  {shares}\n")
 

@@ -21,7 +21,7 @@ from fedsurg.tensor_file import read_tensors
 from simulations.cli import default_cache, settings_of
 from simulations.preparation import start_of
 from simulations.progress import Progress
-from simulations.transfer import transfer
+from simulations.transfer import site_folders, transfer
 
 
 def main() -> None:
@@ -43,8 +43,12 @@ def main() -> None:
         "synthetic.frames": options.frames,
         "server.pretrain.steps": options.steps,
     }
-    for name, change in variants(options.backgrounds, options.instruments).items():
-        study = load_study(options.study, overrides=settings_of(tuple(options.settings)) | budget | change)
+    site_folders(options.data)
+    studies = {
+        name: load_study(options.study, overrides=budget | settings_of(tuple(options.settings)) | change)
+        for name, change in variants(options.backgrounds, options.instruments).items()
+    }
+    for name, study in studies.items():
         with Progress(Console(stderr=True)) as progress:
             start = start_of(study, options.cache, options.device, progress.preparing)
             device = choose_device(options.device)

@@ -53,9 +53,13 @@ def require_writable(path: Path, *, error: type[FedsurgError] = RunError) -> Non
     Raises:
         error: it is a folder, or the nearest folder above it that exists may not be written or is none.
     """
-    if not path.name or path.is_dir():
+    try:
+        folder = not path.name or path.is_dir()
+        above = next(place for place in path.absolute().parents if place.exists())
+    except (OSError, ValueError) as problem:
+        raise error(f"{path}: cannot be the name of a file ({problem}); give another one") from problem
+    if folder:
         raise error(f"{path}: is a folder; give the name of a file in it")
-    above = next(place for place in path.absolute().parents if place.exists())
     if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
         raise error(f"{path}: cannot be written, as {above} cannot; choose another place or check permissions")
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 
 from fedsurg.errors import JoiningError
@@ -64,7 +65,6 @@ class RequestLog:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._handler = _Quiet(path, maxBytes=rotate_bytes, backupCount=KEEP, encoding="utf-8")
-            path.chmod(0o600)
         except OSError as problem:
             raise JoiningError(
                 f"{path}: cannot be written ({problem.strerror}); free some space or check permissions"
@@ -77,10 +77,17 @@ class RequestLog:
         self._handler.emit(logging.makeLogRecord({"msg": line, "levelno": logging.INFO}))
 
     def close(self) -> None:
-        """Close the file."""
-        self._handler.close()
+        """Close the file, whatever its last lines come to."""
+        with contextlib.suppress(OSError):
+            self._handler.close()
 
 
 class _Quiet(logging.handlers.RotatingFileHandler):
+    def _open(self) -> TextIOWrapper:
+        """The file, and the next one after a rotation: readable by its owner alone."""
+        file = super()._open()
+        Path(self.baseFilename).chmod(0o600)
+        return file
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (of the library)
         """Nothing: who writes a request log must not fail with it."""

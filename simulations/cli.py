@@ -110,7 +110,7 @@ def show_results(folder: Path, console: Any) -> None:
     report = write_report(folder)
     write_events(folder)
     print_summary(folder, console)
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)
 
 
 def settings_of(words: tuple[str, ...]) -> dict[str, Any]:

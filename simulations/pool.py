@@ -38,16 +38,18 @@ def run_jobs(jobs: list[Job], workers: int, progress: Progress) -> None:
         ProcessPoolExecutor(
             min(workers, len(jobs)), context, initializer=_start_worker, initargs=(rounds, stop)
         ) as pool,
+        _Interrupts() as interrupts,
     ):
-        with no_interrupt():
-            running = {pool.submit(_work, job): job for job in jobs}
-        interrupts = _Interrupts()
         brake = _Brake(stop, pool, interrupts, progress)
+        running: dict[Future[None], Job] = {}
         try:
-            with interrupts:
-                _follow(running, rounds, progress, brake)
-        except BaseException:
-            if not brake.pulled:  # a worker that was killed may hold the lock of `stop` for ever
+            with no_interrupt():
+                for job in jobs:
+                    running[pool.submit(_work, job)] = job
+            _follow(running, rounds, progress, brake)
+        except BaseException as problem:
+            # a worker that was killed may hold the lock of `stop` for ever; when one dies, the pool ends the others
+            if not (brake.pulled or isinstance(problem.__cause__, BrokenProcessPool)):
                 stop.set()
             for future in running:
                 future.cancel()
@@ -123,6 +125,8 @@ def _result(future: Future[None], name: str) -> None:
             f"{name}: a worker process died (out of memory?); finished rounds are on disk, "
             "go on with --resume, with fewer --jobs if memory was short"
         ) from problem
+    except MemoryError as problem:
+        raise FedsurgError(f"{name}: {problem}; go on with --resume and fewer --jobs") from problem
     except FedsurgError as problem:
         raise type(problem)(f"{name}: {problem}") from problem
 
@@ -147,9 +151,14 @@ def _start_worker(rounds: Any, stop: Any) -> None:
 
 
 def _work(job: Job) -> None:
+    import torch
+
     from simulations.run_job import run_job
 
-    run_job(job, lambda record: _rounds.put((job.name, record)), _stop.is_set)
+    try:
+        run_job(job, lambda record: _rounds.put((job.name, record)), _stop.is_set)
+    except torch.OutOfMemoryError as problem:  # one line of what torch says of it
+        raise MemoryError(str(problem).partition(". ")[0]) from None
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def pretrain(
     """
     from rich.console import Console
 
-    from fedsurg.errors import InterruptedRunError
+    from fedsurg.errors import InterruptedRunError, RunError
     from fedsurg.files import require_writable
     from fedsurg.report.redaction import setting_without_place
     from fedsurg.study_file.load import load_study
@@ -46,6 +46,8 @@ def pretrain(
     from simulations.start_file import make_file
 
     require_writable(out)  # before a card is named after it
+    if study_file.resolve() in (out.resolve(), card.resolve() if card else out.resolve()):
+        raise RunError(f"{study_file}: is the study, and would be replaced; give --out and --card other names")
     study = load_study(study_file, overrides=settings_of(settings))
     shown = [setting_without_place(one) for one in settings]  # the card travels, so it names no place on this machine
     words = ["fedsurg", "pretrain", _shown(study_file), *(word for one in shown for word in ("--set", one))]
@@ -65,7 +67,9 @@ def pretrain(
             )
     except KeyboardInterrupt:
         raise InterruptedRunError("stopped; what is finished is kept, give the same command to go on") from None
-    console.print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, SHA-256 {digest}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{out}: {out.stat().st_size / 1e6:.2f} MB, SHA-256 {digest}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def _shown(path: Path) -> str:

@@ -23,7 +23,7 @@ class Progress(Bars):
 
     def say(self, line: str) -> None:
         """One line for the person."""
-        self._console.print(line, highlight=False)
+        self._console.print(line, highlight=False, markup=False)
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Something that all jobs share has come to `done` of `total`."""

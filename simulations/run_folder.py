@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from fedsurg.data.manifest import find_manifest
 from fedsurg.data.site_file import SITE_FILE
 from fedsurg.errors import FedsurgError, InterruptedRunError, RunError
-from fedsurg.files import digest_of, sha256_of_file, try_lock, write_atomic
+from fedsurg.files import digest_of, sha256_of_file, try_lock
 from fedsurg.simulator.dataset import RECORD as RENDERED
 from fedsurg.tensor_file import read_tensors
 from simulations.preparation import Prepared
@@ -106,7 +107,14 @@ def _take(folder: Path, digest: str) -> float:
         raise RunError(f"{folder}: cannot be used as a run folder ({problem}); choose another --out") from problem
     if taken:
         raise RunError(f"{folder}: exists already; choose another --out, or go on there with --resume")
-    write_atomic(folder / CLAIM, json.dumps({"digest": digest}))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / CLAIM).open("x") as claim:  # of two that come at once, one
+            claim.write(json.dumps({"digest": digest}))
+    except FileExistsError:
+        raise RunError(f"{folder}: another fedsurg is at work there; wait for it or choose another --out") from None
+    except OSError as problem:
+        raise RunError(f"{folder}: cannot be written ({problem.strerror}); choose another --out") from problem
     return 0.0
 
 
@@ -165,7 +173,8 @@ def _processor() -> str:
 def free_folder(base: Path, name: str) -> Path:
     """A run folder below `base` that does not exist yet, named by study and time."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return base / f"{name}-{stamp}"
+    names = chain([f"{name}-{stamp}"], (f"{name}-{stamp}-{number}" for number in count(2)))
+    return next(folder for folder in map(base.joinpath, names) if not folder.exists())
 
 
 def _versions() -> dict[str, str]:

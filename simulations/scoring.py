@@ -17,8 +17,10 @@ from fedsurg.files import write_atomic
 from fedsurg.learning.evaluate import Prediction, finished_scores, picture
 from fedsurg.learning.local import to_device
 from fedsurg.methods.registry import Plan
+from fedsurg.models.encoder import keeps_batch_statistics
 from fedsurg.models.network import SegmentationNetwork, network_of
 from fedsurg.report.overlays import draw_overlay
+from fedsurg.study_file.load import changed
 
 OVERLAYS_PER_SITE = 3
 
@@ -35,8 +37,12 @@ class ScoredModel:
 
     def network(self, plan: Plan, device: torch.device) -> SegmentationNetwork:
         """The network on `device`, ready to predict."""
-        study = plan.study
-        network = network_of(study, text_vector=self.text_vector, adapters=self.adapters)
+        # The tensors are all weights. Batch statistics alone still need the file that the encoder began with: it may be
+        # gone, or named relative to another folder.
+        bare = changed(plan.study, {"network.encoder_weights": ""})
+        network = network_of(bare, text_vector=self.text_vector, adapters=self.adapters)
+        if keeps_batch_statistics(network):
+            network = network_of(plan.study, text_vector=self.text_vector, adapters=self.adapters)
         network.load_tensors(self.tensors, strict=True)
         to_device(network, device)
         return network.eval()

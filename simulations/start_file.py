@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 import fedsurg
+from fedsurg.data.check import check_pixels
 from fedsurg.errors import RunError, StudyError
 from fedsurg.files import require_writable, sha256_of_file, write_atomic
 from fedsurg.learning.device import choose_device
@@ -25,7 +26,7 @@ from fedsurg.study_file.simulated import check_server_video
 from fedsurg.tensor_file import read_tensors
 from simulations.preparation import start_of
 from simulations.progress import Progress
-from simulations.transfer import site_folders, transfer, validation_cases
+from simulations.transfer import sites_to_score, transfer
 
 _CARD = """\
 # Start for surgical instruments, from simulated video
@@ -143,6 +144,9 @@ def _check_before(study: Study, out: Path, card: Path, data: Path | None) -> Non
     check_server_video(study)
     if card.resolve() == out.resolve():
         raise RunError(f"{out}: would hold both the start and its card; give --out a name that ends in .safetensors")
+    for key in filter(None, (study.network.encoder_weights, study.network.gate.text_model)):
+        if Path(key).expanduser().resolve() in (out.resolve(), card.resolve()):
+            raise RunError(f"{key}: is a file that the study names, and would be replaced; give --out another name")
     if study.server.pretrain.start:
         begun = start_path(study.server.pretrain.start).resolve()
         if begun in (out.resolve(), card.resolve()):
@@ -152,8 +156,8 @@ def _check_before(study: Study, out: Path, card: Path, data: Path | None) -> Non
         read_start(study)
     for file in (out, card):
         require_writable(file)
-    for folder in site_folders(data) if data else ():
-        validation_cases(folder, study)
+    for site in sites_to_score(data, study) if data else ():
+        check_pixels(site)
 
 
 def training_facts(study: Study) -> dict[str, Any]:

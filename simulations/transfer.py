@@ -68,17 +68,29 @@ def transfer(
     Raises:
         DataError: no site folder lies below `data`, or one is inconsistent or without such cases.
     """
-    folders = site_folders(data)
+    sites = sites_to_score(data, study, cases)
     model = ScoredModel(GLOBAL, start)
     rows: list[dict[str, Any]] = []
-    for number, folder in enumerate(folders):
-        site = with_whole_instruments(cases(folder, study))
-        if any(row["site"] == site.name for row in rows):
-            raise DataError(f"{folder / SITE_FILE}: name {site.name!r} is that of another site there; give it its own")
-        scored = score_site(plan(study, "start"), site, model, device)
+    for number, site in enumerate(sites, 1):
+        scored = score_site(plan(study, "start"), with_whole_instruments(site), model, device)
         rows += [{"site": site.name} | row for row in scored.rows]
-        progress("sites scored", number + 1, len(folders))
+        progress("sites scored", number, len(sites))
     return site_means(pd.DataFrame(rows))
+
+
+def sites_to_score(data: Path, study: Study, cases: Chosen = validation_cases) -> list[SiteData]:
+    """The sites below `data`, each with the cases that a start is scored on.
+
+    Raises:
+        DataError: no site folder lies there, one is inconsistent or without such cases, or two have one name.
+    """
+    found: dict[str, SiteData] = {}
+    for folder in site_folders(data):
+        site = cases(folder, study)
+        if site.name in found:
+            raise DataError(f"{folder / SITE_FILE}: name {site.name!r} is that of another site there; give it its own")
+        found[site.name] = site
+    return list(found.values())
 
 
 def site_folders(data: Path) -> list[Path]:

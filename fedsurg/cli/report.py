@@ -29,7 +29,7 @@ def report(run_dir: Path, as_json: bool) -> None:
     console = Console()
     print_summary(run_dir, console)
     for name, file in files.items():
-        console.print(f"{name:12} {file}", highlight=False, soft_wrap=True)
+        console.print(f"{name:12} {file}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _as_json(run_dir: Path) -> dict[str, object]:

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from fedsurg.errors import FedsurgError
 from fedsurg.relay import FLEET_PATHS, HELLO
 from fedsurg.request_log import Entry
+from server.gateway.notices import MATTERS
 from server.layout import AUTHORITY, GATEWAY_CERTIFICATES, RUNS
 from server.members import Members
 
@@ -42,6 +43,8 @@ class Meters:
         self._bytes = Counter(
             "fedsurg_gateway_bytes", "Bytes of bodies.", ["site", "direction"], registry=self._registry
         )
+        for reason in MATTERS:  # a counter that begins at 1 has not increased, and raises no alert
+            self._refusals.labels(reason)
         self._folder = _Folder(folder, now)
         self._registry.register(self._folder)
 
@@ -63,6 +66,8 @@ class Meters:
         """The page /metrics."""
         if request.path != "/metrics":
             return web.Response(status=404)
+        for site in self._folder.members():  # so that one that never asked is seen to be silent
+            self._requests.labels(site, HELLO, "200")
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
@@ -92,13 +97,19 @@ class _Folder(Collector):
             except (OSError, ValueError):
                 continue
             left.add_metric([holder], self._days(newest.not_valid_after_utc))
-        members = Members(self._folder)
+        for site, ends in self.members().items():
+            left.add_metric([site], self._days(ends))
+        return left
+
+    def members(self) -> dict[str, datetime]:
+        """Names of the hospitals that may take part, and when the certificate in use ends."""
+        found, members = {}, Members(self._folder)
         for site in members.names():
             with contextlib.suppress(FedsurgError):  # a damaged file; the commands say which
                 member = members.find(site)
                 if member and member.certificates and not member.revoked:
-                    left.add_metric([site], self._days(member.certificates[-1].ends))
-        return left
+                    found[site] = member.certificates[-1].ends
+        return found
 
     def _days(self, end: datetime) -> float:
         return (end - self._now()).total_seconds() / DAY

@@ -83,7 +83,7 @@ def compare(study_file: Path, methods: str | None, seeds: int, out: Path | None,
         )
     summary = write_outputs(whole, record, folder)
     print_comparison(summary, console)
-    console.print(f"page: {folder / PAGE}", highlight=False, soft_wrap=True)
+    console.print(f"page: {folder / PAGE}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _command(

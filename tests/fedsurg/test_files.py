@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsurg.errors import CheckpointError, RunError
-from fedsurg.files import canonical_json, derived_seed, digest_of, file_lock, try_lock, write_atomic
+from fedsurg.files import canonical_json, derived_seed, digest_of, file_lock, require_writable, try_lock, write_atomic
 
 
 def test_writes_and_makes_folders(tmp_path: Path) -> None:
@@ -89,3 +89,8 @@ def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
     lock = file_lock(tmp_path / "gone" / "lock", error=CheckpointError)
     with pytest.raises(CheckpointError, match=r"gone: cannot be written \(No such file or directory\)"), lock:
         pass
+
+
+def test_a_name_that_no_file_can_have_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot be the name of a file"):
+        require_writable(tmp_path / ("x" * 300))

@@ -211,3 +211,14 @@ def test_the_log_is_rotated(tmp_path: Path) -> None:
     assert [line["bytes_in"] for line in lines] == [0, 1, 2, 3, 4]
     assert set(lines[0]) == {"time", "site", "path", "status", "bytes_in", "bytes_out", "ms"}
     assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+def test_a_full_disk_ends_no_service_as_it_closes_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = RequestLog(tmp_path / "requests.jsonl")
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(log._handler, "flush", full)
+    log.close()

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp.test_utils import make_mocked_request
 
 from fedsurg.joining.clock import now as clock_now
+from fedsurg.relay import HELLO
 from fedsurg.request_log import Entry
 from server.gateway.metrics import Meters
 
@@ -35,6 +36,14 @@ def test_requests_refusals_and_bytes(tmp_path: Path) -> None:
     assert found['fedsurg_gateway_refusals_total{reason="foreign"}'] == 1
     assert found['fedsurg_gateway_connections{site="hospital-a"}'] == 2
     assert not [name for name in found if "anybody" in name]
+
+
+def test_what_has_not_happened_yet_is_nought(federation: Path) -> None:
+    """So that the first forged request is an increase, and a hospital that never asked is silent."""
+    found = page(Meters(federation / "coordinator", clock_now))
+    assert found['fedsurg_gateway_refusals_total{reason="forged"}'] == 0
+    for site in ("hospital-a", "hospital-b"):
+        assert found[f'fedsurg_gateway_requests_total{{path="{HELLO}",site="{site}",status="200"}}'] == 0
 
 
 def test_days_until_certificates_end(federation: Path) -> None:

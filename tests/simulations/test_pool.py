@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from fedsurg.errors import FedsurgError, InterruptedRunError
-from simulations.pool import run_jobs
+from simulations.pool import _result, run_jobs
 from simulations.progress import Progress
 
 
@@ -67,6 +68,29 @@ def test_a_run_that_is_told_to_end_says_how_it_goes_on(number: signal.Signals) -
         run(Doomed(time.sleep, 120))
     thread.join()
     assert signal.getsignal(number) == before
+
+
+def test_an_interrupt_while_jobs_are_handed_out_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    submit = ProcessPoolExecutor.submit
+
+    def interrupted(*given: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return submit(*given)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    with pytest.raises(InterruptedRunError, match="stopped; every finished round is on disk"):
+        run(Doomed(time.sleep, 3))
+
+
+def test_memory_that_runs_out_is_named_with_the_job() -> None:
+    with pytest.raises(FedsurgError, match=r"^fedst-fold0: CUDA out of memory; go on with --resume and fewer --jobs$"):
+        _result(failed(MemoryError("CUDA out of memory")), "fedst-fold0")
+
+
+def failed(problem: BaseException) -> Future[None]:
+    future: Future[None] = Future()
+    future.set_exception(problem)
+    return future
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

@@ -38,9 +38,27 @@ def test_a_folder_that_is_taken(tiny_study: MakeStudy, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
+def test_two_runs_that_begin_in_one_second_have_two_folders(tmp_path: Path) -> None:
+    first = free_folder(tmp_path, "demo")
+    first.mkdir()
+    second = free_folder(tmp_path, "demo")
+    assert second != first
+    assert second.name.startswith("demo-")
+
+
+def test_of_two_runs_that_take_a_folder_at_once_one_has_it(tmp_path: Path) -> None:
+    with claimed(tmp_path / "out", "a" * 64, resume=False), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "iterdir", lambda _: iter(()))  # the other looked before there was anything
+        with (
+            pytest.raises(RunError, match="out: another fedsurg is at work there"),
+            claimed(tmp_path / "out", "a" * 64, resume=False),
+        ):
+            pass
+
+
 def test_a_folder_that_cannot_be_made(tiny_study: MakeStudy, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"out/claim\.json: cannot be written \(Not a directory\)"):
+    with pytest.raises(RunError, match=r"out: cannot be written \(Not a directory\)"):
         run(tiny_study(), tmp_path / "file" / "out")
 
 

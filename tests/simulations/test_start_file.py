@@ -1,5 +1,6 @@
 """`fedsurg pretrain`: the start as a file with a card, the same each time; its transfer to real sites."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -253,6 +254,28 @@ def test_what_cannot_be_written_is_told_before_anything_is_trained(command: Comm
         assert code in (RunError.exit_code, DataError.exit_code)
         assert text in said
     assert not (tmp_path / "cache").exists()
+
+
+def test_what_could_not_be_scored_or_kept_is_told_before_anything_is_trained(
+    command: Command, data: Path, tmp_path: Path
+) -> None:
+    two, out = tmp_path / "two", tmp_path / "new.safetensors"
+    for name in ("north", "copy"):
+        shutil.copytree(data / "north", two / name)
+    code, said = command("--out", out, "--data", two)
+    assert code and "name 'north' is that of another site there" in said
+    shutil.rmtree(two / "copy")
+    for line in (two / "north" / "manifest.csv").read_text().splitlines():
+        if ",val," in line:
+            (two / "north" / line.split(",")[0]).write_bytes(b"no picture")
+    code, said = command("--out", out, "--data", two)
+    assert code and "not an image" in said
+    code, said = command("--out", tmp_path / "tiny.toml")
+    assert code and "tiny.toml: is the study, and would be replaced" in said
+    (tmp_path / "weights.pth").touch()
+    code, said = command("--out", tmp_path / "weights.pth", "--set", f"network.encoder_weights={tmp_path}/weights.pth")
+    assert code and "weights.pth" in said
+    assert not out.exists() and not (tmp_path / "weights.pth").stat().st_size
 
 
 def test_pictures_in_the_training_data_are_named_without_their_place(tiny_study: MakeStudy, tmp_path: Path) -> None:
