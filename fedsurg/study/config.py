@@ -290,7 +290,7 @@ class EvaluationConfig(Section):
     unseen_cases: Literal["held_out", "all"] = "held_out"
     every: Positive = 1  # validate in every n-th round, and in the last
     max_frames: Count = 0  # frames per validation in a round; 0: all. With choose = "last", the last is on all
-    choose: Literal["last", "best"] = "last"  # round of the personalised model; `best` needs a test split at each site
+    choose: Literal["last", "best"] = "last"  # round of the own model; `best` needs test cases at each site, no folds
     mean_query: bool = False  # also score unseen sites with the mean of all private queries; in simulations only
     scales: Scales = (1.0,)  # of the (magnified) image size: a finished model's probabilities are averaged over these
     confidence: Weight = 0.0  # sizes count by exp(confidence x the IoU that the network expects there); 0: all alike

@@ -1,7 +1,6 @@
 """The worker's process: one per site, on a Unix socket that only its own account may use."""
 
 import contextlib
-import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,8 +26,6 @@ from site_client.vault_key import Secret
 from site_client.worker.desk import WAITING, Answer, Desk
 from site_client.worker.progress import IDLE, STARTING, STOPPED, Board
 from site_client.worker.service import Service
-
-log = logging.getLogger("fedsurg.site")
 
 LOCK = "worker.lock"  # in RUN
 THREADS = WAITING + 6  # of gRPC: the work that is taken leaves enough for health, status and cancel
