@@ -56,8 +56,8 @@ procedure = "laparoscopic cholecystectomy"
 profiles = ["abdominal"]
 ```
 
-It first trains a start of its own for 900 steps, which without a GPU is most of the run. `studies/demo.toml` shows how to
-begin at the shipped start instead.
+It first trains a start of its own for 900 steps, which without a GPU is most of the run. `studies/demo.toml` shows how
+to begin at the shipped start instead.
 
 ## Your own folders
 

@@ -55,7 +55,7 @@ def require_writable(path: Path, *, error: type[FedsurgError] = RunError) -> Non
     """
     try:
         folder = not path.name or path.is_dir()
-        above = next(place for place in path.absolute().parents if place.exists())
+        above = next((place for place in path.absolute().parents if place.exists()), path)
     except (OSError, ValueError) as problem:
         raise error(f"{path}: cannot be the name of a file ({problem}); give another one") from problem
     if folder:

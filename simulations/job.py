@@ -11,6 +11,7 @@ from fedsurg.study.digest import study_digest
 from fedsurg.study_file.holdout import Holdout
 from simulations.done import DONE
 
+CONTRACT = "contract.json"  # a list of tensors, as the job's sites shared them
 GLOBAL_MODEL = Path("server") / "global.safetensors"
 PERSONAL_MODEL = "personal.safetensors"  # in the folder of a site
 

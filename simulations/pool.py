@@ -126,7 +126,8 @@ def _result(future: Future[None], name: str) -> None:
             "go on with --resume, with fewer --jobs if memory was short"
         ) from problem
     except MemoryError as problem:
-        raise FedsurgError(f"{name}: {problem}; go on with --resume and fewer --jobs") from problem
+        said = str(problem) or "out of memory"
+        raise FedsurgError(f"{name}: {said}; go on with --resume and fewer --jobs") from problem
     except FedsurgError as problem:
         raise type(problem)(f"{name}: {problem}") from problem
 

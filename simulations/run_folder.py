@@ -114,6 +114,8 @@ def _take(folder: Path, digest: str) -> float:
     except FileExistsError:
         raise RunError(f"{folder}: another fedsurg is at work there; wait for it or choose another --out") from None
     except OSError as problem:
+        with suppress(OSError):
+            _give_back(folder)
         raise RunError(f"{folder}: cannot be written ({problem.strerror}); choose another --out") from problem
     return 0.0
 

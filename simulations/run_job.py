@@ -19,7 +19,7 @@ from simulations.adaptation import adapt_unseen
 from simulations.bench import Bench, EngineOf, put_away, set_up
 from simulations.done import DONE, SCORES_FILE
 from simulations.inline import run_inline
-from simulations.job import GLOBAL_MODEL, PERSONAL_MODEL, Job, drop_models
+from simulations.job import CONTRACT, GLOBAL_MODEL, PERSONAL_MODEL, Job, drop_models
 from simulations.scores import score_job
 from site_client.client_app import make_client_app
 
@@ -57,7 +57,7 @@ def run_job(job: Job, on_round: Callable[[dict[str, Any]], None], stopped: Calla
 def _take_models(finished_job: Path, folder: Path) -> dict[str, Tensor]:
     """Copy a finished job's models, and what its rounds cost; returns the global model."""
     personal = (file.relative_to(finished_job) for file in finished_job.glob(f"sites/*/{PERSONAL_MODEL}"))
-    for name in (Path("history.jsonl"), Path("contract.json"), GLOBAL_MODEL, *personal):
+    for name in (Path("history.jsonl"), Path(CONTRACT), GLOBAL_MODEL, *personal):
         if (finished_job / name).exists():  # there is no history where nobody trained
             write_atomic(folder / name, (finished_job / name).read_bytes())
     return read_tensors(folder / GLOBAL_MODEL)[0]
@@ -68,7 +68,7 @@ def _federate(
 ) -> dict[str, Tensor]:
     """All rounds of a job on its engine; returns the global model. Where nobody trains, that is the start."""
     job, contract = bench.job, bench.contract()
-    write_atomic(job.folder / "contract.json", json.dumps(contract.rows(), indent=1))
+    write_atomic(job.folder / CONTRACT, json.dumps(contract.rows(), indent=1))
     if not bench.nodes:
         return bench.start
     step = bench.server(contract)

@@ -16,7 +16,7 @@ from fedsurg.tensor_file import read_tensors
 from simulations.adaptation import adapted_models
 from simulations.bench import POOLED, Bench
 from simulations.done import SCORES_FILE
-from simulations.job import GLOBAL_MODEL, PERSONAL_MODEL
+from simulations.job import CONTRACT, GLOBAL_MODEL, PERSONAL_MODEL
 from simulations.scoring import ScoredModel, score_site, with_mean_of, with_only
 
 log = logging.getLogger("fedsurg.simulations")
@@ -78,7 +78,7 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
             log.warning("%s: %s has no model of its own and is not scored; see its refusals", bench.job.name, owner)
             return []
         return [_own_model(bench, PERSONAL, site.name, files[owner])]
-    if files and not bench.contract().shared:
+    if files and not _shares(bench.job.folder):
         return [_own_model(bench, f"{PERSONAL_OF}{name}", name, file) for name, file in files.items()]
     shared = ScoredModel(GLOBAL, read_tensors(bench.job.folder / GLOBAL_MODEL)[0])
     found = [shared, *adapted_models(bench, site)]
@@ -87,6 +87,11 @@ def models_for(bench: Bench, site: SiteConfig) -> list[ScoredModel]:
         queries = [name for name, entry in bench.contract().site.items() if entry.part == "query"]
         found.append(with_mean_of(shared, MEAN_QUERY, queries, personal))
     return found
+
+
+def _shares(folder: Path) -> bool:
+    """Whether the sites of a finished job shared anything: by what the job wrote, as files of its study may be gone."""
+    return any(row["scope"] == "shared" for row in json.loads((folder / CONTRACT).read_text()))
 
 
 def _own_model(bench: Bench, label: str, site: str, file: Path) -> ScoredModel:

@@ -20,11 +20,14 @@ Penalty = Callable[[Output, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Trained:
-    """What a piece of training did: mean segmentation loss of its steps, steps that were not finite, seconds."""
+    """What a piece of training did: mean segmentation loss of its steps, steps that were not finite, seconds; and how
+    many of those steps stand at its end, one after another.
+    """
 
     loss: float
     skipped: int
     seconds: float
+    last_skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def train(
             loss that is reported.
     """
     network.train()
-    total, steps, skipped, started = 0.0, 0, 0, time.perf_counter()
+    total, steps, skipped, last_skipped, started = 0.0, 0, 0, 0, time.perf_counter()
     for step, (source, batch) in enumerate(batches):
         with precision(device, config.mixed_precision):
             output = network(batch.frames.to(device))
@@ -81,13 +84,14 @@ def train(
         loss = losses[source](output.logits, labels)
         goal = loss + penalty(output, labels) if penalty else loss
         if not math.isfinite(optimiser.step(goal, schedule.share(step))):
-            skipped += 1
+            skipped, last_skipped = skipped + 1, last_skipped + 1
             continue
+        last_skipped = 0
         total += float(loss.detach())
         steps += 1
         if after_step:
             after_step(step)
-    return Trained(total / steps if steps else math.nan, skipped, time.perf_counter() - started)
+    return Trained(total / steps if steps else math.nan, skipped, time.perf_counter() - started, last_skipped)
 
 
 def to_device(module: nn.Module, device: torch.device) -> None:

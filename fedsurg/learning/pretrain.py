@@ -28,6 +28,7 @@ from fedsurg.study.config import Study
 from fedsurg.tensor_file import read_tensors, write_tensors
 
 CHUNK = 50  # steps between two saved states, so that a stopped pre-training goes on where it was
+_BROKEN = 10  # so many steps without a finite loss, one after another, and the weights will not mend
 FORMAT = 4  # raised whenever the same study would be trained to other values
 
 Progress = Callable[[int, int], None]
@@ -162,7 +163,7 @@ def _train_in_chunks(
         AveragedWeights(network.tensors(), config.ema_decay) if config.ema_decay else None,
     )
     penalty = heads if config.deep_supervision else None
-    done = state.resume(unfinished, digest)
+    done, broken = state.resume(unfinished, digest), 0
     while done < total:
         steps = min(CHUNK, total - done)
         seed = derived_seed(study.seed, "pretrain", done)
@@ -173,12 +174,12 @@ def _train_in_chunks(
         chunk = train(
             network, [loss], batches, state.optimiser, schedule, study.local, device, after_step=after, penalty=penalty
         )
-        if 2 * chunk.skipped > steps:
-            raise FederationError(
-                f"the start: of the {steps} steps from step {done + 1} on, {chunk.skipped} had no finite loss; lower "
-                "server.pretrain.learning_rate"
-            )
         done += steps
+        broken = chunk.last_skipped + (broken if chunk.last_skipped == steps else 0)
+        if 2 * broken >= min(total, 2 * _BROKEN):
+            raise FederationError(
+                f"the start: of {done} steps the last {broken} had no finite loss; lower server.pretrain.learning_rate"
+            )
         state.save(unfinished, digest, done)
         if progress:
             progress(done, total)

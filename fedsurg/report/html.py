@@ -84,6 +84,7 @@ def _context(run: Run, *, shareable: bool) -> Context:
         "cells": {(row["method"], row["site"]): row for row in _records(headline)},
         "best": {measure: _best(headline, overall, measure) for measure in ("iou", "dice")},
         "upper_bound": UPPER_BOUND,
+        "competing": len(overall) > 1 and int((overall["method"] != UPPER_BOUND).sum()) > 1,
         "details": _records(sites),
         "contracts": _contracts(run),
         "matrix": _matrix(run),

@@ -46,7 +46,8 @@ def _methods(methods: DataFrame, sites: DataFrame, names: list[str]) -> Table:
         table.add_column(f"{name}\nunseen" if name in unseen else name, justify="right", no_wrap=True)
     table.add_column("worst site\nIoU", justify="right", no_wrap=True)
     table.add_column("one site sends\na round", justify="right", no_wrap=True)
-    best = printed_best(methods["iou"].where(methods["method"] != UPPER_BOUND))
+    rivals = methods["iou"].where(methods["method"] != UPPER_BOUND)
+    best = printed_best(rivals) & (rivals.notna().sum() > 1)
     for leads, (_, row) in zip(best, methods.iterrows(), strict=True):
         mine = sites[sites["method"] == row["method"]]
         cells = [_pair(float(row["dice"]), float(row["iou"])), *(_cell(mine, name) for name in names)]

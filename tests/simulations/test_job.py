@@ -149,6 +149,7 @@ def test_without_a_shared_tensor_there_is_no_global_model(make_job: MakeJob, tmp
     bench = Bench(make_job("fedavg", **private))
     for name in bench.owners:
         write_tensors(bench.job.folder / "sites" / name / "personal.safetensors", {"a": torch.zeros(1)}, {})
+    (bench.job.folder / "contract.json").write_text(json.dumps(bench.contract().rows()))
     (site,) = bench.study.unseen
     assert [model.name for model in models_for(bench, site)] == [f"personal of {name}" for name in bench.owners]
 

@@ -80,7 +80,7 @@ def test_deep_supervision_changes_the_start_and_resumes_to_the_last_bit(make: Ca
 
 
 def test_a_start_that_is_no_longer_finite_is_no_start(make: Callable[..., Start], tmp_path: Path) -> None:
-    said = r"^the start: of the 1 steps from step 2 on, 1 had no finite loss; lower server\.pretrain\.learning_rate$"
+    said = r"^the start: of 3 steps the last 2 had no finite loss; lower server\.pretrain\.learning_rate$"
     with pytest.raises(FederationError, match=said):
         make("wild", rate=1e30)
     assert not list((tmp_path / "wild").glob("start-*"))

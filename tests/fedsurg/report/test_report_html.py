@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -210,8 +211,8 @@ def test_a_missing_picture_is_named(run_maker: RunMaker) -> None:
 
 def test_the_upper_bound_does_not_compete(run_maker: RunMaker) -> None:
     """Its scores are those of the best method and more, and none of its cells is bold."""
-    path = run_maker(methods=("fedst", "fedavg"), folds=0, rounds=1)
-    (path / "runs" / "fedavg").rename(path / "runs" / "central")
+    path = run_maker(methods=("fedst", "fedavg", "local"), folds=0, rounds=1)
+    (path / "runs" / "local").rename(path / "runs" / "central")
     scores = path / "runs" / "fedst" / "scores.csv"
     best = pd.read_csv(scores, dtype=str).assign(method="central", iou="1.0", dice="1.0")
     best.to_csv(path / "runs" / "central" / "scores.csv", index=False)
@@ -225,6 +226,9 @@ def test_the_upper_bound_does_not_compete(run_maker: RunMaker) -> None:
     assert all(len(found) >= 2 for found in of.values())
     assert not any(" best" in row for row in of["Central"])
     assert any(" best" in row for row in of["FedST"])
+    shutil.rmtree(path / "runs" / "fedavg")  # beside the upper bound alone, FedST is best of nothing
+    page = write_report(path).read_text(encoding="utf-8")
+    assert 'class="n best' not in page and "Bold:" not in page
 
 
 def test_what_is_printed_alike_is_marked_alike(run_maker: RunMaker) -> None:
