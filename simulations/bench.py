@@ -71,7 +71,8 @@ def set_up(job: Job) -> Bench:
     """Build the bench of this process anew, in place of any that was there."""
     put_away()
     torch.set_num_threads(job.threads)
-    return _SET_UP.setdefault(job.folder, Bench(job))
+    _SET_UP[job.folder] = Bench(job)
+    return _SET_UP[job.folder]
 
 
 def put_away() -> None:

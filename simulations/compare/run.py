@@ -121,10 +121,10 @@ def _reduced_start(variant: Variant, common: Path, folder: Path) -> Path:
 
 def _prepare(plan: Plan, options: Options, progress: Progress) -> Prepared:
     """What all cells share; mistakes in a control's network are found before anything is drawn."""
+    _check_start(plan.study, plan.seeds)  # no control has another encoder
     variants = plan.variants()
     for variant in variants:
         check_networks(variant.study)
-        _check_start(variant.study, plan.seeds)
     methods = list(dict.fromkeys(variant.method for variant in variants))
     study = changed(plan.study, {"methods": methods})
     return prepare_for(study, options, progress)
