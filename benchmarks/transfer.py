@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fedsurg.files import require_writable, write_atomic
 from fedsurg.learning.device import choose_device
 from fedsurg.study_file.load import load_study
 from fedsurg.tensor_file import read_tensors
@@ -39,6 +40,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.all_cases is not None and options.all_cases < 0:
         parser.error(f"--all-cases {options.all_cases}: give a number of frames, or 0 for all")
+    if options.json:
+        require_writable(options.json)  # before minutes go into what would be written there
     study = load_study(options.study, overrides=settings_of(tuple(options.settings)))
     cases = validation_cases if options.all_cases is None else all_cases(options.all_cases)
     with Progress(Console(stderr=True)) as progress:
@@ -53,7 +56,7 @@ def main() -> None:
     sys.stdout.write(f"{'mean':<16}IoU {table['iou'].mean():.3f}  Dice {table['dice'].mean():.3f}\n")
     if options.json:
         facts = {"start": start.stem, "iou": table["iou"].mean(), "sites": json.loads(table.to_json(orient="records"))}
-        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+        write_atomic(options.json, json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

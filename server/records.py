@@ -20,6 +20,9 @@ _GONE: Mapping[int, str] = {
     ErrorCode.NODE_UNAVAILABLE: "the connection to its node is lost",
 }
 
+# What a site's errors are called that the study, not the site, can do something about.
+_SHORT_OF_MEMORY = {"OutOfMemoryError", "MemoryError"}
+
 
 class Outgoing:
     """One request to many sites: the tensors are copied once, all messages share them.
@@ -82,12 +85,15 @@ def read_reply(message: Message) -> Reply:
         raise ContractError(f"the reply cannot be read ({type(problem).__name__})") from problem
 
 
+def _failure(reason: str) -> str:
+    if reason in _SHORT_OF_MEMORY:
+        return f"the site failed: {reason}; a smaller local.batch_size needs less memory, in a simulation fewer --jobs"
+    return f"the site failed: {one_line(reason, 200)}; its own log says why"
+
+
 def _read(message: Message) -> Reply:
     if message.has_error():
-        known = _GONE.get(message.error.code)
-        raise ContractError(
-            known or f"the site failed: {one_line(str(message.error.reason), 200)}; its own log says why"
-        )
+        raise ContractError(_GONE.get(message.error.code) or _failure(str(message.error.reason)))
     content = message.content
     expected = {UPDATE, LAYOUT, REPORT, ORIGIN}
     if set(content) - {HEAD} != expected or list(content.array_records.get(UPDATE, {})) != [VECTOR]:

@@ -60,6 +60,7 @@ BOWEL = Tissue(("#d58c82", "#c8665f", "#e3aaa0", "#b04a4a"), folds=0.4, vessels=
 MUCOSA = Tissue(("#c9756b", "#dd9a8b", "#b5524c"), folds=0.9, vessels=0.4)
 PERITONEUM = Tissue(("#cf8a80", "#dba79b", "#b96a66", "#e4c0b4"), folds=0.2, vessels=0.9)
 LIVER = Tissue(("#7a2c26", "#8f3a31", "#5f1f1d"), folds=0.0, vessels=0.1)
+FATTY_LIVER = Tissue(("#94423f", "#aa5a4c", "#7c3036", "#a9865a"), folds=0.1, vessels=0.5)
 KIDNEY = Tissue(("#a8605a", "#c58a82", "#8c4444", "#d9b5ab"), folds=0.05, vessels=0.4)
 RAW = Tissue(("#9c1f22", "#c23a37", "#6b1013", "#d8776d"), folds=0.7, vessels=0.5)
 FASCIA = Tissue(("#dcc0b6", "#ecd8ce", "#c99a90", "#b8b4c4"), folds=0.5, vessels=0.3)
@@ -83,6 +84,7 @@ class AnatomyProfile:
         wetness: 0 dry to 1 dripping: decides the sharpness of the glare.
         blood, char, fibres, films: probability that a case shows them; films are adhesions and gauze.
         strands: probability of ligaments and ducts, as slim and often as pale as a shaft.
+        bands: probability of pale ligaments that lie flat on the bed and cross it, as wide as a shaft.
         clutter: probability of things that are no instrument: clips and thread.
         instruments: styles with their weights.
         counts: probabilities of 1, 2, ... instruments at a time.
@@ -109,6 +111,7 @@ class AnatomyProfile:
     fibres: float = 0.4
     films: float = 0.35
     strands: float = 0.5
+    bands: float = 0.0
     clutter: float = 0.2
     counts: tuple[float, ...] = (0.28, 0.42, 0.22, 0.08)
     radius_mm: Range = (2.5, 4.5)
@@ -226,6 +229,26 @@ _ALL = (
         relief=(0.05, 0.14),
         organs=(0, 2),
         round_view=0.3,
+    ),
+    AnatomyProfile(
+        "liver",
+        "smooth dark red liver with pale ligaments, gallbladder, fat",
+        tissues=(
+            (FATTY_LIVER, 4),
+            (LIVER, 3),
+            (FAT, 0.7),
+            (PERITONEUM, 0.7),
+            (FASCIA, 0.5),
+            (PALE_FAT, 0.5),
+            (GALL, 0.5),
+        ),
+        instruments=_tray("straight", _RIGID, 0.5) + _tray("robotic", _WRISTED, 0.5),
+        regions=(1, 3),
+        relief=(0.02, 0.07),
+        bands=0.8,
+        round_view=0.25,
+        haze=0.1,
+        radius_mm=(2.5, 5.0),
     ),
     AnatomyProfile(
         "eye",

@@ -46,6 +46,9 @@ def make_bed(profile: AnatomyProfile, rng: Rng, n: int, extent: float) -> Surfac
         height = height + share * detail * extent / MILLIMETRES_OF_DETAIL
         total += share
     colour /= total[..., None]
+    if profile.bands and rng.random() < profile.bands:
+        for _ in range(int(rng.integers(1, 3))):
+            height, colour = _band(rng, height, colour, extent)
     height, colour = _traces(profile, rng, height, colour, extent)
     colour = colour * _crevices(height, rng)[..., None]
     return finish(height, colour, profile, rng, extent)
@@ -109,6 +112,25 @@ def _add_vessels(tissue: Tissue, rng: Rng, colour: Field, relief: Field) -> tupl
     tree = vessels(rng, n, trunks, rng.uniform(1.0, 4.5) * n / 400)
     red = linear(str(rng.choice(["#8a1a20", "#a32a2c", "#6d1622", "#5b3550"])))
     return _mix(colour, red, tree * rng.uniform(0.4, 0.95)), relief + 0.4 * smooth(tree, 0.003)
+
+
+def _band(rng: Rng, height: Field, colour: Field, extent: float) -> tuple[Field, Field]:
+    """A ligament: a pale, ragged, wrinkled band across the bed, which may end on it."""
+    n = height.shape[0]
+    axis = np.linspace(-0.5, 0.5, n)
+    bearing = rng.uniform(0, 2 * np.pi)
+    along = axis * np.cos(bearing) + axis[:, None] * np.sin(bearing)
+    across = axis[:, None] * np.cos(bearing) - axis * np.sin(bearing) - rng.uniform(-0.3, 0.3)
+    across = across + rng.uniform(0.0, 0.03) * np.sin(rng.uniform(3, 12) * along + rng.uniform(0, 2 * np.pi))
+    half = rng.uniform(0.012, 0.045) * (0.6 + 0.8 * fractal(rng, n, 6, slope=2.5))
+    ragged = rng.uniform(0.1, 0.7) * half * (fractal(rng, n, rng.uniform(10, 40), slope=2.2) - 0.5)
+    inside = np.clip(1 - np.abs(across + ragged) / half, 0, 1) * (along < rng.uniform(-0.1, 1.0))
+    cover = np.clip(inside / rng.uniform(0.05, 0.3), 0, 1)
+    tint = _jittered(linear(str(rng.choice(PALE))), rng)
+    mottled = _mix(tint, _jittered(linear("#d79a94"), rng), fractal(rng, n, 14, slope=2.2) * rng.uniform(0.0, 0.6))
+    wrinkles = fractal(rng, n, rng.uniform(8, 25), slope=2.2) * rng.uniform(0.2, 1.0)
+    raised = (np.sqrt(inside) + wrinkles * cover) * rng.uniform(0.3, 1.5) * extent / MILLIMETRES_OF_DETAIL
+    return height + raised, _mix(colour, mottled, cover * rng.uniform(0.6, 1.0))
 
 
 def _traces(profile: AnatomyProfile, rng: Rng, height: Field, colour: Field, extent: float) -> tuple[Field, Field]:

@@ -243,6 +243,7 @@ class SyntheticConfig(Section):
         "uterus",
         "stomach",
         "thoracic",
+        "liver",
         "eye",
     )
     clips: Positive = 100

@@ -80,3 +80,11 @@ def test_what_a_site_says_of_its_error_steers_no_terminal() -> None:
     asked.metadata.__dict__["_message_id"] = "1"
     with pytest.raises(ContractError, match=r"^the site failed: \?\[2J\?hospital-b refused; its own log says why$"):
         read_reply(Message(Error(101, "\x1b[2J\nhospital-b refused"), reply_to=asked))
+
+
+@pytest.mark.parametrize("name", ["OutOfMemoryError", "MemoryError"])
+def test_a_site_that_is_short_of_memory_is_told_apart(name: str) -> None:
+    asked = Outgoing(Request("s", "c", 1), Update.of({"a": np.zeros(1, np.float32)}), 5.0).to(10)
+    asked.metadata.__dict__["_message_id"] = "1"
+    with pytest.raises(ContractError, match=rf"^the site failed: {name}; .*local\.batch_size.*--jobs$"):
+        read_reply(Message(Error(101, name), reply_to=asked))
