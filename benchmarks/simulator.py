@@ -1,6 +1,6 @@
 """Frames a second and memory of the simulator: whole clips of all profiles, on all cores, at two sizes.
 
-python benchmarks/simulator.py [--clips 14] [--frames 8] [--size 160x192] [--size 512x640] [--workers N]
+python benchmarks/simulator.py [--clips N] [--frames 8] [--size 160x192] [--size 512x640] [--workers N]
 """
 
 import argparse
@@ -17,7 +17,7 @@ from fedsurg.workers import usable_processors
 def main() -> None:
     """Render and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=int, default=14)
+    parser.add_argument("--clips", type=int, default=2 * len(PROFILES), help="by default two of each profile")
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--size", action="append", help="height x width; repeat for several, the smallest first")
     parser.add_argument("--workers", type=int, default=usable_processors())

@@ -20,7 +20,7 @@ _GONE: Mapping[int, str] = {
     ErrorCode.NODE_UNAVAILABLE: "the connection to its node is lost",
 }
 
-# What a site's errors are called that the study, not the site, can do something about.
+# What the errors of a site that ran out of memory are called, on a GPU and elsewhere.
 _SHORT_OF_MEMORY = {"OutOfMemoryError", "MemoryError"}
 
 
@@ -86,9 +86,10 @@ def read_reply(message: Message) -> Reply:
 
 
 def _failure(reason: str) -> str:
+    said = f"the site failed: {one_line(reason, 200)}; its own log says why"
     if reason in _SHORT_OF_MEMORY:
-        return f"the site failed: {reason}; a smaller local.batch_size needs less memory, in a simulation fewer --jobs"
-    return f"the site failed: {one_line(reason, 200)}; its own log says why"
+        return f"{said}; a smaller local.batch_size needs less memory, in a simulation fewer --jobs"
+    return said
 
 
 def _read(message: Message) -> Reply:

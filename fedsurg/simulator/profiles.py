@@ -84,7 +84,7 @@ class AnatomyProfile:
         wetness: 0 dry to 1 dripping: decides the sharpness of the glare.
         blood, char, fibres, films: probability that a case shows them; films are adhesions and gauze.
         strands: probability of ligaments and ducts, as slim and often as pale as a shaft.
-        bands: probability of pale ligaments that lie flat on the bed and cross it, as wide as a shaft.
+        bands: probability of pale ligaments that lie flat on the bed and cross it, about as wide as a shaft.
         clutter: probability of things that are no instrument: clips and thread.
         instruments: styles with their weights.
         counts: probabilities of 1, 2, ... instruments at a time.
@@ -232,7 +232,7 @@ _ALL = (
     ),
     AnatomyProfile(
         "liver",
-        "smooth dark red liver with pale ligaments, gallbladder, fat",
+        "smooth red liver with pale ligaments, gallbladder, fat",
         tissues=(
             (FATTY_LIVER, 4),
             (LIVER, 3),

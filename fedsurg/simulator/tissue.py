@@ -46,7 +46,7 @@ def make_bed(profile: AnatomyProfile, rng: Rng, n: int, extent: float) -> Surfac
         height = height + share * detail * extent / MILLIMETRES_OF_DETAIL
         total += share
     colour /= total[..., None]
-    if profile.bands and rng.random() < profile.bands:
+    if profile.bands and rng.random() < profile.bands:  # profiles without draw no number, and keep their bytes
         for _ in range(int(rng.integers(1, 3))):
             height, colour = _band(rng, height, colour, extent)
     height, colour = _traces(profile, rng, height, colour, extent)
@@ -124,7 +124,8 @@ def _band(rng: Rng, height: Field, colour: Field, extent: float) -> tuple[Field,
     across = across + rng.uniform(0.0, 0.03) * np.sin(rng.uniform(3, 12) * along + rng.uniform(0, 2 * np.pi))
     half = rng.uniform(0.012, 0.045) * (0.6 + 0.8 * fractal(rng, n, 6, slope=2.5))
     ragged = rng.uniform(0.1, 0.7) * half * (fractal(rng, n, rng.uniform(10, 40), slope=2.2) - 0.5)
-    inside = np.clip(1 - np.abs(across + ragged) / half, 0, 1) * (along < rng.uniform(-0.1, 1.0))
+    to_end = rng.uniform(-0.1, 1.0) - along + ragged
+    inside = np.clip(1 - np.abs(across + ragged) / half, 0, 1) * np.clip(to_end / (2 * half), 0, 1)
     cover = np.clip(inside / rng.uniform(0.05, 0.3), 0, 1)
     tint = _jittered(linear(str(rng.choice(PALE))), rng)
     mottled = _mix(tint, _jittered(linear("#d79a94"), rng), fractal(rng, n, 14, slope=2.2) * rng.uniform(0.0, 0.6))

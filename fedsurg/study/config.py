@@ -243,7 +243,6 @@ class SyntheticConfig(Section):
         "uterus",
         "stomach",
         "thoracic",
-        "liver",
         "eye",
     )
     clips: Positive = 100

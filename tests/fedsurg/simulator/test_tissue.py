@@ -30,7 +30,7 @@ def longest_pale(bands: float, seed: int) -> tuple[float, float]:
 def test_ligaments_cross_a_liver_as_long_slim_pale_bands(seed: int) -> None:
     length, share = longest_pale(1.0, seed)
     assert length > 0.25
-    assert share < 0.15 * length  # of a square with that diagonal it would be half of its square
+    assert share < 0.15 * length**2  # of a square with that diagonal it would be half of its square
 
 
 def test_nothing_pale_lies_on_a_bare_liver_without_them() -> None:
