@@ -115,8 +115,19 @@ def _add_vessels(tissue: Tissue, rng: Rng, colour: Field, relief: Field) -> tupl
 
 
 def _band(rng: Rng, height: Field, colour: Field, extent: float) -> tuple[Field, Field]:
-    """A ligament: a pale, ragged, wrinkled band across the bed, which may end on it."""
+    """A pale, wrinkled ligament over a bed of `extent` mm: its height (n, n) in mm, its colour (n, n, 3)."""
     n = height.shape[0]
+    inside = _strip(rng, n)
+    cover = np.clip(inside / rng.uniform(0.05, 0.3), 0, 1)
+    tint = _jittered(linear(str(rng.choice(PALE))), rng)
+    mottled = _mix(tint, _jittered(linear("#d79a94"), rng), fractal(rng, n, 14, slope=2.2) * rng.uniform(0.0, 0.6))
+    wrinkles = fractal(rng, n, rng.uniform(8, 25), slope=2.2) * rng.uniform(0.2, 1.0)
+    raised = (np.sqrt(inside) + wrinkles * cover) * rng.uniform(0.3, 1.5) * extent / MILLIMETRES_OF_DETAIL
+    return height + raised, _mix(colour, mottled, cover * rng.uniform(0.6, 1.0))
+
+
+def _strip(rng: Rng, n: int) -> Field:
+    """A ragged strip across a square (n, n), which may end on it: 1 on its middle line, 0 at its edge and outside."""
     axis = np.linspace(-0.5, 0.5, n)
     bearing = rng.uniform(0, 2 * np.pi)
     along = axis * np.cos(bearing) + axis[:, None] * np.sin(bearing)
@@ -125,13 +136,8 @@ def _band(rng: Rng, height: Field, colour: Field, extent: float) -> tuple[Field,
     half = rng.uniform(0.012, 0.045) * (0.6 + 0.8 * fractal(rng, n, 6, slope=2.5))
     ragged = rng.uniform(0.1, 0.7) * half * (fractal(rng, n, rng.uniform(10, 40), slope=2.2) - 0.5)
     to_end = rng.uniform(-0.1, 1.0) - along + ragged
-    inside = np.clip(1 - np.abs(across + ragged) / half, 0, 1) * np.clip(to_end / (2 * half), 0, 1)
-    cover = np.clip(inside / rng.uniform(0.05, 0.3), 0, 1)
-    tint = _jittered(linear(str(rng.choice(PALE))), rng)
-    mottled = _mix(tint, _jittered(linear("#d79a94"), rng), fractal(rng, n, 14, slope=2.2) * rng.uniform(0.0, 0.6))
-    wrinkles = fractal(rng, n, rng.uniform(8, 25), slope=2.2) * rng.uniform(0.2, 1.0)
-    raised = (np.sqrt(inside) + wrinkles * cover) * rng.uniform(0.3, 1.5) * extent / MILLIMETRES_OF_DETAIL
-    return height + raised, _mix(colour, mottled, cover * rng.uniform(0.6, 1.0))
+    inside: Field = np.clip(1 - np.abs(across + ragged) / half, 0, 1) * np.clip(to_end / (2 * half), 0, 1)
+    return inside
 
 
 def _traces(profile: AnatomyProfile, rng: Rng, height: Field, colour: Field, extent: float) -> tuple[Field, Field]:

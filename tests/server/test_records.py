@@ -58,33 +58,32 @@ def test_must_hold_4_other_messages_are_their_tensors_plus_framing(network: obje
     assert tensors <= sent(contract, give_shared(network, contract)) < 1.01 * tensors  # type: ignore[arg-type]
 
 
+def asked() -> Message:
+    """A request that was sent, to reply to."""
+    message = Outgoing(Request("s", "c", 1), Update.of({"a": np.zeros(1, np.float32)}), 5.0).to(10)
+    message.metadata.__dict__["_message_id"] = "1"
+    return message
+
+
 @pytest.mark.parametrize(("code", "said"), [(3, "no answer in time"), (5, "the connection to its node is lost")])
 def test_what_the_superlink_says_in_place_of_a_site(code: int, said: str) -> None:
-    asked = Outgoing(Request("s", "c", 1), Update.of({"a": np.zeros(1, np.float32)}), 5.0).to(10)
-    asked.metadata.__dict__["_message_id"] = "1"
     with pytest.raises(ContractError, match=f"^{said}$"):
-        read_reply(Message(Error(code, "Message Unavailable - It could not be found."), reply_to=asked))
+        read_reply(Message(Error(code, "Message Unavailable - It could not be found."), reply_to=asked()))
 
 
 def test_a_reply_whose_content_is_no_dictionary_of_records() -> None:
-    asked = Outgoing(Request("s", "c", 1), Update.of({"a": np.zeros(1, np.float32)}), 5.0).to(10)
-    asked.metadata.__dict__["_message_id"] = "1"
-    reply = Message(RecordDict(), reply_to=asked)
+    reply = Message(RecordDict(), reply_to=asked())
     reply.__dict__["_content"] = ConfigRecord({"update": 1, "layout": 1, "report": 1, "origin": 1})
     with pytest.raises(ContractError, match=r"^the reply cannot be read \(AttributeError\)$"):
         read_reply(reply)
 
 
 def test_what_a_site_says_of_its_error_steers_no_terminal() -> None:
-    asked = Outgoing(Request("s", "c", 1), Update.of({"a": np.zeros(1, np.float32)}), 5.0).to(10)
-    asked.metadata.__dict__["_message_id"] = "1"
     with pytest.raises(ContractError, match=r"^the site failed: \?\[2J\?hospital-b refused; its own log says why$"):
-        read_reply(Message(Error(101, "\x1b[2J\nhospital-b refused"), reply_to=asked))
+        read_reply(Message(Error(101, "\x1b[2J\nhospital-b refused"), reply_to=asked()))
 
 
 @pytest.mark.parametrize("name", ["OutOfMemoryError", "MemoryError"])
 def test_a_site_that_is_short_of_memory_is_told_apart(name: str) -> None:
-    asked = Outgoing(Request("s", "c", 1), Update.of({"a": np.zeros(1, np.float32)}), 5.0).to(10)
-    asked.metadata.__dict__["_message_id"] = "1"
     with pytest.raises(ContractError, match=rf"^the site failed: {name}; .*local\.batch_size.*--jobs$"):
-        read_reply(Message(Error(101, name), reply_to=asked))
+        read_reply(Message(Error(101, name), reply_to=asked()))
